@@ -1,0 +1,1 @@
+"""Ingest: what comes from outside - uploads, storage notifications, webhooks - becomes a CloudEvent."""

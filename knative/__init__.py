@@ -1,0 +1,1 @@
+"""What hosts the functions: their manifests, and the embedded host that runs them on one machine."""

@@ -1,0 +1,1 @@
+"""The embedded host: one process that is API server, serving, eventing and jobs for one machine."""

@@ -1,0 +1,166 @@
+"""The one door: which part of the host answers a request.
+
+By Host header a request goes to a Service (`<service>.<namespace>.localhost`); on the bare host it goes by path. A page in
+a browser cannot use the platform behind its user's back: foreign Host headers (DNS rebinding) and foreign Origins
+(cross-site requests) are refused. Off loopback every request needs the platform's bearer token.
+"""
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from zeroflow.errors import InvalidInput
+from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.urls import Target, target_of
+
+logger = logging.getLogger(__name__)
+
+PATHS_ANNOTATION = "zeroflow.dev/paths"
+"""On a Service of the platform's namespace: the path prefixes of the bare host that it answers."""
+
+PLATFORM_NAMESPACE = "zeroflow"
+RESOURCE_PATHS = ("/api", "/apis", "/openapi", "/version", "/livez", "/readyz")
+SYSTEM_HOSTS = {
+    Target("knative-eventing", "broker-ingress"): "/eventing",
+    Target("knative-eventing", "job-sink"): "/jobsinks",
+}
+WELCOME = """Zeroflow runs here.
+
+  KFP API            {base}/apis/v2beta1
+  Model Registry     {base}/api/model_registry/v1alpha3
+  Kubernetes API     {base}/api, /apis    (kubectl --kubeconfig {kubeconfig})
+  events             POST {base}/eventing/zeroflow/default
+  a Service          {base}/serving/<namespace>/<service>/
+"""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Services(Protocol):
+    """What answers for a Service (serving's activator)."""
+
+    async def serve(self, request: web.Request, namespace: str, name: str, path: str) -> web.StreamResponse:
+        """Stream the request to the Service and its answer back."""
+
+
+class Eventing(Protocol):
+    """What answers for brokers, JobSinks and the event log."""
+
+    async def accept(self, request: web.Request, namespace: str, broker: str) -> web.StreamResponse:
+        """Take an event in."""
+
+    async def job_sink(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Start, or tell of, the Job of an event."""
+
+    async def log(self, request: web.Request) -> web.StreamResponse:
+        """Tell what became of events."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Who may come in."""
+
+    allowed_hosts: Collection[str] = ()
+    """Host names besides this machine's own loopback names."""
+    token: str | None = None
+    """The bearer token that every request needs, or None on loopback."""
+
+    def target(self, request: web.Request) -> Target | None:
+        """Return the Service that the Host header names; raise web.HTTPException when the request may not come in."""
+        if request.host.rsplit(":", 1)[0].lower() in self.allowed_hosts:
+            target = None
+        else:
+            try:
+                target = target_of(request.host)
+            except InvalidInput as error:
+                raise web.HTTPMisdirectedRequest(text=f"{error}\n") from error
+        origin = request.headers.get("Origin")
+        if origin and origin != "null" and not self._own(origin):
+            raise web.HTTPForbidden(text=f"requests from pages of {origin} are refused\n")
+        if origin == "null" or request.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise web.HTTPForbidden(text="cross-site requests are refused\n")
+        if self.token is not None and not self._authorised(request):
+            raise web.HTTPUnauthorized(
+                text="this host listens beyond loopback: send Authorization: Bearer <token> "
+                "(the token is in secrets/platform.token of the host's home)\n",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return target
+
+    def _own(self, origin: str) -> bool:
+        name = urlsplit(origin).hostname or ""
+        if name in self.allowed_hosts:
+            return True
+        try:
+            target_of(name)
+        except InvalidInput:
+            return False
+        return True
+
+    def _authorised(self, request: web.Request) -> bool:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip(), self.token or "")
+
+
+class Front:
+    """Routes requests to the parts of the host."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        resources: Handler,
+        services: Services,
+        eventing: Eventing,
+        guard: Guard,
+        welcome: str,
+    ) -> None:
+        self._store, self._resources, self._services, self._eventing = store, resources, services, eventing
+        self._guard, self._welcome = guard, welcome
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
+        target = self._guard.target(request)
+        if target is None:
+            return await self._by_path(request, request.rel_url.raw_path)
+        prefix = SYSTEM_HOSTS.get(target)
+        if prefix is not None:
+            return await self._by_path(request, prefix + request.rel_url.raw_path)
+        return await self._services.serve(request, target.namespace, target.name, request.rel_url.raw_path)
+
+    async def _by_path(self, request: web.Request, path: str) -> web.StreamResponse:
+        if path == "/":
+            return web.Response(text=self._welcome)
+        if path == "/healthz":
+            return web.Response(text="ok")
+        service = self._platform_service(path)
+        if service is not None:
+            return await self._services.serve(request, PLATFORM_NAMESPACE, service, path)
+        first, *rest = path.lstrip("/").split("/")
+        if f"/{first}" in RESOURCE_PATHS:
+            return await self._resources(request)
+        if first == "serving" and len(rest) >= 2:
+            return await self._services.serve(request, rest[0], rest[1], "/" + "/".join(rest[2:]))
+        if first == "eventing":
+            if not rest or rest[0] == "events":
+                return await self._eventing.log(request)
+            return await self._eventing.accept(request, rest[0], "/".join(rest[1:]))
+        if first == "jobsinks" and len(rest) >= 2:
+            return await self._eventing.job_sink(request, rest[0], rest[1])
+        raise web.HTTPNotFound(text=f"nothing answers {path} here; GET / lists what does\n")
+
+    def _platform_service(self, path: str) -> str | None:
+        """Return the Service with the longest path prefix that fits, ending at a slash or at the path's end."""
+        best, found = "", None
+        for service in self._store.peek("Service.serving.knative.dev", PLATFORM_NAMESPACE):
+            prefixes = service["metadata"].get("annotations", {}).get(PATHS_ANNOTATION, "")
+            for prefix in filter(None, (part.strip().rstrip("/") for part in prefixes.split(","))):
+                fits = path == prefix or path.startswith((prefix + "/", prefix + ":"))
+                if fits and len(prefix) > len(best):
+                    best, found = prefix, service["metadata"]["name"]
+        return found

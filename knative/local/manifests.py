@@ -1,0 +1,58 @@
+"""What is declared at start: the YAML of `knative/manifests/`, and the configuration that it refers to.
+
+On a cluster an administrator applies ConfigMap and Secret `zeroflow` (infra/cluster); here the host writes them, since
+it knows where its home, its port and its token are.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.urls import DOMAIN, Urls
+
+MANIFESTS = Path(__file__).parent.parent / "manifests"
+ORDER = ("crds", "config", "eventing", "functions")
+PLATFORM = {"namespace": "zeroflow", "name": "zeroflow"}
+
+
+def documents() -> Iterator[dict[str, Any]]:
+    """Yield every declared object, kinds before what uses them."""
+    for folder in ORDER:
+        for path in sorted((MANIFESTS / folder).glob("*.yaml")):
+            with path.open() as file:
+                yield from (document for document in yaml.safe_load_all(file) if document)
+
+
+def configuration(home: Home, urls: Urls, database_url: str) -> list[dict[str, Any]]:
+    """Return ConfigMap and Secret `zeroflow`: the environment of every platform function."""
+    credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": PLATFORM,
+            "data": {
+                "ZEROFLOW_HOME": str(home.root),
+                "ZEROFLOW_STORE": str(home.store),
+                "ZEROFLOW_SCRATCH": str(home.run / "scratch"),
+                "ZEROFLOW_NAMESPACE": "zeroflow",
+                "ZEROFLOW_DOMAIN": DOMAIN,
+                "KUBECONFIG": str(home.kubeconfig),
+                "K_SINK": urls.broker("zeroflow", "default"),
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": PLATFORM,
+            "stringData": {
+                "ZEROFLOW_DATABASE_URL": database_url,
+                "ZEROFLOW_TOKEN": home.platform_token(),
+                **credentials,
+            },
+        },
+    ]

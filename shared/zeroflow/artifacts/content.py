@@ -1,0 +1,43 @@
+"""Content hashes: what an artifact is, apart from where it lies.
+
+A file's hash is the sha256 of its bytes. A directory's is the sha256 over its files in sorted order, each as
+`<sha256 of the file>  <relative path>\\n` (the format of sha256sum), so that it can be checked with standard tools:
+`find . -type f | cut -c3- | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from zeroflow.errors import InvalidInput
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Content:
+    """What bytes are."""
+
+    sha256: str
+    size_bytes: int
+
+
+def of(path: Path) -> Content:
+    """Hash a file or a directory; links inside a directory are refused, since they may lead out of it."""
+    if path.is_dir():
+        return _of_directory(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return Content(digest.hexdigest(), file.tell())
+
+
+def _of_directory(root: Path) -> Content:
+    total, digest = 0, hashlib.sha256()
+    for path in sorted(root.rglob("*"), key=lambda found: found.relative_to(root).as_posix().encode()):
+        if path.is_symlink():
+            raise InvalidInput(f"{path.relative_to(root)} is a symbolic link; an artifact directory holds only files")
+        if path.is_file():
+            content = of(path)
+            total += content.size_bytes
+            digest.update(f"{content.sha256}  {path.relative_to(root).as_posix()}\n".encode())
+    return Content(digest.hexdigest(), total)

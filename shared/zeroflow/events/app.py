@@ -1,0 +1,222 @@
+"""The function app: what every function of the platform is made of.
+
+A Flask application with the HTTP contract of Knative Functions - `POST /` takes a CloudEvent and may answer with one,
+`GET /health/liveness` and `GET /health/readiness` answer 200 - that adds what the platform relies on:
+
+* each `(source, id)` is handled once per function; a repeated delivery gets the first answer again;
+* a handler's state change, the note that the event was handled, and the events that follow are one transaction;
+* W3C trace context goes from the event to what follows from it.
+
+Source: Knative Eventing data plane contract 1.0 (event delivery, replies); Knative Functions, Python (health paths).
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from cloudevents.core.base import BaseCloudEvent
+from flask import Flask, Response, request
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from werkzeug.exceptions import HTTPException
+
+from zeroflow.errors import ZeroflowError
+from zeroflow.events.http import data_of, from_record, from_request, to_message
+from zeroflow.events.outbox import Outbox, Transaction
+from zeroflow.events.publisher import NoSink, SinkPublisher
+from zeroflow.metadata import Database, now_ms
+from zeroflow.metadata.events import EventRecord, HandledEvent
+from zeroflow.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+HTTP_STATUS = {"InvalidInput": 400, "Forbidden": 403, "NotFound": 404, "Conflict": 409, "Unavailable": 503}
+"""What a reason means to an HTTP client; any other is 500."""
+
+EVENT_STATUS = {**HTTP_STATUS, "NotFound": 400}
+"""The same for a broker, which retries 404 and 409: an object that is gone will not come back."""
+
+
+class Delivery:
+    """One event as a handler gets it."""
+
+    def __init__(self, outbox: Outbox, consumer: str, event: BaseCloudEvent, wants_reply: bool) -> None:
+        self.event = event
+        self.committed: Transaction | None = None
+        self._outbox, self._consumer, self._wants_reply = outbox, consumer, wants_reply
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        return str(self.event.get_id())
+
+    @property
+    def source(self) -> str:
+        """The event's source."""
+        return str(self.event.get_source())
+
+    @property
+    def type(self) -> str:
+        """The event's type."""
+        return str(self.event.get_type())
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace that the event belongs to."""
+        value = self.event.get_extension("traceparent")
+        return str(value) if value else None
+
+    def data(self) -> dict[str, Any]:
+        """Return the event's data; raise InvalidInput when it is not a JSON object."""
+        return data_of(self.event)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open the one transaction in which this event is handled; long work belongs before it, not inside."""
+        if self.committed is not None:
+            raise RuntimeError(f"event {self.id!r} was already handled by a transaction of this delivery")
+        with self._outbox.database.transaction() as session:
+            handled = HandledEvent(
+                consumer=self._consumer, source=self.source, id=self.id, handled_ms=now_ms(), reply_seq=None
+            )
+            session.add(handled)
+            session.flush()  # a concurrent delivery of the same event fails here, before it has done anything
+            transaction = Transaction(
+                session, self._outbox.source, self._consumer, (self.source, self.id), self.traceparent
+            )
+            yield transaction
+            session.flush()
+            if self._wants_reply and transaction.emitted:
+                reply = transaction.emitted[0]
+                reply.published_ms = now_ms()
+                handled.reply_seq = reply.seq
+        self.committed = transaction
+
+
+Handler = Callable[[Delivery], None]
+
+
+class FunctionApp:
+    """A function: event handlers by type, and HTTP routes on `flask`."""
+
+    def __init__(self, name: str, outbox: Outbox) -> None:
+        self.name, self.outbox, self.database = name, outbox, outbox.database
+        self.flask = Flask(f"zeroflow.functions.{name}", static_folder=None)
+        self._handlers: dict[str, Handler] = {}
+        self.flask.post("/")(self._on_event)
+        self.flask.post("/outbox/sweep")(self._on_sweep)
+        self.flask.get("/health/liveness")(lambda: Response("OK", mimetype="text/plain"))
+        self.flask.get("/health/readiness")(lambda: Response("OK", mimetype="text/plain"))
+        self.flask.register_error_handler(ZeroflowError, _answer_error)
+        self.flask.register_error_handler(Exception, _answer_unexpected)
+
+    @classmethod
+    def from_settings(cls, name: str, settings: Settings) -> "FunctionApp":
+        """Build the app of function `name` on the database and broker that the settings name."""
+        publisher = SinkPublisher(settings.sink, settings.token) if settings.sink else NoSink()
+        return cls(name, Outbox(Database(settings.database_url), publisher, f"/zeroflow/functions/{name}"))
+
+    def on(self, event_type: str) -> Callable[[Handler], Handler]:
+        """Register the handler of one event type at `POST /`."""
+
+        def register(handler: Handler) -> Handler:
+            self._handlers[event_type] = handler
+            return handler
+
+        return register
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction for a plain HTTP request; its events are published after commit."""
+        return self.outbox.transaction(request.headers.get("traceparent"))
+
+    def receive(self, handler: Handler) -> Response:
+        """Handle the event in the current request with `handler`, once, and answer for the broker."""
+        try:
+            event = from_request(dict(request.headers), request.get_data())
+            return self._deliver(event, handler)
+        except ZeroflowError as error:
+            logger.warning("event refused: %s", error)
+            return Response(f"{error}\n", EVENT_STATUS.get(error.reason, 500), mimetype="text/plain")
+
+    def _on_event(self) -> Response:
+        event_type = request.headers.get("ce-type")
+        if event_type is None:
+            try:
+                event_type = str(from_request(dict(request.headers), request.get_data()).get_type())
+            except ZeroflowError as error:
+                return Response(f"{error}\n", 400, mimetype="text/plain")
+        handler = self._handlers.get(event_type)
+        if handler is None:
+            known = ", ".join(sorted(self._handlers)) or "none"
+            return Response(
+                f"function {self.name} does not handle {event_type}; it handles: {known}\n", 400, mimetype="text/plain"
+            )
+        return self.receive(handler)
+
+    def _on_sweep(self) -> Response:
+        self.outbox.sweep(int(request.args.get("older_than_ms", "5000")))
+        return Response(status=204)
+
+    def _deliver(self, event: BaseCloudEvent, handler: Handler) -> Response:
+        wants_reply = "reply" in request.headers.get("prefer", "")
+        delivery = Delivery(self.outbox, self.name, event, wants_reply)
+        if not self._handled(delivery):
+            try:
+                handler(delivery)
+                if delivery.committed is None:
+                    with delivery.transaction():
+                        pass
+            except IntegrityError:
+                if not self._handled(delivery):
+                    raise
+                delivery.committed = None
+        emitted = delivery.committed.emitted if delivery.committed else self._emitted_before(delivery)
+        self.outbox.publish(emitted)
+        return self._reply(delivery, emitted) if wants_reply else Response(status=204)
+
+    def _handled(self, delivery: Delivery) -> bool:
+        with self.database.reading() as session:
+            return session.get(HandledEvent, (self.name, delivery.source, delivery.id)) is not None
+
+    def _emitted_before(self, delivery: Delivery) -> list[EventRecord]:
+        with self.database.reading() as session:
+            return list(
+                session.scalars(
+                    select(EventRecord)
+                    .where(
+                        EventRecord.cause_source == delivery.source,
+                        EventRecord.cause_id == delivery.id,
+                        EventRecord.consumer == self.name,
+                    )
+                    .order_by(EventRecord.seq)
+                )
+            )
+
+    def _reply(self, delivery: Delivery, emitted: list[EventRecord]) -> Response:
+        """Answer with the event that was chosen as the reply when this delivery was first handled."""
+        if not emitted:
+            return Response(status=204)
+        if delivery.committed:
+            reply = emitted[0]
+        else:
+            with self.database.reading() as session:
+                handled = session.get_one(HandledEvent, (self.name, delivery.source, delivery.id))
+            chosen = [record for record in emitted if record.seq == handled.reply_seq]
+            if not chosen:
+                return Response(status=204)
+            reply = chosen[0]
+        message = to_message(from_record(reply))
+        return Response(message.body, 200, headers=message.headers)
+
+
+def _answer_error(error: ZeroflowError) -> Response:
+    return Response(f"{error}\n", HTTP_STATUS.get(error.reason, 500), mimetype="text/plain")
+
+
+def _answer_unexpected(error: Exception) -> Response | HTTPException:
+    """Log what nobody expected where it is handled, and tell the client nothing of the inside."""
+    if isinstance(error, HTTPException):
+        return error
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return Response(f"internal error ({type(error).__name__}); the function's log has the details\n", 500)

@@ -1,0 +1,79 @@
+"""CloudEvents over HTTP, by the official SDK (CloudEvents 1.0.2, HTTP protocol binding).
+
+Guarantees: what cannot be read raises InvalidInput saying which attribute is at fault, whatever the SDK raised.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cloudevents.core.base import BaseCloudEvent
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_binary_event
+from cloudevents.core.exceptions import CloudEventValidationError
+from cloudevents.core.v1.event import CloudEvent
+
+from zeroflow.errors import InvalidInput
+from zeroflow.metadata.events import EventRecord
+
+STRUCTURED = "application/cloudevents+json"
+
+
+def from_request(headers: Mapping[str, str], body: bytes) -> BaseCloudEvent:
+    """Read the event of a request in binary or structured mode; raise InvalidInput when there is none."""
+    names = {name.lower() for name in headers}
+    content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    if "ce-specversion" not in names and not content_type.lower().startswith(STRUCTURED):
+        raise InvalidInput(
+            "expected a CloudEvent: either ce-specversion, ce-type, ce-source and ce-id headers or a body of type "
+            f"{STRUCTURED}"
+        )
+    try:
+        return from_http_event(HTTPMessage(headers=dict(headers), body=body))
+    except CloudEventValidationError as error:
+        faults = "; ".join(str(fault) for faults in error.errors.values() for fault in faults)
+        raise InvalidInput(f"malformed CloudEvent: {faults}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"malformed CloudEvent: {error}") from error
+
+
+def data_of(event: BaseCloudEvent) -> dict[str, Any]:
+    """Return the event's data as a JSON object; raise InvalidInput when it is something else."""
+    data = event.get_data()
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise InvalidInput(f"event {event.get_id()!r}: data must be a JSON object, got {type(data).__name__}")
+    return data
+
+
+def as_json(event: BaseCloudEvent) -> dict[str, Any]:
+    """Return the event in its JSON format (attributes beside `data`), for expressions over the whole event."""
+    document: dict[str, Any] = {}
+    for name, value in event.get_attributes().items():
+        document[name] = value.isoformat() if isinstance(value, datetime) else value
+    document["data"] = event.get_data()
+    return document
+
+
+def from_record(record: EventRecord) -> CloudEvent:
+    """Rebuild the event that a row of the event log holds."""
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": record.id,
+        "source": record.source,
+        "type": record.type,
+        "time": datetime.fromtimestamp(record.time_ms / 1000, UTC),
+        **(record.extensions or {}),
+    }
+    if record.subject is not None:
+        attributes["subject"] = record.subject
+    if record.traceparent is not None:
+        attributes["traceparent"] = record.traceparent
+    if record.data is not None:
+        attributes["datacontenttype"] = "application/json"
+    return CloudEvent(attributes, record.data)
+
+
+def to_message(event: BaseCloudEvent) -> HTTPMessage:
+    """Encode the event in binary mode."""
+    return to_binary_event(event)

@@ -1,0 +1,131 @@
+"""State and events in one transaction.
+
+A `Transaction` is a database session that can also `emit` events; both become durable together, or neither does. After
+commit the events are published; what a crash leaves unpublished is published by the redelivery of its cause, or by
+`sweep`. Consumers therefore see an event at least once, always under the same `(source, id)`.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from zeroflow.events.http import from_record
+from zeroflow.events.publisher import Publisher
+from zeroflow.events.tracing import continued
+from zeroflow.metadata import Database, now_ms
+from zeroflow.metadata.events import EventRecord
+
+logger = logging.getLogger(__name__)
+
+SWEEP_PAGE = 500
+
+
+class Transaction:
+    """A session, and the events that are emitted with it."""
+
+    def __init__(
+        self,
+        session: Session,
+        source: str,
+        consumer: str | None = None,
+        cause: tuple[str, str] | None = None,
+        traceparent: str | None = None,
+    ) -> None:
+        self.session = session
+        self.emitted: list[EventRecord] = []
+        self._source, self._consumer, self._cause, self._traceparent = source, consumer, cause, traceparent
+
+    def emit(
+        self,
+        event_type: str,
+        *,
+        subject: str | None = None,
+        data: dict[str, Any] | None = None,
+        event_id: str | None = None,
+        source: str | None = None,
+        extensions: dict[str, str | int | bool] | None = None,
+    ) -> None:
+        """Add an event to this transaction.
+
+        `event_id` should be derived from what the event tells (`<run id>.finished`): emitting the same id a second time
+        does nothing. Without one, an event with a cause gets an id derived from it, any other a random one. `source`
+        is the function's own unless the event's contract gives it another.
+        """
+        source = source or self._source
+        if event_id is None:
+            cause = ":".join(self._cause) if self._cause else uuid.uuid4().hex
+            event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{cause}:{event_type}:{subject}:{len(self.emitted)}"))
+        known = select(EventRecord.seq).where(EventRecord.source == source, EventRecord.id == event_id)
+        if self.session.execute(known).first() is not None:
+            return
+        record = EventRecord(
+            source=source,
+            id=event_id,
+            type=event_type,
+            subject=subject,
+            time_ms=now_ms(),
+            data=data,
+            extensions=extensions,
+            traceparent=continued(self._traceparent),
+            cause_source=self._cause[0] if self._cause else None,
+            cause_id=self._cause[1] if self._cause else None,
+            consumer=self._consumer,
+            published_ms=None,
+        )
+        self.session.add(record)
+        self.emitted.append(record)
+
+
+class Outbox:
+    """Opens transactions and publishes what they emitted."""
+
+    def __init__(self, database: Database, publisher: Publisher, source: str) -> None:
+        self.database, self.publisher, self.source = database, publisher, source
+
+    @contextmanager
+    def transaction(self, traceparent: str | None = None) -> Iterator[Transaction]:
+        """Open a transaction that no event caused; its events are published after commit.
+
+        A broker that does not answer does not undo the commit: the events wait for the sweep.
+        """
+        with self.database.transaction() as session:
+            transaction = Transaction(session, self.source, traceparent=traceparent)
+            yield transaction
+        try:
+            self.publish(transaction.emitted)
+        except Exception:
+            logger.exception("events wait for the sweep: %s", [record.type for record in transaction.emitted])
+
+    def publish(self, records: Iterable[EventRecord]) -> int:
+        """Publish committed events and mark them; return how many were sent. Raises what the publisher raises."""
+        sent: list[int] = []
+        try:
+            for record in records:
+                if record.published_ms is None:
+                    self.publisher.publish(from_record(record))
+                    sent.append(record.seq)
+        finally:
+            if sent:
+                with self.database.transaction() as session:
+                    session.execute(update(EventRecord).where(EventRecord.seq.in_(sent)).values(published_ms=now_ms()))
+        return len(sent)
+
+    def sweep(self, older_than_ms: int = 5_000) -> int:
+        """Publish every event, of whichever function, that has waited longer than `older_than_ms`; return how many."""
+        total = 0
+        while True:
+            with self.database.reading() as session:
+                waiting = session.scalars(
+                    select(EventRecord)
+                    .where(EventRecord.published_ms.is_(None), EventRecord.time_ms <= now_ms() - older_than_ms)
+                    .order_by(EventRecord.seq)
+                    .limit(SWEEP_PAGE)
+                ).all()
+            if not waiting:
+                return total
+            total += self.publish(waiting)

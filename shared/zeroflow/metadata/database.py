@@ -1,0 +1,75 @@
+"""Transactions on the metadata database: SQLite in WAL mode by default, PostgreSQL by URL.
+
+A write transaction on SQLite takes the write lock at its start (BEGIN IMMEDIATE), so that two writers wait for each
+other instead of failing half way; `synchronous=FULL` makes a commit survive power loss. On PostgreSQL, rows that are
+read to be changed are locked with `with_for_update()`, which SQLite ignores because the whole database is locked.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Session
+
+from zeroflow.errors import InvalidInput
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a writer waits for another one before it gives up."""
+
+
+class Database:
+    """One metadata database. Safe to share between threads; opens nothing until it is used."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _engine(url)
+        self._writer = self.engine.execution_options(zeroflow_write=True)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Open a read-write transaction; it commits at the end of the block and rolls back on any exception."""
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a transaction that only reads: one consistent picture, no lock taken."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    def close(self) -> None:
+        """Close all pooled connections."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidInput(f"{url!r} is no database URL") from error
+    match parsed.get_backend_name():
+        case "sqlite":
+            engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        case "postgresql":
+            return create_engine(parsed, pool_pre_ping=True)
+        case other:
+            raise InvalidInput(f"a metadata database is sqlite or postgresql, not {other}")
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's begin event below says BEGIN, not the sqlite3 module
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("zeroflow_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,1 @@
+"""The schema versions, oldest first: NNNN_what_changes.py."""

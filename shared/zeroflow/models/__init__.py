@@ -1,0 +1,1 @@
+"""Model formats: detect, load safely, predict."""

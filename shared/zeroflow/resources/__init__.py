@@ -1,0 +1,1 @@
+"""Reading and writing Kubernetes resources from a function."""
