@@ -1,7 +1,7 @@
 """The one door: which part of the host answers a request.
 
-By Host header a request goes to a Service (`<service>.<namespace>.localhost`); on the bare host it goes by path. A page in
-a browser cannot use the platform behind its user's back: foreign Host headers (DNS rebinding) and foreign Origins
+By Host header a request goes to a Service (`<service>.<namespace>.localhost`); on the bare host it goes by path. A page
+in a browser cannot use the platform behind its user's back: foreign Host headers (DNS rebinding) and foreign Origins
 (cross-site requests) are refused. Off loopback every request needs the platform's bearer token.
 """
 

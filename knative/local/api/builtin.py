@@ -1,0 +1,40 @@
+"""The built-in kinds and the namespaces that exist from the start.
+
+Only what the host itself realises is here (there is no core/v1 Service: nothing would route to it).
+Printer columns follow what kubectl users see on a cluster; computed cells are in `table.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from zeroflow.knative.local.api.kinds import Kind, Version
+
+INITIAL_NAMESPACES: Final = ("default", "kube-system", "zeroflow")
+CRD_GROUP: Final = "apiextensions.k8s.io"
+CRD_KEY: Final = f"CustomResourceDefinition.{CRD_GROUP}"
+
+V1_STATUS: Final = (Version("v1", status=True),)
+V1: Final = (Version("v1", status=False),)
+
+BUILTIN_KINDS: Final = (
+    Kind("", "Namespace", "namespaces", V1_STATUS, "v1", False, "namespace", ("ns",), generations=False),
+    Kind("", "ConfigMap", "configmaps", V1, "v1", True, "configmap", ("cm",), generations=False),
+    Kind("", "Secret", "secrets", V1, "v1", True, "secret", generations=False),
+    Kind("", "ServiceAccount", "serviceaccounts", V1, "v1", True, "serviceaccount", ("sa",), generations=False),
+    Kind("", "Pod", "pods", V1_STATUS, "v1", True, "pod", ("po",), ("all",), durable=False, generations=False),
+    Kind("", "Event", "events", V1, "v1", True, "event", ("ev",), durable=False, generations=False),
+    Kind("batch", "Job", "jobs", V1_STATUS, "v1", True, "job", (), ("all",)),
+    Kind("coordination.k8s.io", "Lease", "leases", V1, "v1", True, "lease", generations=False),
+    Kind(
+        CRD_GROUP,
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        V1_STATUS,
+        "v1",
+        False,
+        "customresourcedefinition",
+        ("crd", "crds"),
+        ("api-extensions",),
+    ),
+)

@@ -1,0 +1,197 @@
+"""Who manages which field: managedFields for updates, and server-side apply.
+
+Guarantees: an apply changes only fields that it names or that this manager alone named before; a field that another manager set to
+something else is a Conflict unless forced; applying the same twice changes nothing, not even a time.
+Source: Kubernetes "Server-Side Apply" (merge strategy, conflicts, field management).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from zeroflow.knative.local.api import fieldsets
+from zeroflow.knative.local.api.errors import Cause, Conflict
+from zeroflow.knative.local.api.fieldsets import Leaves, Path
+from zeroflow.knative.local.api.kinds import Kind
+from zeroflow.knative.local.api.lists import SETS, is_associative, item_key
+from zeroflow.knative.local.api.objects import Object, copy, meta, now
+
+STATUS: Final = frozenset({"status"})
+NOTHING: Final[frozenset[str]] = frozenset()
+MAX_UPDATERS: Final = 10  # the oldest update entries are merged beyond this
+ANCIENT: Final = "ancient-changes"
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Whoever writes: its name, how (Apply or Update), and through which subresource."""
+
+    name: str
+    operation: str
+    api_version: str
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of managedFields."""
+
+    manager: Manager
+    paths: frozenset[Path]
+    time: str
+
+
+def record_update(kind: Kind, old: Object | None, new: Object, manager: Manager) -> None:
+    """Note in `new.metadata.managedFields` what this update set and what it took from others."""
+    before = _managed(kind, old, manager) if old else {}
+    after = _managed(kind, new, manager)
+    changed = {path for path, value in after.items() if path not in before or before[path] != value}
+    gone = {path for path in before if path not in after}
+    entries = []
+    mine = Entry(manager, frozenset(), now())
+    for entry in _entries(new):
+        if entry.manager == manager:
+            mine = entry
+        else:
+            entries.append(replace(entry, paths=entry.paths - changed - gone))
+    paths = (mine.paths - gone) | changed
+    if paths != mine.paths:
+        mine = Entry(manager, frozenset(paths), now())
+    _store(new, [*entries, mine])
+
+
+def apply(kind: Kind, live: Object | None, config: Object, manager: Manager, force: bool) -> Object:
+    """Return the live object (or a new one) with the configuration applied; raise Conflict."""
+    wanted = _managed(kind, config, manager)
+    if live is None:
+        created = copy(config)
+        meta(created).pop("managedFields", None)
+        _store(created, [Entry(manager, frozenset(wanted), now())])
+        return created
+    current = _managed(kind, live, manager)
+    entries = _entries(live)
+    others = [entry for entry in entries if entry.manager != manager]
+    mine = next((entry for entry in entries if entry.manager == manager), None)
+    conflicts = [(entry, path) for entry in others for path in _conflicts(wanted, current, entry.paths)]
+    if conflicts and not force:
+        raise _conflict(conflicts)
+    taken: dict[Manager, set[Path]] = {}
+    for entry, path in conflicts:
+        taken.setdefault(entry.manager, set()).add(path)
+    others = [replace(entry, paths=entry.paths - taken.get(entry.manager, set())) for entry in others]
+    result = _merge(copy(live), config, manager.subresource, kind.has_status)
+    held = set().union(*(entry.paths for entry in others)) if others else set()
+    dropped = (mine.paths if mine else frozenset()) - set(wanted)
+    for path in sorted(dropped, key=len, reverse=True):
+        if path not in held and not any(other[: len(path)] == path for other in held | set(wanted)):
+            fieldsets.remove(result, path)
+    if mine is None or mine.paths != frozenset(wanted):
+        mine = Entry(manager, frozenset(wanted), now())
+    _store(result, [*others, mine])
+    return result
+
+
+def _managed(kind: Kind, obj: Object, manager: Manager) -> Leaves:
+    if manager.subresource == "status":
+        return fieldsets.leaves(obj, only=STATUS)
+    return fieldsets.leaves(obj, never=STATUS if kind.has_status else NOTHING)
+
+
+def _conflicts(wanted: Leaves, current: Leaves, owned: frozenset[Path]) -> Iterator[Path]:
+    """Yield the owned paths whose value the configuration would change."""
+    for path in owned:
+        if path in wanted:
+            if path in current and current[path] != wanted[path]:
+                yield path
+        elif any(path[:length] in wanted for length in range(1, len(path))) and path in current:
+            yield path
+
+
+def _conflict(conflicts: list[tuple[Entry, Path]]) -> Conflict:
+    causes = [
+        Cause(fieldsets.readable(path), f'conflict with "{entry.manager.name}"', "FieldManagerConflict")
+        for entry, path in conflicts
+    ]
+    said = "\n".join(f"- {cause.message}: {cause.field}" for cause in causes)
+    count = f"{len(causes)} conflict" + ("s" if len(causes) > 1 else "")
+    message = (
+        f"Apply failed with {count}: {causes[0].message}: {causes[0].field}"
+        if len(causes) == 1
+        else (f"Apply failed with {count}: {said}")
+    )
+    return Conflict(message, causes=[{"reason": c.reason, "message": c.message, "field": c.field} for c in causes])
+
+
+def _merge(live: Object, config: Object, subresource: str, has_status: bool) -> Object:
+    for name, value in config.items():
+        if name in ("apiVersion", "kind"):
+            continue
+        if (name == "status") != (subresource == "status") and (has_status or name != "status"):
+            continue
+        if name == "metadata":
+            for field, part in (value or {}).items():
+                if field not in fieldsets.UNMANAGED_METADATA:
+                    live["metadata"][field] = merged(field, live["metadata"].get(field), part)
+        else:
+            live[name] = merged(name, live.get(name), value)
+    return live
+
+
+def merged(field: str, live: Any, config: Any) -> Any:
+    """Merge a configuration value into a live one: objects by field, associative lists by key, the rest replaced."""
+    if isinstance(live, dict) and isinstance(config, dict):
+        return live | {name: merged(name, live.get(name), value) for name, value in config.items()}
+    if isinstance(config, list) and isinstance(live, list):
+        if field in SETS:
+            return live + [word for word in config if word not in live]
+        if config and is_associative(field, live) and is_associative(field, config):
+            wanted = {item_key(field, item): item for item in config}
+            kept = [merged("", item, wanted.pop(item_key(field, item), item)) for item in live]
+            return kept + list(wanted.values())
+    return config
+
+
+def _entries(obj: Object) -> list[Entry]:
+    found = []
+    for entry in meta(obj).get("managedFields") or ():
+        if isinstance(entry, dict) and entry.get("manager"):
+            manager = Manager(
+                str(entry["manager"]),
+                str(entry.get("operation", "Update")),
+                str(entry.get("apiVersion", "")),
+                str(entry.get("subresource") or ""),
+            )
+            paths = frozenset(fieldsets.from_fields(entry.get("fieldsV1")))
+            found.append(Entry(manager, paths, str(entry.get("time") or now())))
+    return found
+
+
+def _store(obj: Object, entries: list[Entry]) -> None:
+    entries = [entry for entry in entries if entry.paths]
+    updaters = sorted((e for e in entries if e.manager.operation == "Update"), key=lambda e: e.time)
+    if len(updaters) > MAX_UPDATERS:
+        old = updaters[: len(updaters) - MAX_UPDATERS + 1]
+        manager = Manager(ANCIENT, "Update", old[-1].manager.api_version)
+        entries = [e for e in entries if e not in old]
+        entries.append(Entry(manager, frozenset().union(*(e.paths for e in old)), old[-1].time))
+    entries.sort(key=lambda e: (e.manager.operation, e.time, e.manager.name, e.manager.subresource))
+    if entries:
+        meta(obj)["managedFields"] = [_written(entry) for entry in entries]
+    else:
+        meta(obj).pop("managedFields", None)
+
+
+def _written(entry: Entry) -> dict[str, Any]:
+    written = {
+        "manager": entry.manager.name,
+        "operation": entry.manager.operation,
+        "apiVersion": entry.manager.api_version,
+        "time": entry.time,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fieldsets.to_fields(entry.paths),
+    }
+    if entry.manager.subresource:
+        written["subresource"] = entry.manager.subresource
+    return written

@@ -1,0 +1,341 @@
+"""What a write does to a draft: create, update, delete, and everything that follows from them.
+
+Guarantees: owner references and namespaces cascade inside the same draft, so a cascade is committed whole. An update that changes
+nothing writes nothing. Objects passed in are given up by the caller. Admission hooks run before anything is staged.
+Source: Kubernetes API conventions; garbage collection ("Owners and Dependents"), finalizers, metadata.generation.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from zeroflow.knative.local.api import crds
+from zeroflow.knative.local.api.builtin import CRD_KEY, INITIAL_NAMESPACES
+from zeroflow.knative.local.api.core import check_core
+from zeroflow.knative.local.api.errors import AlreadyExists, Conflict, Forbidden, NotFound
+from zeroflow.knative.local.api.kinds import Kind, KindRegistry
+from zeroflow.knative.local.api.objects import Object, copy, declared, generated_name, meta, now, without
+from zeroflow.knative.local.api.persistence import Key
+from zeroflow.knative.local.api.state import Draft
+from zeroflow.knative.local.api.validation import check_object
+
+Hook: TypeAlias = Callable[[Object, Object | None], Object]
+
+FOREGROUND: Final = "foregroundDeletion"
+NAME_ATTEMPTS: Final = 8  # for generateName, before a clash is reported
+MAX_EVENTS: Final = 400
+SERVER_FIELDS: Final = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """metav1.DeleteOptions: what happens to dependents, and on which object the caller insists."""
+
+    propagation: str = "Background"  # Background | Foreground | Orphan
+    uid: str | None = None
+    resource_version: str | None = None
+
+
+@dataclass(slots=True)
+class Mutations:
+    """The writes, over the known kinds and the admission hooks (kind key -> hooks)."""
+
+    kinds: KindRegistry
+    hooks: Mapping[str, Sequence[Hook]]
+
+    def create(self, draft: Draft, kind: Kind, obj: Object) -> Object:
+        """Stage a new object; raise AlreadyExists, NotFound (its namespace), Forbidden or Invalid."""
+        metadata = meta(obj)
+        for name in (*SERVER_FIELDS, "resourceVersion", "selfLink"):
+            metadata.pop(name, None)
+        self.place(kind, obj)
+        if not metadata.get("name") and isinstance(metadata.get("generateName"), str):
+            metadata["name"] = self._free_name(draft, kind, obj)
+        check_object(kind, obj)
+        key = key_of(kind, obj)
+        if draft.find(key) is not None:
+            raise AlreadyExists.named(kind.resource, key[2])
+        self._require_namespace(draft, kind, key)
+        obj = self._admit(kind, obj, None)
+        metadata = meta(obj)
+        metadata["uid"] = str(uuid.uuid4())
+        metadata["creationTimestamp"] = now()
+        if kind.generations:
+            metadata["generation"] = 1
+        draft.write(key, self._finished(draft, kind, obj, None))
+        return obj
+
+    def update(self, draft: Draft, kind: Kind, obj: Object) -> Object:
+        """Stage a replacement of everything but status; raise Conflict when the given resourceVersion is not the latest."""
+        self.place(kind, obj)
+        check_object(kind, obj)
+        key = key_of(kind, obj)
+        old = self.present(draft, kind, key)
+        self._check_version(kind, obj, old)
+        if kind.has_status:
+            obj.pop("status", None)
+            if "status" in old:
+                obj["status"] = copy(old["status"])
+        self._keep_server_fields(obj, old)
+        obj = self._admit(kind, obj, old)
+        if declared(obj) != declared(old) and kind.generations:
+            meta(obj)["generation"] = int(meta(old).get("generation", 0)) + 1
+        return self._replace(draft, kind, key, obj, old)
+
+    def update_status(self, draft: Draft, kind: Kind, obj: Object) -> Object:
+        """Stage a new status; everything else of `obj` is ignored, except a resourceVersion to insist on."""
+        self.place(kind, obj)
+        key = key_of(kind, obj)
+        old = self.present(draft, kind, key)
+        self._check_version(kind, obj, old)
+        updated = copy(old)
+        updated.pop("status", None)
+        if obj.get("status") is not None:
+            updated["status"] = obj["status"]
+        if (managers := meta(obj).get("managedFields")) is not None:
+            meta(updated)["managedFields"] = managers
+        return self._replace(draft, kind, key, updated, old)
+
+    def delete(self, draft: Draft, kind: Kind, key: Key, options: DeleteOptions = DeleteOptions()) -> Object:
+        """Stage a deletion and what follows from it; return the object's last state."""
+        old = self.present(draft, kind, key)
+        if options.uid is not None and options.uid != meta(old)["uid"]:
+            raise Conflict.stale(kind.resource, key[2])
+        if options.resource_version is not None and options.resource_version != meta(old)["resourceVersion"]:
+            raise Conflict.stale(kind.resource, key[2])
+        if kind.key == "Namespace" and key[2] in INITIAL_NAMESPACES:
+            raise Forbidden(f'namespaces "{key[2]}" is forbidden: this namespace may not be deleted', kind="namespaces")
+        if options.propagation == "Orphan":
+            self._orphan(draft, meta(old)["uid"])
+        self._delete(draft, key, foreground=options.propagation == "Foreground")
+        self._settle(draft, {key})
+        return draft.find(key) or old
+
+    def present(self, draft: Draft, kind: Kind, key: Key) -> Object:
+        """Return the object of this key; raise NotFound."""
+        found = draft.find(key)
+        if found is None:
+            raise NotFound.named(kind.resource, key[2])
+        return found
+
+    def place(self, kind: Kind, obj: Object) -> None:
+        """Store under the storage version, and without a namespace where there is none."""
+        obj["apiVersion"], obj["kind"] = kind.api_version(), kind.kind
+        metadata = meta(obj)
+        if not kind.namespaced:
+            metadata.pop("namespace", None)
+        elif not metadata.get("namespace"):
+            metadata["namespace"] = "default"
+
+    def _free_name(self, draft: Draft, kind: Kind, obj: Object) -> str:
+        prefix = meta(obj)["generateName"]
+        name = generated_name(prefix)
+        for _ in range(NAME_ATTEMPTS):
+            if draft.find((kind.key, str(meta(obj).get("namespace", "")), name)) is None:
+                break
+            name = generated_name(prefix)
+        return name
+
+    def _require_namespace(self, draft: Draft, kind: Kind, key: Key) -> None:
+        if not kind.namespaced:
+            return
+        namespace = draft.find(("Namespace", "", key[1]))
+        if namespace is None:
+            raise NotFound.named("namespaces", key[1])
+        if meta(namespace).get("deletionTimestamp"):
+            raise Forbidden(
+                f'{kind.resource} "{key[2]}" is forbidden: unable to create new content in namespace {key[1]} '
+                "because it is being terminated",
+                name=key[2],
+                kind=kind.plural,
+            )
+
+    def _admit(self, kind: Kind, obj: Object, old: Object | None) -> Object:
+        check_core(kind, obj, old)
+        for hook in self.hooks.get(kind.key, ()):
+            obj = hook(obj, copy(old) if old is not None else None)
+        return obj
+
+    def _check_version(self, kind: Kind, obj: Object, old: Object) -> None:
+        metadata = meta(obj)
+        wanted, uid = metadata.get("resourceVersion"), metadata.get("uid")
+        stale = wanted not in (None, "", meta(old)["resourceVersion"])
+        if stale or uid not in (None, "", meta(old)["uid"]):
+            raise Conflict.stale(kind.resource, str(metadata.get("name", "")))
+
+    def _keep_server_fields(self, obj: Object, old: Object) -> None:
+        metadata = meta(obj)
+        if "managedFields" in meta(old):
+            metadata.setdefault("managedFields", meta(old)["managedFields"])
+        for name in SERVER_FIELDS:
+            metadata.pop(name, None)
+            if name in meta(old):
+                metadata[name] = meta(old)[name]
+
+    def _replace(self, draft: Draft, kind: Kind, key: Key, obj: Object, old: Object) -> Object:
+        metadata = meta(obj)
+        metadata["resourceVersion"] = meta(old)["resourceVersion"]
+        obj = self._finished(draft, kind, obj, old)
+        if obj == old:
+            return obj
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers") and not self._waits(draft, key):
+            draft.remove(key)
+            self._settle(draft, {key})
+            return obj
+        draft.write(key, obj)
+        return obj
+
+    def _finished(self, draft: Draft, kind: Kind, obj: Object, old: Object | None) -> Object:
+        """Set what the API server itself decides for some kinds."""
+        if kind.key == CRD_KEY:
+            defined = crds.kind_of(obj)
+            known = self.kinds.find(defined.key)
+            clash = self.kinds.find_plural(defined.group, defined.plural) or known
+            if clash is not None and (not clash.custom or clash.resource != defined.resource):
+                raise AlreadyExists(f"{defined.resource}: these names are taken by {clash.resource}", kind=kind.plural)
+            obj = crds.established(obj) if old is None or obj["spec"] != old["spec"] else obj
+        elif kind.key == "Namespace":
+            leaving = bool(meta(obj).get("deletionTimestamp"))
+            obj["status"] = {"phase": "Terminating" if leaving else "Active"}
+            obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]
+            meta(obj).setdefault("labels", {})["kubernetes.io/metadata.name"] = meta(obj)["name"]
+            if old is None:
+                self._add_service_account(draft, meta(obj)["name"])
+        elif kind.key == "Event" and old is None:
+            self._make_room(draft)
+        return obj
+
+    def _make_room(self, draft: Draft) -> None:
+        """Drop the oldest Events, some at a time: they live in memory."""
+        keys = draft.keys_of("Event")
+        if len(keys) >= MAX_EVENTS:
+            ages = {key: int(meta(obj)["resourceVersion"]) for key in keys if (obj := draft.find(key)) is not None}
+            for key in sorted(keys, key=ages.__getitem__)[: MAX_EVENTS // 4]:
+                draft.remove(key)
+
+    def _add_service_account(self, draft: Draft, namespace: str) -> None:
+        metadata: dict[str, Any] = {"name": "default", "namespace": namespace}
+        metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+        if draft.find(("ServiceAccount", namespace, "default")) is None:
+            draft.write(("ServiceAccount", namespace, "default"), account)
+
+    def _delete(self, draft: Draft, key: Key, foreground: bool = False) -> None:
+        """Remove an object, or mark it when something has to happen first; take its contents and dependents along."""
+        old = draft.find(key)
+        if old is None:
+            return
+        if key[0] == "Namespace":
+            self._mark(draft, key, old)
+            for content in sorted(draft.keys_in(key[2])):
+                self._delete(draft, content)
+        elif key[0] == CRD_KEY:
+            self._mark(draft, key, old)
+            for instance in sorted(draft.keys_of(crds.kind_of(old).key)):
+                self._delete(draft, instance)
+        elif meta(old).get("finalizers"):
+            self._mark(draft, key, old)
+        elif foreground:
+            self._delete_dependents(draft, meta(old)["uid"], foreground=True)
+            if self._blocked(draft, meta(old)["uid"]):
+                waiting = copy(old)
+                meta(waiting)["finalizers"] = [FOREGROUND]
+                self._mark(draft, key, waiting)
+                return
+            draft.remove(key)
+        else:
+            draft.remove(key)
+            self._delete_dependents(draft, meta(old)["uid"])
+
+    def _mark(self, draft: Draft, key: Key, old: Object) -> None:
+        if meta(old).get("deletionTimestamp"):
+            return
+        leaving = copy(old)
+        meta(leaving).update(deletionTimestamp=now(), deletionGracePeriodSeconds=0)
+        if "generation" in meta(leaving):
+            meta(leaving)["generation"] += 1
+        if key[0] == "Namespace":
+            leaving["status"] = {"phase": "Terminating"}
+        draft.write(key, leaving)
+
+    def _delete_dependents(self, draft: Draft, uid: str, foreground: bool = False) -> None:
+        """Delete what this owner alone still held; others only lose the reference."""
+        for key in sorted(draft.owned_by(uid)):
+            dependent = draft.find(key)
+            if dependent is None:
+                continue
+            others = [
+                owner
+                for owner in meta(dependent)["ownerReferences"]
+                if owner.get("uid") != uid and self._exists(draft, owner, key[1])
+            ]
+            if others:
+                kept = copy(dependent)
+                meta(kept)["ownerReferences"] = others
+                draft.write(key, kept)
+            else:
+                self._delete(draft, key, foreground)
+
+    def _exists(self, draft: Draft, owner: Mapping[str, Any], namespace: str) -> bool:
+        group, _, _ = str(owner.get("apiVersion", "")).rpartition("/")
+        key = f"{owner.get('kind')}.{group}" if group else str(owner.get("kind"))
+        found = draft.find((key, namespace, str(owner.get("name")))) or draft.find((key, "", str(owner.get("name"))))
+        return found is not None and meta(found)["uid"] == owner.get("uid")
+
+    def _orphan(self, draft: Draft, uid: str) -> None:
+        for key in sorted(draft.owned_by(uid)):
+            dependent = draft.find(key)
+            if dependent is None:
+                continue
+            kept = copy(dependent)
+            owners = [owner for owner in meta(kept)["ownerReferences"] if owner.get("uid") != uid]
+            meta(kept)["ownerReferences"] = owners
+            if not owners:
+                del meta(kept)["ownerReferences"]
+            draft.write(key, kept)
+
+    def _blocked(self, draft: Draft, uid: str) -> bool:
+        return bool(draft.owned_by(uid))
+
+    def _waits(self, draft: Draft, key: Key) -> bool:
+        """Say whether a namespace or definition that is being deleted still has contents."""
+        if key[0] == "Namespace":
+            return bool(draft.keys_in(key[2]))
+        if key[0] == CRD_KEY and (definition := draft.find(key)) is not None:
+            return bool(draft.keys_of(crds.kind_of(definition).key))
+        return False
+
+    def _settle(self, draft: Draft, touched: set[Key]) -> None:
+        """Finish deletions that only waited for what is gone now: owners, namespaces, definitions."""
+        pending = [change for _, change in draft.changes if change.type == "DELETED"]
+        candidates = set(touched)
+        for change in pending:
+            metadata = meta(change.object)
+            candidates.add(("Namespace", "", str(metadata.get("namespace", ""))))
+            if (kind := self.kinds.find(change.kind)) is not None and kind.custom:
+                candidates.add((CRD_KEY, "", kind.resource))
+            for owner in metadata.get("ownerReferences") or ():
+                group, _, _ = str(owner.get("apiVersion", "")).rpartition("/")
+                owner_kind = f"{owner.get('kind')}.{group}" if group else str(owner.get("kind"))
+                candidates.add((owner_kind, str(metadata.get("namespace", "")), str(owner.get("name"))))
+        for key in sorted(candidates):
+            obj = draft.find(key)
+            if obj is None or not meta(obj).get("deletionTimestamp"):
+                continue
+            waits_for = meta(obj).get("finalizers") or []
+            if waits_for == [FOREGROUND] and not self._blocked(draft, meta(obj)["uid"]):
+                released = {**obj, "metadata": without(meta(obj), ["finalizers"])}
+                draft.write(key, released)
+                waits_for = []
+            if not waits_for and not self._waits(draft, key):
+                draft.remove(key)
+                self._settle(draft, set())
+
+
+def key_of(kind: Kind, obj: Object) -> Key:
+    """Return where an object is kept."""
+    metadata = meta(obj)
+    return kind.key, str(metadata.get("namespace", "")) if kind.namespaced else "", str(metadata.get("name", ""))

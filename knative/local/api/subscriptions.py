@@ -1,0 +1,77 @@
+"""Committed changes, delivered in order to whoever listens inside the process.
+
+Guarantees: a subscription sees current objects first (as ADDED, unless told otherwise) and then each later change exactly once, in
+commit order. Every subscriber gets copies of its own. A bounded subscription that falls behind ends with `Expired`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from zeroflow.knative.local.api.errors import Expired
+from zeroflow.knative.local.api.objects import copy
+from zeroflow.knative.local.api.state import Change
+
+
+class Subscription:
+    """An async iterator of changes; `close()` ends it."""
+
+    def __init__(
+        self,
+        kinds: Iterable[str],
+        replayed: Iterable[Change],
+        on_close: Callable[[Subscription], None],
+        limit: int | None = None,
+    ) -> None:
+        self.kinds = frozenset(kinds)
+        self._pending: deque[Change] = deque(replayed)
+        self._on_close = on_close
+        self._limit = limit
+        self._overflowed = False
+        self._closed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def push(self, change: Change) -> None:
+        """Deliver one change (called by the store)."""
+        if self._limit is not None and len(self._pending) >= self._limit:
+            self._overflowed = True
+            self._pending.clear()
+        if not self._overflowed:
+            self._pending.append(change)
+        self._wake()
+
+    def close(self) -> None:
+        """Stop listening; an iteration in progress ends."""
+        self._closed = True
+        self._pending.clear()
+        self._on_close(self)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> Change:
+        while not self._pending:
+            if self._overflowed:
+                raise Expired("the watcher fell too far behind: list again")
+            if self._closed:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        change = self._pending.popleft()
+        return Change(change.type, change.kind, copy(change.object), copy(change.old) if change.old else None)
+
+    async def __aenter__(self) -> Subscription:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Knative Eventing on one machine: the durable broker, triggers, sources and sinks."""

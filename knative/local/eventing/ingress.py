@@ -1,0 +1,149 @@
+"""The broker's front door: POST one CloudEvent, 202 when it is on disk.
+
+Source: Knative broker ingress (codes, OPTIONS, ttl, knativearrivaltime, pass-through headers) and CloudEvents HTTP 1.0.2.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+
+from aiohttp import web
+
+from zeroflow.knative.local.eventing.cloudevent import Attribute, Event, from_http, timestamp
+from zeroflow.knative.local.eventing.destinations import ToService
+from zeroflow.knative.local.eventing.dispatcher import Subscriber
+from zeroflow.knative.local.eventing.errors import (
+    BrokerNotFound,
+    EventExpired,
+    EventForbidden,
+    InvalidEvent,
+    LogClosed,
+)
+from zeroflow.knative.local.eventing.log import EventLog, NewEvent, Record
+from zeroflow.knative.local.eventing.routes import Routes
+from zeroflow.knative.local.eventing.settings import EventingSettings
+
+logger = logging.getLogger(__name__)
+
+TTL_EXTENSION = "knativebrokerttl"
+ARRIVAL_EXTENSION = "knativearrivaltime"
+TTL_MAX = 255
+PLATFORM_PREFIX = "dev.zeroflow."
+_ALLOW = {"Allow": "POST, OPTIONS"}
+_WEBHOOK = {**_ALLOW, "WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "*"}
+_PASSED = frozenset({"x-request-id", "retry-after", "traceparent", "tracestate"})
+_PASSED_PREFIXES = ("knative-", "x-b3-")
+
+
+class Ingress:
+    """Accepts events for brokers, from HTTP and from inside the host."""
+
+    def __init__(self, log: EventLog, routes: Routes, settings: EventingSettings, token: str) -> None:
+        self._log, self._routes, self._settings, self._token = log, routes, settings, token
+
+    async def handle(self, request: web.Request, namespace: str, broker: str) -> web.Response:
+        """Answer one request to /<namespace>/<broker>."""
+        if request.method == "OPTIONS":
+            return web.Response(status=200, headers=_WEBHOOK)
+        if request.method != "POST":
+            return refusal(405, f"{request.method} is not allowed: POST an event", _ALLOW)
+        if not namespace or not broker:
+            return refusal(404, "post to /<namespace>/<broker>")
+        try:
+            if not self._routes.has_broker(namespace, broker):
+                raise BrokerNotFound(namespace, broker)
+            event = from_http(request.headers.items(), await read_body(request, self._settings.max_event_bytes))
+            self.check_publisher(event, request.headers)
+            await self.accept(namespace, broker, event, None, passed_headers(request.headers.items()))
+        except BrokerNotFound as error:
+            return refusal(404, str(error))
+        except EventForbidden as error:
+            return refusal(403, str(error))
+        except (InvalidEvent, EventExpired) as error:
+            return refusal(400, str(error))
+        except (sqlite3.Error, LogClosed) as error:
+            logger.error("event not accepted: broker=%s/%s error=%s", namespace, broker, error)
+            return refusal(503, f"the event could not be stored: {error}", {"Retry-After": "1"})
+        return web.Response(status=202, headers=_ALLOW)
+
+    async def accept(
+        self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]
+    ) -> int:
+        """Store an event and its deliveries and return its number; `ttl`: what it carried in, None reads the extension."""
+        new = self.admit(namespace, broker, event, ttl, headers)
+        return await self._log.accept(new)
+
+    def admit(
+        self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]
+    ) -> NewEvent:
+        """Count the hop, stamp the arrival and find the subscriptions; raise BrokerNotFound or EventExpired."""
+        if not self._routes.has_broker(namespace, broker):
+            raise BrokerNotFound(namespace, broker)
+        hops = next_ttl(event.attributes.get(TTL_EXTENSION) if ttl is None else ttl)
+        event = event.extended({TTL_EXTENSION: None, ARRIVAL_EXTENSION: timestamp()})
+        return NewEvent(namespace, broker, event, hops, headers, self._routes.matching(namespace, broker, event))
+
+    def admit_reply(self, record: Record, reply: Event, subscriber: Subscriber) -> NewEvent:
+        """Prepare a reply for the broker that its event came from: same hop count, the platform's types from the platform only."""
+        target = subscriber.destination.target
+        trusted = isinstance(target, ToService) and target.namespace == self._settings.platform_namespace
+        if reply.type.startswith(PLATFORM_PREFIX) and not trusted:
+            raise EventForbidden(reply.type)
+        headers = {name: value for name, value in record.headers.items() if name != "retry-after"}
+        return self.admit(record.namespace, record.broker, reply, record.ttl, headers)
+
+    def check_publisher(self, event: Event, headers: Mapping[str, str]) -> None:
+        """Raise EventForbidden when the type is the platform's and the request does not carry its token."""
+        if not event.type.startswith(PLATFORM_PREFIX):
+            return
+        scheme, _, given = headers.get("Authorization", "").partition(" ")
+        known = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._token.encode())
+        if scheme.lower() != "bearer" or not self._token or not known:
+            raise EventForbidden(event.type)
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Read a body up to the limit, whatever the application's own limit is; raise 413."""
+    too_large = f"the event is larger than {limit} bytes: keep large data in the object store and send its URI"
+    if request.content_length is not None and request.content_length > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, request.content_length, text=too_large)
+    body = bytearray()
+    async for chunk in request.content.iter_chunked(64 * 1024):
+        body += chunk
+        if len(body) > limit:
+            raise web.HTTPRequestEntityTooLarge(limit, len(body), text=too_large)
+    return bytes(body)
+
+
+def next_ttl(given: Attribute | None) -> int:
+    """Return the hop count that is left after this broker; raise EventExpired when none is."""
+    try:
+        hops = int(given) if given is not None and not isinstance(given, bool) else None
+    except ValueError:
+        hops = None
+    if hops is None or hops > TTL_MAX:
+        return TTL_MAX
+    if hops <= 1:
+        raise EventExpired
+    return hops - 1
+
+
+def passed_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the headers of a producer that reach subscribers: tracing, request id, Knative's own."""
+    passed = {}
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered in _PASSED or lowered.startswith(_PASSED_PREFIXES):
+            passed[lowered] = value
+    return passed
+
+
+def refusal(status: int, message: str, headers: Mapping[str, str] = {}) -> web.Response:  # noqa: B006 - never changed
+    """Answer with one line of text that says why."""
+    return web.Response(status=status, text=message + "\n", headers=headers)
+
+
+AcceptAlso = Callable[[sqlite3.Connection], None]

@@ -1,0 +1,104 @@
+"""The one thread that writes the event log: many callers, one transaction.
+
+Guarantees: an awaited operation has been committed, durably, or has raised and left nothing; operations take effect in the
+order in which they were submitted. While one commit waits for the disk, the operations that come in form the next (group commit), so
+durable throughput grows with load. Operations must be repeatable: when one of a group fails, each is run again alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from zeroflow.knative.local.eventing.errors import LogClosed
+
+Result = TypeVar("Result")
+Operation = Callable[[sqlite3.Connection], Any]
+Callback = Callable[[Any], None]
+_Pending = tuple[Operation, "asyncio.Future[Any]", Callback | None]
+
+GROUP_MAX = 256
+
+
+class Writer:
+    """Runs operations on the connection, grouped into transactions; belongs to the event loop it is started in."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="event-log", daemon=True)
+        self._thread.start()
+        self._closed = False
+
+    async def run(
+        self, operation: Callable[[sqlite3.Connection], Result], then: Callable[[Result], None] | None = None
+    ) -> Result:
+        """Run the operation and return its result once it is on disk.
+
+        The operation happens even when its caller goes away meanwhile; `then` is called on the loop with its result in
+        either case, in the order of the commits.
+        """
+        if self._closed:
+            raise LogClosed("the event log is closed: the host is shutting down")
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._queue.put((operation, future, then))
+        return await asyncio.shield(future)
+
+    async def close(self) -> None:
+        """Finish what was submitted, then close the connection."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            await self._loop.run_in_executor(None, self._thread.join)
+
+    def _work(self) -> None:
+        open_for_work = True
+        while open_for_work:
+            group = [self._queue.get()]
+            while len(group) < GROUP_MAX:
+                try:
+                    group.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            pending = [item for item in group if item is not None]
+            open_for_work = len(pending) == len(group)
+            if pending:
+                outcomes = self._commit(pending)
+                with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                    self._loop.call_soon_threadsafe(_resolve, pending, outcomes)
+        self._connection.close()
+
+    def _commit(self, pending: list[_Pending]) -> list[Any]:
+        try:
+            return self._transaction(pending)
+        except Exception as error:
+            if len(pending) == 1:
+                return [error]
+        return [self._commit([each])[0] for each in pending]
+
+    def _transaction(self, pending: list[_Pending]) -> list[Any]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            results = [operation(self._connection) for operation, _, _ in pending]
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return results
+
+
+def _resolve(pending: list[_Pending], outcomes: list[Any]) -> None:
+    for (_, future, then), outcome in zip(pending, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+            continue
+        if then is not None:
+            then(outcome)
+        future.set_result(outcome)

@@ -1,0 +1,203 @@
+"""The embedded host: puts the rooms together and runs them in one process.
+
+Start order: take the home, bind the port, bring the metadata schema up to date (in a process of its own), open the
+stores, declare the manifests, start the controllers, open the door. Stop order is the reverse: the door closes,
+requests in flight end, processes get SIGTERM. Whatever ends the process instead - kill -9, power - loses nothing that
+was accepted.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiohttp import web
+
+from zeroflow.errors import Conflict, Unavailable
+from zeroflow.knative.local import manifests
+from zeroflow.knative.local.api.kubeconfig import write_kubeconfig
+from zeroflow.knative.local.api.rest.api import ResourceApi
+from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.eventing import Eventing
+from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
+from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.jobs import Jobs
+from zeroflow.knative.local.processes import Launcher
+from zeroflow.knative.local.serving import Serving
+from zeroflow.knative.local.urls import Urls, local_names_resolve
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SHUTDOWN_GRACE_S = 30.0
+MIGRATIONS = Path(__file__).parents[2] / "metadata" / "migrations" / "versions"
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """What `zeroflow up` was asked for."""
+
+    home: Path
+    port: int = 8080
+    listen: str = "127.0.0.1"
+    database_url: str | None = None
+    """The metadata database; None is SQLite in the home."""
+    stable_window_s: float = 60.0
+    """How long a Service without its own setting stays up without requests."""
+    runtime_retention_s: float = 600.0
+    """How long a preloaded parent process is kept after its last child ended."""
+    allowed_hosts: Collection[str] = field(default_factory=tuple)
+
+
+async def run(options: HostOptions, started: "asyncio.Future[Urls] | None" = None) -> None:
+    """Run a host until SIGTERM or SIGINT; `started` gets its URLs once it answers.
+
+    Raises a ZeroflowError, whose message is one line, when the host cannot start.
+    """
+    home = Home(options.home)
+    home.prepare()
+    lock = home.lock()
+    try:
+        listener = bind(options.listen, options.port)
+        database_url = options.database_url or f"sqlite:///{home.db / 'metadata.sqlite'}"
+        await upgrade_metadata(database_url)
+        urls = Urls(listener.getsockname()[1], names_resolve=local_names_resolve())
+        await _serve(options, home, urls, listener, database_url, started)
+    finally:
+        home.address.unlink(missing_ok=True)
+        lock.release()
+
+
+async def _serve(
+    options: HostOptions,
+    home: Home,
+    urls: Urls,
+    listener: socket.socket,
+    database_url: str,
+    started: "asyncio.Future[Urls] | None",
+) -> None:
+    store = Store(home.db / "resources.sqlite")
+    launcher = Launcher(home, runtime_retention_s=options.runtime_retention_s)
+    serving = Serving(store, launcher, urls, home, stable_window_s=options.stable_window_s)
+    jobs = Jobs(store, launcher, home)
+    eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
+    resources = ResourceApi(store, home)
+    exposed = options.listen not in LOOPBACK
+    front = Front(
+        store=store,
+        resources=resources.handle,
+        services=serving.activator,
+        eventing=eventing,
+        guard=Guard(options.allowed_hosts, home.platform_token() if exposed else None),
+        welcome=WELCOME.format(base=urls.base, kubeconfig=home.kubeconfig),
+    )
+    stop = _stop_on_signals()
+    for document in (*manifests.configuration(home, urls, database_url), *manifests.documents()):
+        await store.apply(document, manager="zeroflow-manifests")
+    write_kubeconfig(home, urls.base)
+    await serving.start()
+    await jobs.start()
+    await eventing.start()
+    runner = await _open(front, listener)
+    home.address.write_text(json.dumps({"url": urls.base, "pid": os.getpid()}))
+    await eventing.publish(PLATFORM_NAMESPACE, "default", _started_event())
+    logger.info("serving on %s, home %s", urls.base, home.root)
+    if started is not None:
+        started.set_result(urls)
+    try:
+        await stop.wait()
+    finally:
+        logger.info("stopping")
+        await eventing.close()
+        await jobs.close()
+        await serving.close(SHUTDOWN_GRACE_S)
+        await runner.cleanup()
+        await launcher.close()
+        await store.close()
+
+
+async def _open(front: Front, listener: socket.socket) -> web.AppRunner:
+    app = web.Application(client_max_size=1 << 40)  # parts that read a body into memory have bounds of their own
+    app.router.add_route("*", "/{path:.*}", front.handle)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=75, auto_decompress=False)
+    await runner.setup()
+    await web.SockSite(runner, listener, backlog=1024).start()
+    return runner
+
+
+def bind(address: str, port: int) -> socket.socket:
+    """Take the port; raise Conflict in one line when it is taken."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise Conflict(
+            f"cannot listen on {address}:{port}: {error.strerror}; choose another port with --port N (0: any free one)"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+async def upgrade_metadata(url: str) -> None:
+    """Bring the metadata schema up to date, unless a look at a SQLite file says that it is.
+
+    The work is done by another process: this one never loads SQLAlchemy, which would cost it 40 MB.
+    """
+    if url.startswith("sqlite:///") and _schema_of(Path(url.removeprefix("sqlite:///"))) == _newest_schema():
+        return
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "zeroflow.metadata.migrate", url, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    if process.returncode:
+        raise Unavailable(errors.decode(errors="replace").strip().splitlines()[-1])
+
+
+def _schema_of(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    try:
+        with sqlite3.connect(path) as connection:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return str(row[0]) if row else None
+    except sqlite3.DatabaseError:
+        return None
+    finally:
+        connection.close()
+
+
+def _newest_schema() -> str:
+    return max(path.name for path in MIGRATIONS.glob("[0-9]*.py")).split("_")[0]
+
+
+def _started_event() -> dict[str, object]:
+    now = datetime.now(UTC)
+    return {
+        "specversion": "1.0",
+        "id": f"{os.getpid()}-{now.timestamp():.6f}",
+        "source": "/zeroflow/host",
+        "type": "dev.zeroflow.host.started",
+        "time": now.isoformat().replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "data": {},
+    }
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    return stop

@@ -1,0 +1,203 @@
+"""A Kubernetes container read as a process: command line, environment, directory, limits.
+
+Kubernetes' rules hold where a process can follow them: `command` then `args`, `$(VAR)` in both and in values,
+`envFrom` before `env`, optional references, `fieldRef`. What a process cannot be given is refused with a reason that
+a Pod status can carry.
+
+On this host nothing can be mounted. A volume becomes a directory of its own, and a `mountPath` that is the whole of
+an environment value or of a word of the command line, or the beginning of the path in it, is replaced by that
+directory: with `mountPath: /etc/jobsink-event`, `K_EVENT_PATH=/etc/jobsink-event` reaches the process as the
+directory on this machine.
+
+`resources.limits.memory` bounds the process's data (RLIMIT_DATA, with some slack, see child.py): what asks for more
+gets an error from its allocator. `limits.cpu`, `requests` and `securityContext` have no effect on this host. Source:
+Kubernetes core/v1 Container.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zeroflow.errors import ZeroflowError
+from zeroflow.knative.local.processes.runtimes import ANNOTATION
+
+Object = dict[str, Any]
+Find = Callable[[str, str, str], Object | None]
+"""(kind, namespace, name) -> object; `Store.find`."""
+
+_REFERENCE = re.compile(r"\$(\$|\(([^()]+)\))")
+_SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
+_QUANTITY = re.compile(r"([0-9.]+(?:[eE][-+]?[0-9]+)?)(Ki|Mi|Gi|Ti|Pi|Ei|m|k|M|G|T|P|E)?")
+_SCALE = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
+    f"{letter}i": 1024.0 ** (power + 1) for power, letter in enumerate("KMGTPE")
+}
+
+
+class NotRunnable(ZeroflowError):
+    """The container is an image without a command: there is nothing that a host of processes could run."""
+
+    reason = "ContainerMissing"
+
+
+class BadContainer(ZeroflowError):
+    """The container refers to something that is missing or that this host does not have."""
+
+    reason = "CreateContainerConfigError"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A container as a process."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path | None = None
+    runtime: str | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Mounts:
+    """Where the volumes of a Pod lie: mount path in the container -> directory of this machine."""
+
+    directories: Mapping[str, Path] = field(default_factory=dict)
+
+    def relocate(self, text: str) -> str:
+        """Replace a mount path at the beginning of the path `text`."""
+        for mount, directory in self.directories.items():
+            if text == mount or text.startswith(f"{mount}/"):
+                return f"{directory}{text[len(mount) :]}"
+        return text
+
+
+def resolve(pod: Object, container: Object, base: Mapping[str, str], find: Find, mounts: Mounts) -> Resolved:
+    """Return the process that `container` of `pod` is; `base` is the environment that it starts from."""
+    env = environment(pod, container, base, find)
+    env = {name: mounts.relocate(value) for name, value in env.items()}
+    argv = tuple(mounts.relocate(word) for word in container_argv(container, env))
+    directory = container.get("workingDir")
+    runtime = (pod["metadata"].get("annotations") or {}).get(ANNOTATION)
+    return Resolved(
+        argv=argv,
+        env=env,
+        cwd=Path(mounts.relocate(directory)) if directory else None,
+        runtime=runtime if runtime and Path(argv[0]).name == "gunicorn" else None,
+        memory_bytes=_memory_bytes(container),
+    )
+
+
+def container_argv(container: Object, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return command and args with `$(VAR)` replaced; raise NotRunnable when the container is only an image."""
+    command = container.get("command") or []
+    if not command:
+        raise NotRunnable(
+            f"Unable to fetch image {container.get('image', '')!r}: this host runs processes and no images; "
+            f"give container {container.get('name', '')!r} a `command` (and `args`) of a program on this machine"
+        )
+    return tuple(expand(word, env) for word in (*command, *(container.get("args") or ())))
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """Replace `$(VAR)` where VAR is known and `$$` by `$`; leave the rest as it is."""
+
+    def replacement(match: re.Match[str]) -> str:
+        if match[1] == "$":
+            return "$"
+        return env.get(match[2], match[0])
+
+    return _REFERENCE.sub(replacement, text)
+
+
+def environment(pod: Object, container: Object, base: Mapping[str, str], find: Find) -> dict[str, str]:
+    """Return the container's environment on top of `base`; raise BadContainer for what is not there."""
+    env = dict(base)
+    namespace = pod["metadata"]["namespace"]
+    for source in container.get("envFrom") or ():
+        for kind, field_name in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
+            if field_name in source:
+                values = read_values(kind, namespace, source[field_name], find) or {}
+                env |= {f"{source.get('prefix', '')}{name}": text(value, name) for name, value in values.items()}
+    for variable in container.get("env") or ():
+        value = _value(variable, pod, env, find)
+        if value is not None:
+            env[variable["name"]] = value
+    return env
+
+
+def read_values(kind: str, namespace: str, reference: Object, find: Find) -> dict[str, bytes] | None:
+    """Return the entries of a ConfigMap or Secret, None when it is optional and missing."""
+    name = str(reference.get("name") or reference.get("secretName") or "")
+    found = find(kind, namespace, name)
+    if found is None:
+        if reference.get("optional"):
+            return None
+        raise BadContainer(f'{kind.lower()} "{name}" not found')
+    if kind == "ConfigMap":
+        plain = {key: str(value).encode() for key, value in (found.get("data") or {}).items()}
+        return plain | {key: base64.b64decode(value) for key, value in (found.get("binaryData") or {}).items()}
+    encoded = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+    return encoded | {key: str(value).encode() for key, value in (found.get("stringData") or {}).items()}
+
+
+def _value(variable: Object, pod: Object, env: Mapping[str, str], find: Find) -> str | None:
+    source = variable.get("valueFrom")
+    if source is None:
+        return expand(str(variable.get("value") or ""), env)
+    if reference := source.get("fieldRef"):
+        return _field(pod, str(reference["fieldPath"]))
+    for kind, name in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
+        if reference := source.get(name):
+            values = read_values(kind, pod["metadata"]["namespace"], reference, find)
+            if values is not None and reference["key"] in values:
+                return text(values[reference["key"]], reference["key"])
+            if reference.get("optional"):
+                return None
+            raise BadContainer(f"couldn't find key {reference['key']} in {kind} {reference.get('name')}")
+    raise BadContainer(f"env {variable['name']}: valueFrom {', '.join(source)} is not available on this host")
+
+
+def _field(pod: Object, path: str) -> str:
+    metadata = pod["metadata"]
+    if match := _SUBSCRIPT.fullmatch(path):
+        return str((metadata.get(match[1]) or {}).get(match[2], ""))
+    known = {
+        "metadata.name": metadata["name"],
+        "metadata.namespace": metadata["namespace"],
+        "metadata.uid": metadata.get("uid", ""),
+        "spec.nodeName": "localhost",
+        "spec.serviceAccountName": (pod.get("spec") or {}).get("serviceAccountName", "default"),
+        "status.podIP": "127.0.0.1",
+        "status.hostIP": "127.0.0.1",
+    }
+    if path not in known:
+        raise BadContainer(f"fieldRef {path!r} is not available on this host; there are: {', '.join(known)}")
+    return str(known[path])
+
+
+def text(value: bytes, name: str) -> str:
+    """Return an entry as an environment value; raise BadContainer when it cannot be one."""
+    try:
+        decoded = value.decode()
+    except UnicodeDecodeError as error:
+        raise BadContainer(f"key {name}: not UTF-8 text, so it cannot be an environment value") from error
+    if "\0" in decoded:
+        raise BadContainer(f"key {name}: contains a NUL, so it cannot be an environment value")
+    return decoded
+
+
+def _memory_bytes(container: Object) -> int | None:
+    limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+    return None if limit is None else quantity(str(limit))
+
+
+def quantity(written: str) -> int:
+    """Return a Kubernetes quantity as a whole number; raise BadContainer for another notation."""
+    match = _QUANTITY.fullmatch(written)
+    if match is None:
+        raise BadContainer(f"quantity {written!r}: expected a number with Ki, Mi, Gi, ... or k, M, G, ...")
+    return int(float(match[1]) * _SCALE.get(match[2] or "", 1.0))

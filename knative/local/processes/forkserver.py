@@ -1,0 +1,148 @@
+"""The fork server: loads a runtime's modules once, then makes each container's process by forking.
+
+``python -m zeroflow.knative.local.processes.forkserver FD RUNTIME``, where FD is a stream socket to the host and
+RUNTIME the JSON ``{"modules": [...], "environment": {...}}``. It has one thread, so a child never inherits a lock
+that nobody will release, and it does nothing but fork, reap and report. When the host goes away, in whatever way, it
+kills the process groups of its children and ends; when it is killed itself, the kernel kills its children.
+
+Requests: ``{"op": "start", "id", "task"}``. Reports: ``{"op": "loaded", "skipped", "threads"}`` once, then
+``started`` (id, pid), ``failed`` (id, message) and ``exited`` (pid, code; a negative code is a signal).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+from zeroflow.knative.local.processes import child
+from zeroflow.knative.local.processes.messages import Inbox, Message, encode
+
+
+class ForkServer:
+    """Fork children on request until the host is gone."""
+
+    def __init__(self, host: socket.socket) -> None:
+        self._host = host
+        self._inbox = Inbox(host)
+        self._children: set[int] = set()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def load(self, modules: list[str]) -> None:
+        """Import `modules`; one that fails is skipped and reported."""
+        skipped = {}
+        for name in modules:
+            try:
+                importlib.import_module(name)
+            except BaseException as error:  # a broken extra, or a module that exits: the others still count
+                skipped[name] = f"{type(error).__name__}: {error}"
+        gc.collect()
+        gc.freeze()
+        self._report({"op": "loaded", "skipped": skipped, "threads": [thread.name for thread in threading.enumerate()]})
+
+    def run(self) -> None:
+        """Serve until the host closes its end."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the host decides when it is over
+            signal.signal(number, signal.SIG_IGN)
+        poll = select.poll()
+        for fd in (self._host.fileno(), self._wake_read):
+            poll.register(fd, select.POLLIN)
+        while not self._inbox.closed:
+            for fd, _ in poll.poll():
+                if fd == self._wake_read:
+                    with suppress(BlockingIOError):
+                        os.read(self._wake_read, 4096)
+                    self._reap()
+                else:
+                    for message, fds in self._inbox.read():
+                        self._start(message, fds)
+        self._end()
+
+    def _start(self, message: Message, fds: tuple[int, ...]) -> None:
+        if threading.active_count() != 1:
+            names = [thread.name for thread in threading.enumerate()]
+            reason = f"a preloaded module has started threads ({', '.join(names)}), which do not survive a fork"
+            self._report({"op": "failed", "id": message["id"], "message": reason})
+        else:
+            self._fork(message, fds)
+        for fd in fds:
+            os.close(fd)
+
+    def _fork(self, message: Message, fds: tuple[int, ...]) -> None:
+        task = _task(message["task"], fds)
+        me = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._report({"op": "failed", "id": message["id"], "message": f"fork: {error.strerror}"})
+            return
+        if pid == 0:
+            child.run(task, me)
+        self._children.add(pid)
+        self._report({"op": "started", "id": message["id"], "pid": pid})
+
+    def _reap(self) -> None:
+        while self._children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._children.discard(pid)
+            _kill_group(pid)  # what the container left behind goes with it
+            self._report({"op": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(status)})
+
+    def _report(self, message: Message) -> None:
+        with suppress(OSError):  # the host is gone: the next read says so
+            self._host.sendall(encode(message))
+
+    def _end(self) -> None:
+        for pid in self._children:
+            _kill_group(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)  # it may not have reached its own group yet
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _task(wire: dict[str, Any], fds: tuple[int, ...]) -> child.Task:
+    """Read a task; the descriptors come in the order listener, ready."""
+    return child.Task(
+        argv=tuple(wire["argv"]),
+        env=wire["env"],
+        log=wire["log"],
+        cwd=wire["cwd"],
+        memory_bytes=wire["memory_bytes"],
+        grace_s=wire["grace_s"],
+        listener=fds[0] if fds else None,
+        ready=fds[1] if fds else None,
+        gunicorn=wire["gunicorn"],
+    )
+
+
+def main() -> None:
+    """Run the fork server that the command line describes."""
+    runtime = json.loads(sys.argv[2])
+    os.environ.update(runtime["environment"])
+    gc.disable()
+    server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
+    server.load(runtime["modules"])
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The only place that starts processes: asks fork servers for them and hears how they end.
+
+Guarantees for every process: a session of its own, an empty standard input, its output in its log, the environment of
+its specification and nothing else, and death together with the host. A fork server is started on first use and ends
+``retention_s`` after the end of its last child. Commands without a runtime are forked and executed by a server that
+loads nothing, so that there is one way to start, reap and clean up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+
+from zeroflow.errors import InvalidInput, Unavailable
+from zeroflow.knative.local.processes.process import Process, ProcessSpec
+from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
+from zeroflow.knative.local.processes.server_link import ServerLink
+
+_COMMANDS = Runtime()  # what forks plain commands: nothing loaded
+_BACKLOG = 4096
+
+
+class Launcher:
+    """Start processes; one per host."""
+
+    def __init__(self, *, runtimes: Mapping[str, Runtime] = RUNTIMES, retention_s: float = 600.0) -> None:
+        self._runtimes = runtimes
+        self._retention_s = retention_s
+        self._servers: dict[str | None, ServerLink] = {}
+
+    async def start(self, spec: ProcessSpec) -> Process:
+        """Start `spec` and return it running; raise InvalidInput for an unknown runtime, Unavailable when it fails."""
+        runtime = _COMMANDS if spec.runtime is None else self._runtimes.get(spec.runtime)
+        if runtime is None:
+            raise InvalidInput(f"no runtime {spec.runtime!r}; there are: {', '.join(sorted(self._runtimes))}")
+        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            server = self._servers.get(spec.runtime)
+            if server is None or server.closed:
+                label = spec.runtime or "command"
+                server = self._servers[spec.runtime] = ServerLink(label, runtime, self._retention_s)
+            return await server.start(spec)
+        finally:
+            if spec.listener is not None:
+                spec.listener.close()
+
+    def warm(self, runtime: str) -> bool:
+        """Return whether the fork server of `runtime` is up and loaded."""
+        server = self._servers.get(runtime)
+        return server is not None and not server.closed and server.loaded
+
+    def parents(self) -> dict[str, int]:
+        """Return the pids of the fork servers by runtime ("command" for plain commands)."""
+        return {server.label: server.pid for server in self._servers.values() if not server.closed}
+
+    async def close(self) -> None:
+        """Kill whatever runs and end the fork servers."""
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+        await asyncio.sleep(0)  # lets those who wait for an exit code see it
+
+
+def listening_socket() -> socket.socket:
+    """Return a socket that already accepts connections on a free loopback port."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise Unavailable(f"no port to listen on: {error.strerror}") from error
+    return sock

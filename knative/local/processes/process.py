@@ -1,0 +1,71 @@
+"""A process as the host sees it: what was asked for, how to signal it, how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """What to start. With a runtime, `argv` is a gunicorn command and `listener` the socket that it serves."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    log: Path
+    cwd: Path | None = None
+    runtime: str | None = None
+    listener: socket.socket | None = None  # the launcher closes the host's copy
+    memory_bytes: int | None = None
+    grace_s: float = 30.0  # how long gunicorn lets requests finish after SIGTERM
+
+
+class Process:
+    """One running process group."""
+
+    def __init__(self, spec: ProcessSpec, pid: int, ready: asyncio.Future[bool]) -> None:
+        self.spec, self.pid = spec, pid
+        self._ready = ready
+        self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended (negative: by this signal), None while it runs."""
+        return self._exit.result() if self._exit.done() else None
+
+    async def wait(self) -> int:
+        """Return the exit code once it has ended; negative means killed by this signal."""
+        return await asyncio.shield(self._exit)
+
+    async def serving(self) -> bool:
+        """Return True once gunicorn has loaded the application, False when it ends before; only with a listener."""
+        return await asyncio.shield(self._ready)
+
+    def terminate(self) -> None:
+        """Ask the whole group to end."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole group now."""
+        self._signal(signal.SIGKILL)
+
+    def ended(self, code: int) -> None:
+        """Record how it ended (for the launcher)."""
+        if not self._exit.done():
+            self._exit.set_result(code)
+
+    def _signal(self, number: int) -> None:
+        if self._exit.done():
+            return
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:  # between fork and its own session, or just gone
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)

@@ -1,0 +1,57 @@
+"""Which runtimes there are: what a fork server loads before its first child.
+
+A container is started from a runtime when its Pod carries the annotation ``zeroflow.dev/runtime: <name>`` and its
+command is ``gunicorn ...``; the child then finds these modules loaded and answers within milliseconds. A module that
+is not installed is skipped, so one table serves every set of extras. Nothing is imported here: the names are for the
+fork server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ANNOTATION = "zeroflow.dev/runtime"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What one kind of fork server loads."""
+
+    modules: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)  # set before the first import
+
+
+_SERVER = (
+    "gunicorn.app.wsgiapp",
+    "gunicorn.arbiter",
+    "gunicorn.workers.gthread",
+    "gunicorn.glogging",
+    "gunicorn.http.wsgi",
+)
+_FUNCTION = (
+    *_SERVER,
+    "flask",
+    "cloudevents",
+    "sqlalchemy",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+    "zeroflow.events.app",
+)
+
+RUNTIMES: Mapping[str, Runtime] = {
+    "function": Runtime(
+        (
+            *_FUNCTION,
+            "zeroflow.functions.pipeline.handler",
+            "zeroflow.functions.register.handler",
+            "zeroflow.functions.inference.handler",
+            "zeroflow.functions.ingest.handler",
+        )
+    ),
+    # kfp reads _KFP_RUNTIME while it is imported and then leaves its compiler and client out.
+    "step": Runtime(
+        (*_FUNCTION, "zeroflow.functions.step.handler", "kfp.dsl.executor_main"),
+        {"_KFP_RUNTIME": "true"},
+    ),
+    "predictor": Runtime((*_FUNCTION, "numpy", "sklearn", "zeroflow.functions.predictor.handler")),
+}

@@ -1,0 +1,1 @@
+"""Knative Serving on one machine: revisions, routes, activator, autoscaler. Starts no process itself."""

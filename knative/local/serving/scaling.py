@@ -1,0 +1,175 @@
+"""How many instances a revision should have: Knative's pod autoscaler (KPA) as a plain calculation.
+
+`ScaleSettings` are read from annotations of the revision; `Demand` keeps a window of measured concurrency; `desired`
+decides. Nothing here knows processes or clocks: the pool measures and asks at every tick.
+Source: knative.dev/serving pkg/autoscaler/scaling, defaults of config-autoscaler.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zeroflow.errors import InvalidInput
+from zeroflow.knative.local.serving.labels import AUTOSCALING
+
+TARGET_DEFAULT = 100.0
+TARGET_UTILIZATION = 0.7
+PANIC_WINDOW = 0.1
+PANIC_THRESHOLD = 2.0
+MAX_SCALE_UP_RATE = 1000.0
+MAX_SCALE_DOWN_RATE = 2.0
+TARGET_MIN = 0.01
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_LEGACY = {
+    "min-scale": "minScale",
+    "max-scale": "maxScale",
+    "initial-scale": "initialScale",
+    "target-utilization-percentage": "targetUtilizationPercentage",
+    "scale-down-delay": "scaleDownDelay",
+    "scale-to-zero-pod-retention-period": "scaleToZeroPodRetentionPeriod",
+}
+
+
+@dataclass(frozen=True)
+class ScaleSettings:
+    """What the annotations of a revision say, with the host's defaults."""
+
+    target: float = TARGET_DEFAULT * TARGET_UTILIZATION
+    hard_limit: int = 0  # containerConcurrency; 0 = none
+    min_scale: int = 0
+    max_scale: int = 0  # 0 = none
+    initial_scale: int = 1
+    activation_scale: int = 1
+    window_s: float = 60.0
+    retention_s: float = 0.0
+    scale_down_delay_s: float = 0.0
+
+
+def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: float) -> ScaleSettings:
+    """Read the annotations; raise InvalidInput in Knative's words for a bad value."""
+
+    def given(name: str) -> str | None:
+        return annotations.get(AUTOSCALING + name, annotations.get(AUTOSCALING + _LEGACY.get(name, name)))
+
+    def whole(name: str, default: int, least: int = 0) -> int:
+        written = given(name)
+        if written is None:
+            return default
+        if not written.isdigit() or int(written) < least:
+            raise InvalidInput(f"expected {least} <= {written} <= 2147483647: {AUTOSCALING}{name}")
+        return int(written)
+
+    def number(name: str, default: float, least: float) -> float:
+        written = given(name)
+        if written is None:
+            return default
+        try:
+            value = float(written)
+        except ValueError:
+            value = math.nan
+        if not value >= least:
+            raise InvalidInput(f"invalid value: {written}: {AUTOSCALING}{name}")
+        return value
+
+    def span(name: str, default: float, least: float, most: float) -> float:
+        written = given(name)
+        if written is None:
+            return default
+        value = duration_s(written)
+        if value is None:
+            raise InvalidInput(f"invalid value: {written}: {AUTOSCALING}{name}")
+        if not least <= value <= most:
+            raise InvalidInput(f"expected {least:g}s <= {written} <= {most:g}s: {AUTOSCALING}{name}")
+        return value
+
+    metric = given("metric") or "concurrency"
+    if metric != "concurrency":
+        raise InvalidInput(f"invalid value: {metric}: {AUTOSCALING}metric (this host scales on concurrency)")
+    low, high = whole("min-scale", 0), whole("max-scale", 0)
+    if high and low > high:
+        raise InvalidInput(f"max-scale={high} is less than min-scale={low}: {AUTOSCALING}max-scale, {AUTOSCALING}min-scale")
+    total = number("target", float(concurrency or TARGET_DEFAULT), TARGET_MIN)
+    if concurrency:
+        total = min(total, concurrency)
+    utilization = number("target-utilization-percentage", TARGET_UTILIZATION * 100, 1.0) / 100
+    return ScaleSettings(
+        target=max(TARGET_MIN, total * utilization),
+        hard_limit=concurrency,
+        min_scale=low,
+        max_scale=high,
+        initial_scale=whole("initial-scale", 1, least=1),
+        activation_scale=whole("activation-scale", 1, least=1),
+        window_s=span("window", window_s, 6, 3600),
+        retention_s=span("scale-to-zero-pod-retention-period", 0.0, 0, 3600),
+        scale_down_delay_s=span("scale-down-delay", 0.0, 0, 3600),
+    )
+
+
+def duration_s(written: str) -> float | None:
+    """Return a Go duration such as 1m30s in seconds, None for another notation."""
+    match = _DURATION.fullmatch(written)
+    if match is None or not written:
+        return 0.0 if written == "0" else None
+    hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds + millis / 1000
+
+
+class Demand:
+    """The measured concurrency of the last stable window, one average per tick."""
+
+    def __init__(self, settings: ScaleSettings, tick_s: float) -> None:
+        self._settings, self._tick_s = settings, tick_s
+        self._averages: deque[float] = deque(maxlen=max(1, round(settings.window_s / tick_s)))
+        self._panic_length = max(1, round(settings.window_s * PANIC_WINDOW / tick_s))
+        self._panic_until_s: float | None = None
+        self._panic_scale = 0
+        self._decisions: deque[tuple[float, int]] = deque()
+
+    def desired(self, average: float, ready: int, now_s: float) -> int:
+        """Add the concurrency of the last tick and return how many instances there should be.
+
+        At least one while there was traffic in the window; the pool alone decides about zero.
+        """
+        self._averages.append(average)
+        stable = sum(self._averages) / len(self._averages)
+        recent = list(self._averages)[-self._panic_length :]
+        panic = sum(recent) / len(recent)
+        base = max(1, ready)
+        ceiling = math.ceil(MAX_SCALE_UP_RATE * base)
+        floor = math.floor(ready / MAX_SCALE_DOWN_RATE)
+        wanted_stable = min(max(math.ceil(stable / self._settings.target), floor), ceiling)
+        wanted_panic = min(max(math.ceil(panic / self._settings.target), floor), ceiling)
+        if wanted_panic / base >= PANIC_THRESHOLD:
+            if self._panic_until_s is None:
+                self._panic_scale = ready
+            self._panic_until_s = now_s + self._settings.window_s
+        elif self._panic_until_s is not None and now_s >= self._panic_until_s:
+            self._panic_until_s = None
+        if self._panic_until_s is not None:  # panic never scales down
+            self._panic_scale = max(self._panic_scale, wanted_panic, wanted_stable)
+            wanted = self._panic_scale
+        else:
+            wanted = wanted_stable
+        if wanted > 0:
+            wanted = max(wanted, self._settings.activation_scale)
+        return bounded(self._settings, self._delayed(wanted, now_s))
+
+    def _delayed(self, wanted: int, now_s: float) -> int:
+        """Return the largest decision of the last scale-down-delay."""
+        if not self._settings.scale_down_delay_s:
+            return wanted
+        self._decisions.append((now_s, wanted))
+        while self._decisions[0][0] < now_s - self._settings.scale_down_delay_s:
+            self._decisions.popleft()
+        return max(decision for _, decision in self._decisions)
+
+
+def bounded(settings: ScaleSettings, wanted: int) -> int:
+    """Apply min-scale and max-scale."""
+    wanted = max(wanted, settings.min_scale)
+    return min(wanted, settings.max_scale) if settings.max_scale else wanted
