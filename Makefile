@@ -1,8 +1,42 @@
-PY ?= python3
+# Everything runs in .venv, which `make install` makes. The same commands run in CI (.ci/run).
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ARGS ?=
 
-.PHONY: install demo test check bench format clean
-install: $(STAMP)
+.PHONY: help install demo test check format bench clean
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
+install: $(STAMP) ## make .venv with all that the targets below need
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "zeroflow needs Python 3.11 or newer; there is no '$(PYTHON)' here (make PYTHON=/path/to/python3.11)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "zeroflow needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1) (make PYTHON=/path/to/python3.11)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## the whole lifecycle on a year of real flights (ARGS=--short: the first part)
+	$(BIN)/python examples/flights/demo.py $(ARGS)
+
+test: $(STAMP) ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## formatting, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## write the formatting
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## what is claimed about speed, beside a peer
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove what was made here
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -103,11 +103,11 @@ class FunctionApp:
     def __init__(self, name: str, outbox: Outbox) -> None:
         self.name, self.outbox, self.database = name, outbox, outbox.database
         self.flask = Flask(f"zeroflow.functions.{name}", static_folder=None)
+        self.flask.extensions["zeroflow"] = self
         self._handlers: dict[str, Handler] = {}
         self.flask.post("/")(self._on_event)
         self.flask.post("/outbox/sweep")(self._on_sweep)
-        self.flask.get("/health/liveness")(lambda: Response("OK", mimetype="text/plain"))
-        self.flask.get("/health/readiness")(lambda: Response("OK", mimetype="text/plain"))
+        self.flask.get("/health/<any(liveness, readiness):_aspect>")(_on_health)
         self.flask.register_error_handler(ZeroflowError, _answer_error)
         self.flask.register_error_handler(Exception, _answer_unexpected)
 
@@ -208,6 +208,10 @@ class FunctionApp:
             reply = chosen[0]
         message = to_message(from_record(reply))
         return Response(message.body, 200, headers=message.headers)
+
+
+def _on_health(_aspect: str) -> Response:
+    return Response("OK", mimetype="text/plain")
 
 
 def _answer_error(error: ZeroflowError) -> Response:

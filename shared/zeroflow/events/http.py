@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_binary_event
 from cloudevents.core.exceptions import CloudEventValidationError
@@ -16,17 +17,24 @@ from zeroflow.errors import InvalidInput
 from zeroflow.metadata.events import EventRecord
 
 STRUCTURED = "application/cloudevents+json"
+REQUIRED = ("specversion", "id", "source", "type")
 
 
 def from_request(headers: Mapping[str, str], body: bytes) -> BaseCloudEvent:
     """Read the event of a request in binary or structured mode; raise InvalidInput when there is none."""
-    names = {name.lower() for name in headers}
-    content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
-    if "ce-specversion" not in names and not content_type.lower().startswith(STRUCTURED):
+    lowered = {name.lower(): value for name, value in headers.items()}
+    if "ce-specversion" in lowered:
+        given = {name.removeprefix("ce-") for name, value in lowered.items() if value}
+    elif lowered.get("content-type", "").lower().startswith(STRUCTURED):
+        given = _names_in(body)
+    else:
         raise InvalidInput(
             "expected a CloudEvent: either ce-specversion, ce-type, ce-source and ce-id headers or a body of type "
             f"{STRUCTURED}"
         )
+    missing = [name for name in REQUIRED if name not in given]
+    if missing:  # the SDK would make up an id, and an id that changes defeats deduplication
+        raise InvalidInput(f"malformed CloudEvent: the required attribute {missing[0]!r} is missing")
     try:
         return from_http_event(HTTPMessage(headers=dict(headers), body=body))
     except CloudEventValidationError as error:
@@ -34,6 +42,16 @@ def from_request(headers: Mapping[str, str], body: bytes) -> BaseCloudEvent:
         raise InvalidInput(f"malformed CloudEvent: {faults}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"malformed CloudEvent: {error}") from error
+
+
+def _names_in(body: bytes) -> set[str]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"malformed CloudEvent: the body is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidInput("malformed CloudEvent: the body is not a JSON object")
+    return {name for name, value in document.items() if value}
 
 
 def data_of(event: BaseCloudEvent) -> dict[str, Any]:

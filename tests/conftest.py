@@ -1,0 +1,126 @@
+"""What all topics share: the databases that every metadata test runs on, and the contracts beside the checkout."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zeroflow.metadata import Database
+from zeroflow.metadata.migrate import upgrade
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Start a PostgreSQL server for the session; yield the URL of its maintenance database, or skip aloud.
+
+    ZEROFLOW_TEST_POSTGRES_URL names a running server instead.
+    """
+    given = os.environ.get("ZEROFLOW_TEST_POSTGRES_URL")
+    if given:
+        yield given
+        return
+    programs = _postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL's initdb and postgres are not installed (or set ZEROFLOW_TEST_POSTGRES_URL)")
+    # PostgreSQL refuses to run as root; a socket's path must be short.
+    as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.getuid() == 0 else []
+    root = Path(tempfile.mkdtemp(prefix="zfpg-", dir="/tmp"))
+    root.chmod(0o777)
+    try:
+        data = root / "data"
+        subprocess.run(
+            [
+                *as_user,
+                str(programs / "initdb"),
+                "-D",
+                str(data),
+                "-U",
+                "zeroflow",
+                "-A",
+                "trust",
+                "--no-sync",
+                "-E",
+                "UTF8",
+            ],
+            check=True,
+            capture_output=True,
+            cwd=root,
+        )
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(root),
+            "fsync": "off",
+            "max_connections": "50",
+        }
+        server = subprocess.Popen(
+            [*as_user, str(programs / "postgres"), "-D", str(data), *(f"--{k}={v}" for k, v in settings.items())],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=root,
+        )
+        try:
+            assert server.stderr is not None
+            for line in server.stderr:
+                if "ready to accept connections" in line:
+                    break
+            else:
+                pytest.fail("PostgreSQL did not start")
+            yield f"postgresql+psycopg://zeroflow@/postgres?host={root}"
+        finally:
+            server.terminate()
+            server.communicate(timeout=20)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _postgres_programs() -> Path | None:
+    found = [shutil.which("initdb"), *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))]
+    for initdb in filter(None, found):
+        folder = Path(initdb).parent
+        if (folder / "postgres").exists():
+            return folder
+    return None
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of an empty metadata database with the current schema, once per supported server."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'metadata.sqlite'}"
+        upgrade(url)
+        yield url
+        return
+    import psycopg
+
+    server = request.getfixturevalue("postgres_server")
+    name = f"test_{os.urandom(6).hex()}"
+    admin = server.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = server.replace("/postgres?", f"/{name}?")
+    upgrade(url)
+    yield url
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Yield an open metadata database, once per supported server."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def contracts() -> Path:
+    """Return the folder with the official schemas and examples, or skip aloud."""
+    folder = os.environ.get("ZEROFLOW_CONTRACTS")
+    if not folder:
+        pytest.skip("ZEROFLOW_CONTRACTS does not name the folder with the official schemas and examples")
+    return Path(folder)

@@ -1,0 +1,104 @@
+"""What comes from outside becomes an event: uploads, storage notifications, webhooks."""
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from zeroflow.functions.ingest.handler import create_app
+from zeroflow.metadata import Database
+from zeroflow.metadata.events import EventRecord
+from zeroflow.settings import Settings
+
+MINIO = {
+    "EventName": "s3:ObjectCreated:Put",
+    "Key": "data/my file.csv",
+    "Records": [
+        {
+            "eventSource": "minio:s3",
+            "awsRegion": "",
+            "eventTime": "2026-01-01T00:00:00.000Z",
+            "eventName": "s3:ObjectCreated:Put",
+            "responseElements": {"x-amz-request-id": "17AB"},
+            "s3": {"bucket": {"name": "data"}, "object": {"key": "my+file.csv", "size": 3, "sequencer": "1"}},
+        }
+    ],
+}
+
+
+@pytest.fixture
+def client(database_url: str, tmp_path: Path):
+    settings = Settings(database_url=database_url, store=tmp_path / "store")
+    app = create_app(settings, {"WEBHOOK_SECRET_GITHUB": "hush"})
+    yield app.test_client()
+    app.extensions["zeroflow"].database.close()
+
+
+@pytest.fixture
+def emitted(database: Database):
+    def read() -> list[EventRecord]:
+        with database.reading() as session:
+            return list(session.scalars(select(EventRecord).order_by(EventRecord.seq)))
+
+    return read
+
+
+def test_an_upload_is_stored_and_announced_as_s3_would(client, emitted, tmp_path):
+    answer = client.put("/objects/data/flights/my file.csv", data=b"a,b\n")
+    assert answer.status_code == 201
+    assert answer.get_json()["sha256"] == hashlib.sha256(b"a,b\n").hexdigest()
+    assert (tmp_path / "store/data/flights/my file.csv").read_bytes() == b"a,b\n"
+    [event] = emitted()
+    assert event.type == "com.amazonaws.s3.ObjectCreated:Put"
+    assert event.source == "zeroflow:s3..data"
+    assert event.subject == "flights/my file.csv"
+    assert event.data["s3"]["object"]["size"] == 4
+    assert client.get("/objects/data/flights/my file.csv").data == b"a,b\n"
+    listed = client.get("/objects/data/?prefix=flights/").get_json()["objects"]
+    assert listed == [{"uri": "store://data/flights/my file.csv", "size_bytes": 4}]
+
+
+def test_an_upload_that_climbs_is_refused_and_leaves_nothing(client, emitted, tmp_path):
+    answer = client.put("/objects/data/%2e%2e/%2e%2e/evil", data=b"x")
+    assert answer.status_code == 400
+    assert "climbs out" in answer.text
+    assert emitted() == []
+    assert not (tmp_path / "evil").exists()
+
+
+def test_minios_notification_becomes_amazons_event(client, emitted):
+    assert client.post("/notifications/s3", json=MINIO).status_code == 202
+    assert client.post("/notifications/s3", json=MINIO).status_code == 202
+    [event] = emitted()
+    assert event.type == "com.amazonaws.s3.ObjectCreated:Put"
+    assert (event.source, event.subject, event.id) == ("minio:s3..data", "my file.csv", "17AB")
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"Records": [{"eventName": "x"}]}'])
+def test_a_notification_that_is_none_is_refused(client, emitted, body):
+    answer = client.post("/notifications/s3", data=body)
+    assert answer.status_code == 400
+    assert emitted() == []
+
+
+def test_a_webhook_becomes_an_event_once(client, emitted):
+    for _ in range(2):
+        answer = client.post("/webhooks/retrain", json={"ref": "main"}, headers={"Idempotency-Key": "k1"})
+        assert answer.status_code == 202
+    [event] = emitted()
+    assert (event.type, event.subject) == ("dev.zeroflow.webhook.received", "retrain")
+    assert event.data == {"webhook": "retrain", "kind": None, "body": {"ref": "main"}}
+
+
+def test_a_signed_webhook_needs_its_signature(client, emitted):
+    body = json.dumps({"ref": "main"}).encode()
+    assert client.post("/webhooks/github", data=body).status_code == 403
+    assert emitted() == []
+    signature = "sha256=" + hmac.new(b"hush", body, hashlib.sha256).hexdigest()
+    signed = {"X-Hub-Signature-256": signature, "X-GitHub-Event": "push", "X-GitHub-Delivery": "d1"}
+    assert client.post("/webhooks/github", data=body, headers=signed).status_code == 202
+    [event] = emitted()
+    assert (event.id, event.data["kind"]) == ("github.d1", "push")
