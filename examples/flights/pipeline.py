@@ -12,7 +12,9 @@ from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
 
 @dsl.component
-def ingest(platform: str, newest: str, flights: Output[Dataset], weather: Output[Dataset], planes: Output[Dataset]) -> int:
+def ingest(
+    platform: str, newest: str, flights: Output[Dataset], weather: Output[Dataset], planes: Output[Dataset]
+) -> int:
     """Fetch the flights of every month up to the newest file, the weather and the planes from the object store."""
     import json
     from urllib.request import urlopen
@@ -157,9 +159,7 @@ def flight_delays(
     newest_days: int = 10,
 ) -> NamedTuple("Verdict", [("auc", float), ("champion_auc", float), ("approved", bool)]):
     raw = ingest(platform=platform, newest=newest)
-    joined = features(
-        flights=raw.outputs["flights"], weather=raw.outputs["weather"], planes=raw.outputs["planes"]
-    )
+    joined = features(flights=raw.outputs["flights"], weather=raw.outputs["weather"], planes=raw.outputs["planes"])
     trained = train(table=joined.outputs["table"], newest_days=newest_days)
     judged = evaluate(
         platform=platform,

@@ -56,7 +56,8 @@ def test_an_upload_is_stored_and_announced_as_s3_would(client, emitted, tmp_path
     assert event.source == "zeroflow:s3..data"
     assert event.subject == "flights/my file.csv"
     assert event.data["s3"]["object"]["size"] == 4
-    assert client.get("/objects/data/flights/my file.csv").data == b"a,b\n"
+    with client.get("/objects/data/flights/my file.csv") as download:
+        assert download.data == b"a,b\n"
     listed = client.get("/objects/data/?prefix=flights/").get_json()["objects"]
     assert listed == [{"uri": "store://data/flights/my file.csv", "size_bytes": 4}]
 
