@@ -1,0 +1,25 @@
+"""A host of the benchmark's own, in a home that is removed."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def running_host(*options: str) -> Iterator[str]:
+    """Run `zeroflow up` on a free port; yield its URL."""
+    with tempfile.TemporaryDirectory(prefix="zeroflow-bench-") as home:
+        command = [sys.executable, "-m", "zeroflow.cli.main", "up", "--home", home, "--port", "0", *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            assert process.stdout is not None
+            if not process.stdout.readline().startswith("zeroflow is up"):
+                raise RuntimeError("the host did not start")
+            yield json.loads((Path(home) / "host.json").read_text())["url"]
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
