@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import os
-import statistics
 import tempfile
 import time
 import warnings
@@ -32,7 +31,7 @@ def pipeline():
 
 
 def zeroflow_seconds(url: str, rounds: int) -> list[float]:
-    """Run the chain several times without cache, each time with another input; return each run's duration by the server."""
+    """Run the chain several times, never from the cache; return each run's duration by the server's clock."""
     import kfp
 
     client = kfp.Client(host=url)
@@ -63,6 +62,7 @@ def subprocess_runner_seconds(rounds: int) -> list[float]:
 def main() -> None:
     """Print milliseconds per step of both, and the ratio."""
     from benchmarks.host import running_host
+    from benchmarks.report import line, ratio
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -70,13 +70,9 @@ def main() -> None:
         zeroflow_seconds(url, 1)
         ours = [seconds / STEPS * 1000 for seconds in zeroflow_seconds(url, ROUNDS)]
     theirs = [seconds / STEPS * 1000 for seconds in subprocess_runner_seconds(2)]
-    print(
-        f"zeroflow, warm       {statistics.median(ours):8.1f} ms a step (min {min(ours):.1f}, max {max(ours):.1f}; {ROUNDS} runs)"
-    )
-    print(
-        f"kfp SubprocessRunner {statistics.median(theirs):8.1f} ms a step (min {min(theirs):.1f}, max {max(theirs):.1f}; 2 runs)"
-    )
-    print(f"ratio                {statistics.median(theirs) / statistics.median(ours):8.1f} x")
+    line("zeroflow, warm", ours, "ms a step")
+    line("kfp SubprocessRunner", theirs, "ms a step")
+    ratio(theirs, ours)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""From zero: a sleeping function's first answer, with its preloaded parent and without, beside a fresh gunicorn process."""
+"""From zero: a sleeping function's first answer, with and without its preloaded parent, beside a new gunicorn process."""
 
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -60,19 +59,16 @@ def fresh_gunicorn() -> float:
 def main() -> None:
     """Print milliseconds and ratios."""
     from benchmarks.host import running_host
+    from benchmarks.report import line, ratio
 
     with running_host("--stable-window", "1") as url:
         deep = from_zero(url)
         warm = [from_zero(url) for _ in range(ROUNDS)]
     fresh = [fresh_gunicorn() for _ in range(3)]
-    print(
-        f"zeroflow, parent kept    {statistics.median(warm):7.0f} ms (min {min(warm):.0f}, max {max(warm):.0f}; {ROUNDS} times)"
-    )
-    print(f"zeroflow, deep idle      {deep:7.0f} ms (once)")
-    print(
-        f"fresh gunicorn process   {statistics.median(fresh):7.0f} ms (min {min(fresh):.0f}, max {max(fresh):.0f}; 3 times)"
-    )
-    print(f"ratio                    {statistics.median(fresh) / statistics.median(warm):7.1f} x")
+    line("zeroflow, parent kept", warm, "ms")
+    line("zeroflow, deep idle", [deep], "ms")
+    line("fresh gunicorn process", fresh, "ms")
+    ratio(fresh, warm)
 
 
 if __name__ == "__main__":
