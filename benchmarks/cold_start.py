@@ -1,4 +1,4 @@
-"""From zero: a sleeping function's first answer, with and without its preloaded parent, beside a new gunicorn process."""
+"""From zero: a sleeping function's first answer, with and without its preloaded parent, beside a new gunicorn."""
 
 import os
 import socket

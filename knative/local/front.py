@@ -80,7 +80,7 @@ class Guard:
             except InvalidInput as error:
                 raise web.HTTPMisdirectedRequest(text=f"{error}\n") from error
         origin = request.headers.get("Origin")
-        if origin and origin != "null" and not self._own(origin):
+        if origin and origin != "null" and not self._own(origin, request.host):
             raise web.HTTPForbidden(text=f"requests from pages of {origin} are refused\n")
         if origin == "null" or request.headers.get("Sec-Fetch-Site") == "cross-site":
             raise web.HTTPForbidden(text="cross-site requests are refused\n")
@@ -92,12 +92,15 @@ class Guard:
             )
         return target
 
-    def _own(self, origin: str) -> bool:
-        name = urlsplit(origin).hostname or ""
-        if name in self.allowed_hosts:
+    def _own(self, origin: str, host: str) -> bool:
+        """Say whether a page's origin is this host: one of its names, and the port that it was asked at."""
+        page, asked = urlsplit(origin), urlsplit(f"//{host}")
+        if page.port != asked.port:
+            return False
+        if (page.hostname or "") in self.allowed_hosts:
             return True
         try:
-            target_of(name)
+            target_of(page.hostname or "")
         except InvalidInput:
             return False
         return True

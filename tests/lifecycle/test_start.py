@@ -1,0 +1,97 @@
+"""What can go wrong at the start is one clear line; a stop is clean."""
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def up(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "zeroflow.cli.main", "up", "--home", str(home), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1
+    assert done.stdout == ""
+    [line] = done.stderr.strip().splitlines()
+    return line
+
+
+def test_a_busy_port(tmp_path):
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        line = one_line(up(tmp_path, "--port", str(busy.getsockname()[1])))
+    assert "Address already in use" in line
+    assert "--port" in line
+
+
+def test_a_home_that_cannot_be_written(tmp_path):
+    if os.getuid() == 0:
+        home = Path("/proc/zeroflow")  # not even root may write here
+    else:
+        home = tmp_path / "home"
+        home.mkdir(mode=0o500)
+    line = one_line(up(home, "--port", "0"))
+    assert f"cannot write to the home {home}" in line
+
+
+def test_a_home_that_another_host_uses(start_host):
+    host = start_host()
+    assert "already runs" in one_line(up(host.home, "--port", "0"))
+
+
+@pytest.mark.parametrize(
+    ("database", "statement"),
+    [
+        ("metadata.sqlite", "UPDATE alembic_version SET version_num = '9999'"),
+        ("resources.sqlite", "PRAGMA user_version = 9999"),
+        ("broker.sqlite", "PRAGMA user_version = 9999"),
+    ],
+)
+def test_a_home_written_by_a_newer_schema(start_host, database, statement):
+    host = start_host()
+    host.stop()
+    with sqlite3.connect(host.home / "db" / database) as connection:
+        connection.execute(statement)
+    connection.close()
+    assert "newer" in one_line(up(host.home, "--port", "0"))
+
+
+def test_a_stop_is_clean_and_leaves_no_process(start_host, is_alive):
+    host = start_host()
+    assert host.request("GET", "/apis/v2beta1/healthz").status == 200
+    children = host.processes()
+    assert children
+    assert host.stop() == 0
+    assert not any(is_alive(pid) for pid in children)
+    assert not (host.home / "host.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "127.0.0.1"}, 200),
+        ({"Origin": "http://localhost:1"}, 403),
+    ],
+    ids=str,
+)
+def test_pages_of_others_cannot_use_the_platform(start_host, headers, status):
+    host = start_host()
+    assert host.request("GET", "/healthz", headers=headers).status == status
+
+
+def test_beyond_loopback_the_token_is_needed(start_host):
+    host = start_host("--listen", "0.0.0.0")
+    assert host.request("GET", "/healthz").status == 401
+    token = (host.home / "secrets" / "platform.token").read_text()
+    assert host.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"}).status == 200
+    assert (host.home / "secrets" / "platform.token").stat().st_mode & 0o077 == 0
