@@ -17,24 +17,49 @@ CRD_KEY: Final = f"CustomResourceDefinition.{CRD_GROUP}"
 V1_STATUS: Final = (Version("v1", status=True),)
 V1: Final = (Version("v1", status=False),)
 
+EVENT_FIELDS: Final = (
+    *("involvedObject", "reason", "message", "source", "firstTimestamp", "lastTimestamp", "count", "type", "eventTime"),
+    *("series", "action", "related", "reportingComponent", "reportingInstance"),
+)
+DECLARED: Final = ("spec", "status")
+
 BUILTIN_KINDS: Final = (
-    Kind("", "Namespace", "namespaces", V1_STATUS, "v1", False, "namespace", ("ns",), generations=False),
-    Kind("", "ConfigMap", "configmaps", V1, "v1", True, "configmap", ("cm",), generations=False),
-    Kind("", "Secret", "secrets", V1, "v1", True, "secret", generations=False),
-    Kind("", "ServiceAccount", "serviceaccounts", V1, "v1", True, "serviceaccount", ("sa",), generations=False),
-    Kind("", "Pod", "pods", V1_STATUS, "v1", True, "pod", ("po",), ("all",), durable=False, generations=False),
-    Kind("", "Event", "events", V1, "v1", True, "event", ("ev",), durable=False, generations=False),
-    Kind("batch", "Job", "jobs", V1_STATUS, "v1", True, "job", (), ("all",)),
-    Kind("coordination.k8s.io", "Lease", "leases", V1, "v1", True, "lease", generations=False),
     Kind(
-        CRD_GROUP,
-        "CustomResourceDefinition",
-        "customresourcedefinitions",
-        V1_STATUS,
-        "v1",
-        False,
-        "customresourcedefinition",
-        ("crd", "crds"),
-        ("api-extensions",),
+        "", "Namespace", "namespaces", V1_STATUS, "v1", False, "namespace", ("ns",), generations=False, fields=DECLARED
+    ),
+    Kind(
+        *("", "ConfigMap", "configmaps", V1, "v1", True, "configmap", ("cm",)),
+        generations=False,
+        fields=("data", "binaryData", "immutable"),
+    ),
+    Kind(
+        *("", "Secret", "secrets", V1, "v1", True, "secret"),
+        generations=False,
+        fields=("data", "stringData", "type", "immutable"),
+    ),
+    Kind(
+        *("", "ServiceAccount", "serviceaccounts", V1, "v1", True, "serviceaccount", ("sa",)),
+        generations=False,
+        fields=("secrets", "imagePullSecrets", "automountServiceAccountToken"),
+    ),
+    Kind(
+        *("", "Pod", "pods", V1_STATUS, "v1", True, "pod", ("po",), ("all",)),
+        durable=False,
+        generations=False,
+        creatable=False,
+        fields=DECLARED,
+    ),
+    Kind(
+        *("", "Event", "events", V1, "v1", True, "event", ("ev",)),
+        durable=False,
+        generations=False,
+        fields=EVENT_FIELDS,
+    ),
+    Kind("batch", "Job", "jobs", V1_STATUS, "v1", True, "job", (), ("all",), fields=DECLARED),
+    Kind("coordination.k8s.io", "Lease", "leases", V1, "v1", True, "lease", generations=False, fields=DECLARED),
+    Kind(
+        *(CRD_GROUP, "CustomResourceDefinition", "customresourcedefinitions", V1_STATUS, "v1", False),
+        *("customresourcedefinition", ("crd", "crds"), ("api-extensions",)),
+        fields=DECLARED,
     ),
 )

@@ -52,7 +52,9 @@ def _faults(kind: Kind, obj: Object) -> Iterator[Cause]:
 
 def _entry(field: str, key: str, value: Any, encoded: bool) -> Iterator[Cause]:
     if len(key) > 253 or QUALIFIED.fullmatch(key.lstrip(".") or "-") is None or key in (".", ".."):
-        yield Cause(f"{field}[{key}]", f'Invalid value: "{key}": a valid config key consists of letters, digits, -, _ or .')
+        yield Cause(
+            f"{field}[{key}]", f'Invalid value: "{key}": a valid config key consists of letters, digits, -, _ or .'
+        )
     if not isinstance(value, str):
         yield Cause(f"{field}[{key}]", "Invalid value: must be a string")
     elif encoded:

@@ -1,6 +1,7 @@
 """CustomResourceDefinitions: from the object to the Kind it declares, and the definitions that ship with Zeroflow.
 
-Source: apiextensions.k8s.io/v1. Schemas are kept for `kubectl explain` and not enforced; each room validates its own kinds.
+Source: apiextensions.k8s.io/v1. Schemas are kept for `kubectl explain` and not enforced; each room validates its own
+kinds.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def kind_of(crd: Object) -> Kind:
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         custom=True,
+        fields=_fields(next(version for version in versions if version["name"] == stored[0])),
     )
 
 
@@ -71,9 +73,18 @@ def bundled() -> list[Object]:
     return [
         document
         for path in sorted(folder.glob("*.yaml"))
-        for document in yaml.load_all(path.read_text(), loader)  # noqa: S506 - a safe loader either way
+        for document in yaml.load_all(path.read_text(), loader)
         if document
     ]
+
+
+def _fields(version: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the top-level fields that a schema allows; None when it leaves them open."""
+    schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+    properties = schema.get("properties")
+    if not isinstance(properties, dict) or schema.get("x-kubernetes-preserve-unknown-fields"):
+        return None
+    return tuple(properties)
 
 
 def _version(version: dict[str, Any]) -> Version:

@@ -1,8 +1,8 @@
 """Sets of fields, as managedFields record them, and the leaf values that they name.
 
-A path is a tuple of FieldsV1 elements: `f:name` (field), `k:{"name":"x"}` (item of an associative list), `v:"x"` (word of a set).
-Leaves are scalars, atomic lists and empty objects; an associative item has a path of its own besides those of its fields.
-Source: Kubernetes "Server-Side Apply", FieldsV1.
+A path is a tuple of FieldsV1 elements: `f:name` (field), `k:{"name":"x"}` (item of an associative list), `v:"x"`
+(word of a set). Leaves are scalars, atomic lists and empty objects; an associative item has a path of its own
+besides those of its fields. Source: Kubernetes "Server-Side Apply", FieldsV1.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ Leaves: TypeAlias = dict[Path, Any]
 
 PRESENT: Final = object()  # the value of an associative item itself
 UNMANAGED_METADATA: Final = frozenset(
-    "name namespace generateName uid resourceVersion generation creationTimestamp deletionTimestamp "
-    "deletionGracePeriodSeconds managedFields selfLink".split()
+    (
+        *("name", "namespace", "generateName", "uid", "resourceVersion", "generation", "creationTimestamp"),
+        *("deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"),
+    )
 )
 
 
@@ -82,10 +84,20 @@ def from_fields(fields: Any, path: Path = ()) -> set[Path]:
     for element, below in fields.items():
         if element == ".":
             found.add(path)
-        else:
+        elif _is_element(element):
             deeper = from_fields(below, (*path, element))
             found |= deeper or {(*path, element)}
     return found
+
+
+def _is_element(element: str) -> bool:
+    if element.startswith("f:"):
+        return True
+    try:
+        value = orjson.loads(element[2:])
+    except orjson.JSONDecodeError:
+        return False
+    return element.startswith("v:") or (element.startswith("k:") and isinstance(value, dict))
 
 
 def remove(obj: Any, path: Path) -> None:

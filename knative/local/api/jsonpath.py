@@ -1,6 +1,7 @@
 """The part of kubectl's JSONPath that printer columns use.
 
-`.a.b`, `.a\\.b`, `['a.b']`, `[0]`, `[*]`, `[?(@.type=='Ready')]`. Unreadable paths find nothing: a column must never break a listing.
+`.a.b`, `.a\\.b`, `['a.b']`, `[0]`, `[*]`, `[?(@.type=='Ready')]`. Unreadable paths find nothing: a column must never
+break a listing.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Guarantees: a kind is known under exactly one (group, kind) and one (group, plur
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from zeroflow.knative.local.api.errors import NotFound
 
@@ -49,9 +49,8 @@ class Kind:
     durable: bool = True  # False: kept in memory only
     custom: bool = False  # comes from a CustomResourceDefinition
     generations: bool = True  # metadata.generation counts changes of what is declared
-    verbs: tuple[str, ...] = field(
-        default=("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-    )
+    creatable: bool = True  # over HTTP; False: only the host makes these
+    fields: tuple[str, ...] | None = None  # top-level fields besides apiVersion, kind, metadata; None: any
 
     @property
     def key(self) -> str:
@@ -61,6 +60,11 @@ class Kind:
     def resource(self) -> str:
         """`plural.group`, as error messages name it."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        verbs = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+        return verbs if self.creatable else verbs[1:]
 
     @property
     def has_status(self) -> bool:

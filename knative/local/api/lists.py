@@ -1,7 +1,7 @@
 """Which lists of Kubernetes objects are maps in disguise: merged item by item, by these keys.
 
-Everything else is atomic: replaced as a whole. Source: the patchMergeKey and list-map-keys of core/v1 and batch/v1, by field
-name, because custom kinds that hold pod templates and conditions use the same names for the same things.
+Everything else is atomic: replaced as a whole. Source: the patchMergeKey and list-map-keys of core/v1 and batch/v1,
+by field name, because custom kinds that hold pod templates and conditions use the same names for the same things.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who manages which field: managedFields for updates, and server-side apply.
 
-Guarantees: an apply changes only fields that it names or that this manager alone named before; a field that another manager set to
-something else is a Conflict unless forced; applying the same twice changes nothing, not even a time.
+Guarantees: an apply changes only fields that it names or that this manager alone named before; a field that another
+manager set to something else is a Conflict unless forced; applying the same twice changes nothing, not even a time.
 Source: Kubernetes "Server-Side Apply" (merge strategy, conflicts, field management).
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from zeroflow.knative.local.api import fieldsets
 from zeroflow.knative.local.api.errors import Cause, Conflict
-from zeroflow.knative.local.api.fieldsets import Leaves, Path
+from zeroflow.knative.local.api.fieldsets import PRESENT, Leaves, Path
 from zeroflow.knative.local.api.kinds import Kind
 from zeroflow.knative.local.api.lists import SETS, is_associative, item_key
 from zeroflow.knative.local.api.objects import Object, copy, meta, now
@@ -84,7 +84,7 @@ def apply(kind: Kind, live: Object | None, config: Object, manager: Manager, for
     result = _merge(copy(live), config, manager.subresource, kind.has_status)
     held = set().union(*(entry.paths for entry in others)) if others else set()
     dropped = (mine.paths if mine else frozenset()) - set(wanted)
-    for path in sorted(dropped, key=len, reverse=True):
+    for path in sorted(dropped, key=len):  # whole items before the keys that identify them
         if path not in held and not any(other[: len(path)] == path for other in held | set(wanted)):
             fieldsets.remove(result, path)
     if mine is None or mine.paths != frozenset(wanted):
@@ -105,23 +105,29 @@ def _conflicts(wanted: Leaves, current: Leaves, owned: frozenset[Path]) -> Itera
         if path in wanted:
             if path in current and current[path] != wanted[path]:
                 yield path
-        elif any(path[:length] in wanted for length in range(1, len(path))) and path in current:
+        elif path in current and any(_replaces(wanted, path[:length]) for length in range(1, len(path))):
             yield path
 
 
+def _replaces(wanted: Leaves, path: Path) -> bool:
+    """Say whether the configuration has a value at this path that leaves nothing of what is below it."""
+    value = wanted.get(path, PRESENT)
+    return value is not PRESENT and value != {}
+
+
 def _conflict(conflicts: list[tuple[Entry, Path]]) -> Conflict:
-    causes = [
-        Cause(fieldsets.readable(path), f'conflict with "{entry.manager.name}"', "FieldManagerConflict")
-        for entry, path in conflicts
-    ]
-    said = "\n".join(f"- {cause.message}: {cause.field}" for cause in causes)
-    count = f"{len(causes)} conflict" + ("s" if len(causes) > 1 else "")
-    message = (
-        f"Apply failed with {count}: {causes[0].message}: {causes[0].field}"
-        if len(causes) == 1
-        else (f"Apply failed with {count}: {said}")
+    causes = []
+    for entry, path in conflicts:
+        who = f'conflict with "{entry.manager.name}"'
+        if entry.manager.operation == "Update":
+            who += f" using {entry.manager.api_version}"
+        causes.append(Cause(fieldsets.readable(path), who, "FieldManagerConflict"))
+    said = [f"{cause.message}: {cause.field}" for cause in causes]
+    many = f"Apply failed with {len(said)} conflicts:" + "".join(f"\n- {each}" for each in said)
+    return Conflict(
+        f"Apply failed with 1 conflict: {said[0]}" if len(said) == 1 else many,
+        causes=[{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes],
     )
-    return Conflict(message, causes=[{"reason": c.reason, "message": c.message, "field": c.field} for c in causes])
 
 
 def _merge(live: Object, config: Object, subresource: str, has_status: bool) -> Object:
@@ -155,7 +161,8 @@ def merged(field: str, live: Any, config: Any) -> Any:
 
 def _entries(obj: Object) -> list[Entry]:
     found = []
-    for entry in meta(obj).get("managedFields") or ():
+    written = meta(obj).get("managedFields")
+    for entry in written if isinstance(written, list) else ():
         if isinstance(entry, dict) and entry.get("manager"):
             manager = Manager(
                 str(entry["manager"]),

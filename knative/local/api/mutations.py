@@ -1,8 +1,9 @@
 """What a write does to a draft: create, update, delete, and everything that follows from them.
 
-Guarantees: owner references and namespaces cascade inside the same draft, so a cascade is committed whole. An update that changes
-nothing writes nothing. Objects passed in are given up by the caller. Admission hooks run before anything is staged.
-Source: Kubernetes API conventions; garbage collection ("Owners and Dependents"), finalizers, metadata.generation.
+Guarantees: owner references and namespaces cascade inside the same draft, so a cascade is committed whole. An update
+that changes nothing writes nothing. Objects passed in are given up by the caller. Admission hooks run before
+anything is staged. Source: Kubernetes API conventions; garbage collection ("Owners and Dependents"), finalizers,
+metadata.generation.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from zeroflow.knative.local.api import crds
 from zeroflow.knative.local.api.builtin import CRD_KEY, INITIAL_NAMESPACES
 from zeroflow.knative.local.api.core import check_core
-from zeroflow.knative.local.api.errors import AlreadyExists, Conflict, Forbidden, NotFound
+from zeroflow.knative.local.api.errors import AlreadyExists, Cause, Conflict, Forbidden, Invalid, NotFound
 from zeroflow.knative.local.api.kinds import Kind, KindRegistry
 from zeroflow.knative.local.api.objects import Object, copy, declared, generated_name, meta, now, without
 from zeroflow.knative.local.api.persistence import Key
@@ -69,7 +70,7 @@ class Mutations:
         return obj
 
     def update(self, draft: Draft, kind: Kind, obj: Object) -> Object:
-        """Stage a replacement of everything but status; raise Conflict when the given resourceVersion is not the latest."""
+        """Stage a replacement of everything but status; raise Conflict when a resourceVersion is given and stale."""
         self.place(kind, obj)
         check_object(kind, obj)
         key = key_of(kind, obj)
@@ -125,6 +126,9 @@ class Mutations:
         """Store under the storage version, and without a namespace where there is none."""
         obj["apiVersion"], obj["kind"] = kind.api_version(), kind.kind
         metadata = meta(obj)
+        for fields in (obj, metadata):
+            for name in [name for name, value in fields.items() if value is None]:
+                del fields[name]  # a null says nothing here, as in the server's own types
         if not kind.namespaced:
             metadata.pop("namespace", None)
         elif not metadata.get("namespace"):
@@ -156,7 +160,10 @@ class Mutations:
     def _admit(self, kind: Kind, obj: Object, old: Object | None) -> Object:
         check_core(kind, obj, old)
         for hook in self.hooks.get(kind.key, ()):
-            obj = hook(obj, copy(old) if old is not None else None)
+            try:
+                obj = hook(obj, copy(old) if old is not None else None)
+            except Invalid as error:
+                raise error if error.details else _about(kind, obj, error) from error
         return obj
 
     def _check_version(self, kind: Kind, obj: Object, old: Object) -> None:
@@ -333,6 +340,14 @@ class Mutations:
             if not waits_for and not self._waits(draft, key):
                 draft.remove(key)
                 self._settle(draft, set())
+
+
+def _about(kind: Kind, obj: Object, error: Invalid) -> Invalid:
+    """Say of which object a hook's bare message speaks; `spec.x: why` names its field."""
+    field, _, message = str(error).partition(": ")
+    is_path = bool(message) and " " not in field
+    cause = Cause(field, message) if is_path else Cause("spec", str(error))
+    return Invalid.fields(kind.kind, kind.group, str(meta(obj).get("name", "")), cause)
 
 
 def key_of(kind: Kind, obj: Object) -> Key:

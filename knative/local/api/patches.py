@@ -1,7 +1,8 @@
 """Patches: JSON patch (RFC 6902), merge patch (RFC 7386) and strategic merge patch for the built-in kinds.
 
-Each function returns a new object and leaves its argument alone; a patch that cannot be applied raises BadRequest or Invalid.
-Source: the RFCs; Kubernetes "strategic merge patch" (`$patch`, `$retainKeys`, `$deleteFromPrimitiveList`, `$setElementOrder`).
+Each function returns a new object and leaves its argument alone; a patch that cannot be applied raises BadRequest or
+Invalid. Source: the RFCs; Kubernetes "strategic merge patch" (`$patch`, `$retainKeys`, `$deleteFromPrimitiveList`,
+`$setElementOrder`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The resources on disk: one small SQLite file that is read once at start and written in batches.
 
-Guarantees: a batch is on disk, whole, when `write` returns (WAL, synchronous=FULL), or not at all; the file is readable by its owner
-only, since it holds Secrets; resource versions never go backwards over restarts, memory-only kinds included (a block of
-numbers is reserved ahead). A file of a newer schema is refused with NewerSchema and left untouched.
+Guarantees: a batch is on disk, whole, when `write` returns (WAL, synchronous=FULL), or not at all; the file is
+readable by its owner only, since it holds Secrets; resource versions never go backwards over restarts, memory-only
+kinds included (a block of numbers is reserved ahead). A file of a newer schema is refused with NewerSchema and left
+untouched.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The objects in memory, and drafts of what one batch of writes will make of them.
 
-`State` is what readers see: only what is committed. A `Draft` layers changes over a State (or another Draft), so that a
-refused operation leaves nothing behind and a batch sees its own earlier writes. Objects in here are never changed in place.
+`State` is what readers see: only what is committed. A `Draft` layers changes over a State (or another Draft), so
+that a refused operation leaves nothing behind and a batch sees its own earlier writes. Objects in here are never
+changed in place.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ HISTORY_LENGTH: Final = 1000  # changes kept for watches that resume
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One committed change. `kind` is the kind's key; `object` of a DELETED is its last state; `old` is None for ADDED."""
+    """One committed change of `kind` (a key). `object` of a DELETED is its last state; `old` of an ADDED is None."""
 
     type: str
     kind: str
@@ -47,7 +48,8 @@ class State:
     def __init__(self) -> None:
         self._objects: dict[str, dict[str, dict[str, Object]]] = {}
         self._owned: dict[str, set[Key]] = {}
-        self.version = 0  # highest resource version handed out
+        self.version = 0  # highest resource version handed out; what is being written may have it already
+        self.published = 0  # resource version of the newest change that readers can see
         self.history: deque[Change] = deque(maxlen=HISTORY_LENGTH)
         self.forgotten = 0  # resource version of the newest change that is no longer in the history
 
@@ -97,6 +99,7 @@ class State:
 
     def record(self, change: Change) -> None:
         """Keep a change for watches that resume."""
+        self.published = change.version
         if len(self.history) == HISTORY_LENGTH:
             self.forgotten = self.history[0].version
         self.history.append(change)

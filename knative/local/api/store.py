@@ -2,10 +2,11 @@
 
 Guarantees
 - Reads are from memory, see only committed objects and return copies.
-- A write has reached the disk when its coroutine returns (kinds `Pod` and `Event` live in memory only). Writes that arrive while
-  another is being flushed share the next flush. A write that is refused leaves nothing behind.
+- A write has reached the disk when its coroutine returns (kinds `Pod` and `Event` live in memory only). Writes that
+  arrive while another is being flushed share the next flush. A write that is refused leaves nothing behind.
 - Subscribers see each committed change once, in order. resourceVersion is one increasing number for the whole store.
-Leaves HTTP to `rest/`, the rules of a write to `mutations.py`, bytes to `persistence.py`. One event loop uses a Store at a time.
+Leaves HTTP to `rest/`, the rules of a write to `mutations.py`, bytes to `persistence.py`. One event loop uses a
+Store at a time.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from zeroflow.knative.local.api import crds
+from zeroflow.knative.local.api import crds, managers
 from zeroflow.knative.local.api.builtin import BUILTIN_KINDS, CRD_KEY, INITIAL_NAMESPACES
 from zeroflow.knative.local.api.errors import Expired, NotFound
 from zeroflow.knative.local.api.kinds import Kind, KindRegistry
+from zeroflow.knative.local.api.managers import Manager
 from zeroflow.knative.local.api.mutations import DeleteOptions, Hook, Mutations, key_of
-from zeroflow.knative.local.api.objects import Object, copy, labels as labels_of
+from zeroflow.knative.local.api.objects import Object, copy
+from zeroflow.knative.local.api.objects import labels as labels_of
 from zeroflow.knative.local.api.persistence import RESERVED_BLOCK, Key, ResourceFile
 from zeroflow.knative.local.api.selectors import matches_labels
 from zeroflow.knative.local.api.state import Change, Draft, State
@@ -55,7 +58,7 @@ class Store:
         for definition in definitions:
             self.kinds.add(crds.kind_of(definition))
         self._reserved = self._file.counter("resource_version")
-        self._state.version = self._state.forgotten = self._reserved
+        self._state.version = self._state.published = self._state.forgotten = self._reserved
         draft = Draft(self._state)
         for name in INITIAL_NAMESPACES:
             if draft.find(("Namespace", "", name)) is None:
@@ -73,7 +76,9 @@ class Store:
         return found
 
     def find(self, kind: Kind | str, namespace: str | None, name: str) -> Object | None:
-        """Return a copy of the object, or None."""
+        """Return a copy of the object, or None (also when nobody knows the kind)."""
+        if isinstance(kind, str) and self.kinds.find(kind) is None:
+            return None
         found = self._state.find(self._key(kind, namespace, name))
         return None if found is None else copy(found)
 
@@ -89,8 +94,12 @@ class Store:
 
     @property
     def version(self) -> int:
-        """The resourceVersion of a list made now."""
-        return self._state.version
+        """The resourceVersion of a list made now: every later change has a higher one."""
+        return self._state.published
+
+    def is_forgotten(self, version: int) -> bool:
+        """Say whether changes after this version are no longer all kept."""
+        return version < self._state.forgotten
 
     # writing
 
@@ -112,13 +121,16 @@ class Store:
     async def apply(self, obj: Object, manager: str = "zeroflow") -> Object:
         """Make the object what this manifest says, whoever wrote its fields before."""
         kind = self._kind_of(obj)
-        return await self.write(lambda draft: self._apply(draft, kind, copy(obj)))
+        writer = Manager(manager, "Apply", kind.api_version())
+        return await self.write(lambda draft: self._apply(draft, kind, copy(obj), writer))
 
-    def _apply(self, draft: Draft, kind: Kind, obj: Object) -> Object:
+    def _apply(self, draft: Draft, kind: Kind, obj: Object, writer: Manager) -> Object:
         self._mutations.place(kind, obj)
-        if draft.find(key_of(kind, obj)) is None:
-            return self._mutations.create(draft, kind, obj)
-        return self._mutations.update(draft, kind, obj)
+        live = draft.find(key_of(kind, obj))
+        applied = managers.apply(kind, live, obj, writer, force=True)
+        if live is None:
+            return self._mutations.create(draft, kind, applied)
+        return self._mutations.update(draft, kind, applied)
 
     async def delete(
         self, kind: Kind | str, namespace: str | None, name: str, options: DeleteOptions | None = None
@@ -128,7 +140,7 @@ class Store:
         return await self.write(lambda draft: self._mutations.delete(draft, found, key, options or DeleteOptions()))
 
     def admit(self, kind: str, hook: Hook) -> None:
-        """Run `hook(new, old)` on every create and update of a kind: it returns the object to store or raises Invalid."""
+        """Run `hook(new, old)` on each create and update of a kind: it returns what to store or raises Invalid."""
         self._hooks.setdefault(kind, []).append(hook)
 
     async def write(self, operation: Operation[Object]) -> Object:
@@ -215,11 +227,11 @@ class Store:
     def subscribe(
         self, kinds: Iterable[str], replay: bool = True, since: int | None = None, limit: int | None = None
     ) -> Subscription:
-        """Listen to kinds (known or not yet). `since` replays later changes instead of current objects, or raises Expired."""
+        """Listen to kinds, known or not yet; `since` replays the changes after a version instead, or raises Expired."""
         wanted = list(kinds)
         replayed: list[Change] = []
         if since is not None:
-            if since < self._state.forgotten:
+            if self.is_forgotten(since):
                 raise Expired(f"too old resource version: {since} ({self._state.forgotten})")
             replayed = [c for c in self._state.history if c.kind in wanted and c.version > since]
         elif replay:
@@ -234,7 +246,7 @@ class Store:
 
     async def close(self) -> None:
         """Finish queued writes, end subscriptions and close the file."""
-        if self._writer is not None:
+        if self._writer is not None and not self._writer.done():
             await asyncio.wait([self._writer])
         for subscription in list(self._subscriptions):
             subscription.close()

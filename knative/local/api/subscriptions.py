@@ -1,7 +1,8 @@
 """Committed changes, delivered in order to whoever listens inside the process.
 
-Guarantees: a subscription sees current objects first (as ADDED, unless told otherwise) and then each later change exactly once, in
-commit order. Every subscriber gets copies of its own. A bounded subscription that falls behind ends with `Expired`.
+Guarantees: a subscription sees current objects first (as ADDED, unless told otherwise) and then each later change
+exactly once, in commit order. Every subscriber gets copies of its own. A bounded subscription that falls behind ends
+with `Expired`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ class Subscription:
         self._overflowed = False
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def pending(self) -> int:
+        """How many changes wait to be taken."""
+        return len(self._pending)
 
     def push(self, change: Change) -> None:
         """Deliver one change (called by the store)."""

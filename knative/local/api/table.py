@@ -1,6 +1,7 @@
 """Lists as tables: what `kubectl get` prints, computed on the server.
 
-Built-in kinds have computed cells below; custom kinds the printer columns of their definition. Source: meta.k8s.io/v1 Table.
+Built-in kinds have computed cells below; custom kinds the printer columns of their definition. Source:
+meta.k8s.io/v1 Table.
 """
 
 from __future__ import annotations
@@ -44,9 +45,7 @@ def table(kind: Kind, version: str, objects: Iterable[Object], include: str, hea
     ]
     if not header:
         made["columnDefinitions"] = None
-    made["rows"] = [
-        {"cells": [cell.value(obj) for cell in cells]} | _carried(obj, include) for obj in objects
-    ]
+    made["rows"] = [{"cells": [cell.value(obj) for cell in cells]} | _carried(obj, include) for obj in objects]
     return made
 
 
@@ -58,7 +57,14 @@ def columns(kind: Kind, version: str) -> list[Cell]:
         return built_in if kind.key == "Event" else [name, *built_in]
     served = kind.version(version)
     declared = [
-        Cell(c.name, _printer(c.path, c.type), "string" if c.type == "date" else c.type, c.priority, c.format, c.description)
+        Cell(
+            c.name,
+            _printer(c.path, c.type),
+            "string" if c.type == "date" else c.type,
+            c.priority,
+            c.format,
+            c.description,
+        )
         for c in (served.columns if served else ())
     ]
     return [name, *(declared or [AGE])]
@@ -210,5 +216,7 @@ BUILT_IN: Final[dict[str, list[Cell]]] = {
         Cell("Selector", _job_selector, priority=1),
     ],
     "Lease.coordination.k8s.io": [Cell("Holder", _at(".spec.holderIdentity")), AGE],
-    "CustomResourceDefinition.apiextensions.k8s.io": [Cell("Created At", lambda obj: meta(obj).get("creationTimestamp", ""))],
+    "CustomResourceDefinition.apiextensions.k8s.io": [
+        Cell("Created At", lambda obj: meta(obj).get("creationTimestamp", ""))
+    ],
 }

@@ -1,4 +1,6 @@
-"""Durations and ages as kubectl prints them: 45s, 3m12s, 5h, 2d4h. Source: the rounding of apimachinery's HumanDuration."""
+"""Durations and ages as kubectl prints them: 45s, 3m12s, 5h, 2d4h. Source: the rounding of apimachinery's
+HumanDuration.
+"""
 
 from __future__ import annotations
 

@@ -14,16 +14,16 @@ from zeroflow.knative.local.api.kinds import Kind
 from zeroflow.knative.local.api.objects import LABEL, QUALIFIED, SUBDOMAIN, Object, meta
 
 SUBDOMAIN_RULE: Final = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
-    "with an alphanumeric character (e.g. 'example.com')"
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com')"
 )
 LABEL_RULE: Final = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
-    "alphanumeric character (e.g. 'my-name', or '123-abc')"
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an alphanumeric character (e.g. 'my-name', or '123-abc')"
 )
 LABEL_VALUE_RULE: Final = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
-    "with an alphanumeric character (e.g. 'MyValue', 'my_value', or '12345')"
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue', 'my_value', or '12345')"
 )
 QUALIFIED_RULE: Final = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
@@ -51,9 +51,16 @@ def _faults(kind: Kind, obj: Object) -> Iterator[Cause]:
         yield from _name("metadata.name", name, label=kind.key == "Namespace")
     if kind.namespaced:
         yield from _name("metadata.namespace", metadata.get("namespace"), label=True)
+    for field in ("spec", "status"):
+        if not isinstance(obj.get(field, {}), dict):
+            yield Cause(
+                field, f"Invalid value: {type(obj[field]).__name__}: must be an object", "FieldValueTypeInvalid"
+            )
     yield from _labels(metadata.get("labels"))
     yield from _annotations(metadata.get("annotations"))
     yield from _finalizers(metadata.get("finalizers"))
+    if not isinstance(metadata.get("managedFields", []), list):
+        yield Cause("metadata.managedFields", "Invalid value: must be a list", "FieldValueTypeInvalid")
     yield from _owners(metadata.get("ownerReferences"))
 
 

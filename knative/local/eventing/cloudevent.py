@@ -1,7 +1,7 @@
 """A CloudEvent as the broker holds it: attributes as they came, data as bytes, untouched.
 
-The official SDK turns a body into Python objects and back; a broker must hand on the very bytes it got, so headers are read
-here directly. The tests hold this module against the SDK in both directions.
+The official SDK turns a body into Python objects and back; a broker must hand on the very bytes it got, so headers
+are read here directly. The tests hold this module against the SDK in both directions.
 Source: CloudEvents 1.0.2, HTTP protocol binding 3.1 (binary) and 3.2 (structured), JSON format 2 and 3.
 """
 
@@ -134,7 +134,9 @@ def from_http(headers: Iterable[tuple[str, str]], body: bytes) -> Event:
     if media.startswith("application/cloudevents"):
         raise InvalidEvent(None, f"event format {media!r} is not supported: use {STRUCTURED_MEDIA} or binary mode")
     if "specversion" not in context:
-        raise InvalidEvent("specversion", f"missing: neither a ce-specversion header nor content type {STRUCTURED_MEDIA}")
+        raise InvalidEvent(
+            "specversion", f"missing: neither a ce-specversion header nor content type {STRUCTURED_MEDIA}"
+        )
     return _from_binary(context, content_type, body)
 
 
@@ -186,6 +188,12 @@ def _from_structured(body: bytes) -> Event:
         raise InvalidEvent(None, f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise InvalidEvent(None, f"the body must be a JSON object, not {type(document).__name__}")
+    return from_document(document)
+
+
+def from_document(given: Mapping[str, Any]) -> Event:
+    """Read an event from its JSON format, already parsed; raise InvalidEvent naming the attribute at fault."""
+    document = dict(given)
     data, encoded = document.pop("data", None), document.pop("data_base64", None)
     attributes = {name: value for name, value in document.items() if value is not None}
     _validate(attributes)

@@ -1,7 +1,8 @@
 """One attempt at one delivery: send, judge the answer, write down what follows.
 
-Source: Knative Eventing's broker filter and dispatcher: headers to subscribers, rules for answers, retries, dead-letter sink with the
-knativeerror extensions. Unlike there, a delivery that fails for good stays in the log as failed.
+Source: Knative Eventing's broker filter and dispatcher: headers to subscribers, rules for answers, retries,
+dead-letter sink with the knativeerror extensions. Unlike there, a delivery that fails for good stays in the log as
+failed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Subscribers(Protocol):
 class Rooms(Protocol):
     """The receivers inside this process."""
 
-    async def accept(self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]) -> int:
+    async def accept(
+        self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]
+    ) -> int:
         """Accept an event of the platform's own hands for a broker."""
         ...
 
@@ -70,7 +73,9 @@ class Courier:
         to_sink = delivery.stage is Stage.DEAD_LETTER_SINK
         destination = subscriber.dead_letter if to_sink else subscriber.destination
         if destination is None:  # the dead-letter sink was taken out of the spec meanwhile
-            return await self._settle(delivery, subscriber, Attempt("", time.time(), 0.0, None), Judgement(Verdict.REFUSED))
+            return await self._settle(
+                delivery, subscriber, Attempt("", time.time(), 0.0, None), Judgement(Verdict.REFUSED)
+            )
         started, clock = time.time(), time.monotonic()
         try:
             answer = await self._post(destination.target, delivery, subscriber)

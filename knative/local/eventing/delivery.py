@@ -1,6 +1,7 @@
 """How a delivery is tried again, and what an answer means.
 
-Source: Knative Eventing DeliverySpec (retry, backoff, timeout, dead-letter sink) and the broker filter's rules for answers.
+Source: Knative Eventing DeliverySpec (retry, backoff, timeout, dead-letter sink) and the broker filter's rules for
+answers.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Judgement:
 
 
 def judge(answer: Answer, *, replies: bool) -> Judgement:
-    """Tell what an answer means. `replies`: an event in the body goes back to the broker, and other bytes are a fault."""
+    """Tell what an answer means. `replies`: an event in it goes back to the broker, and other bytes are a fault."""
     status, body = answer.status, answer.body
     if 200 <= status < 300:
         if not replies:

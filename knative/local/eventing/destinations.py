@@ -2,8 +2,8 @@
 
 A Service is posted to through the activator, a Broker or JobSink inside this process, everything else over HTTP.
 URI rules (the security stance of the host): http and https only; names of this host and of a cluster's own services
-(`<service>.<namespace>.svc.cluster.local`, broker-ingress, job-sink) are taken to their rooms without an HTTP hop; loopback and
-link-local addresses are refused, as names and after resolution (`http`).
+(`<service>.<namespace>.svc.cluster.local`, broker-ingress, job-sink) are taken to their rooms without an HTTP hop;
+loopback and link-local addresses are refused, as names and after resolution (`http`).
 Source: Knative's Destination (duck/v1): `uri` is resolved against `ref` as a relative reference (RFC 3986).
 """
 
@@ -150,7 +150,8 @@ class Resolver:
         if kind not in {SERVICE, BROKER, JOB_SINK}:
             raise Unresolved(
                 "UnsupportedReference",
-                f"{kind} cannot receive events here: refer to a Service (serving.knative.dev), Broker or JobSink, or give a uri",
+                f"{kind} cannot receive events here: refer to a Service (serving.knative.dev), Broker or JobSink, "
+                "or give a uri",
             )
         found = self._store.find(kind, where, name)
         if found is None:
@@ -170,12 +171,18 @@ class Resolver:
         if host.endswith(_CLUSTER):
             name, _, namespace = host.removesuffix(_CLUSTER).partition(".")
             return Destination(self._in_cluster(name, namespace, segments, path, uri), uri)
-        if parts.port == self._urls.port and parts.scheme == "http" and (target := self._own(parts.netloc, segments, path)):
+        if (
+            parts.port == self._urls.port
+            and parts.scheme == "http"
+            and (target := self._own(parts.netloc, segments, path))
+        ):
             return Destination(target, uri)
-        if not self._allow_loopback and (host == "localhost" or host.endswith(".localhost") or is_loopback_or_link_local(host)):
+        if not self._allow_loopback and (
+            host == "localhost" or host.endswith(".localhost") or is_loopback_or_link_local(host)
+        ):
             raise Unresolved(
                 "AddressNotAllowed",
-                f"{uri}: loopback and link-local addresses are not delivered to, except Services of this host: use a ref",
+                f"{uri}: loopback and link-local addresses are not delivered to; for a Service of this host use ref",
             )
         return Destination(ToUri(uri), uri)
 

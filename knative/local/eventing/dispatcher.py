@@ -1,8 +1,8 @@
 """Hands waiting deliveries to their subscribers: one independent queue per subscription.
 
-Guarantees: every delivery in the log is tried until it is settled, after a restart too; at most `in_flight` of a subscription are
-under way, and memory holds at most a window of its queue (the rest stays on disk); a slow or dead subscriber delays no
-other. A delivery that is under way is never handed out a second time by the same process.
+Guarantees: every delivery in the log is tried until it is settled, after a restart too; at most `in_flight` of a
+subscription are under way, and memory holds at most a window of its queue (the rest stays on disk); a slow or dead
+subscriber delays no other. A delivery that is under way is never handed out a second time by the same process.
 Nothing runs while nothing is due.
 """
 
@@ -71,6 +71,11 @@ class Dispatcher:
             queue = self._queues.get(delivery.subscription)
             if queue is not None:
                 queue.offer(delivery)
+
+    @property
+    def subscriptions(self) -> set[str]:
+        """The subscriptions that exist."""
+        return set(self._queues)
 
     @property
     def under_way(self) -> int:

@@ -6,7 +6,7 @@ from zeroflow.errors import ZeroflowError
 
 
 class InvalidEvent(ZeroflowError):
-    """The bytes are not a CloudEvent 1.0; `attribute` names the one at fault, None when it is the message as a whole."""
+    """The bytes are not a CloudEvent 1.0; `attribute` names the one at fault, None: the message as a whole."""
 
     reason = "InvalidEvent"
 

@@ -1,6 +1,7 @@
 """The broker's front door: POST one CloudEvent, 202 when it is on disk.
 
-Source: Knative broker ingress (codes, OPTIONS, ttl, knativearrivaltime, pass-through headers) and CloudEvents HTTP 1.0.2.
+Source: Knative broker ingress (codes, OPTIONS, ttl, knativearrivaltime, pass-through headers) and CloudEvents HTTP
+1.0.2.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
@@ -72,13 +73,11 @@ class Ingress:
     async def accept(
         self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]
     ) -> int:
-        """Store an event and its deliveries and return its number; `ttl`: what it carried in, None reads the extension."""
+        """Store an event and its deliveries, return its number; `ttl`: its hop count, None reads the extension."""
         new = self.admit(namespace, broker, event, ttl, headers)
         return await self._log.accept(new)
 
-    def admit(
-        self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]
-    ) -> NewEvent:
+    def admit(self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]) -> NewEvent:
         """Count the hop, stamp the arrival and find the subscriptions; raise BrokerNotFound or EventExpired."""
         if not self._routes.has_broker(namespace, broker):
             raise BrokerNotFound(namespace, broker)
@@ -87,7 +86,7 @@ class Ingress:
         return NewEvent(namespace, broker, event, hops, headers, self._routes.matching(namespace, broker, event))
 
     def admit_reply(self, record: Record, reply: Event, subscriber: Subscriber) -> NewEvent:
-        """Prepare a reply for the broker that its event came from: same hop count, the platform's types from the platform only."""
+        """Prepare a reply for the broker of its event: its hop count; the platform's types from the platform only."""
         target = subscriber.destination.target
         trusted = isinstance(target, ToService) and target.namespace == self._settings.platform_namespace
         if reply.type.startswith(PLATFORM_PREFIX) and not trusted:
@@ -106,8 +105,13 @@ class Ingress:
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """Read a body up to the limit, whatever the application's own limit is; raise 413."""
-    too_large = f"the event is larger than {limit} bytes: keep large data in the object store and send its URI"
+    """Read a body up to the limit, whatever the application's own limit is; raise 413, or 415 when it is compressed."""
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        raise web.HTTPUnsupportedMediaType(
+            text=f"content encoding {encoding!r} is not accepted: send the event as it is\n"
+        )
+    too_large = f"the event is larger than {limit} bytes: keep large data in the object store and send its URI\n"
     if request.content_length is not None and request.content_length > limit:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length, text=too_large)
     body = bytearray()
@@ -141,9 +145,6 @@ def passed_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     return passed
 
 
-def refusal(status: int, message: str, headers: Mapping[str, str] = {}) -> web.Response:  # noqa: B006 - never changed
+def refusal(status: int, message: str, headers: Mapping[str, str] = {}) -> web.Response:
     """Answer with one line of text that says why."""
     return web.Response(status=status, text=message + "\n", headers=headers)
-
-
-AcceptAlso = Callable[[sqlite3.Connection], None]

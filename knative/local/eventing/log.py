@@ -1,7 +1,8 @@
 """The durable event log: accept events, settle deliveries, page through what waits.
 
-Guarantees: `accept` and `settle` return after their transaction is on disk; an event is stored together with its deliveries, and a
-reply together with the completion of the delivery that it answers. Nothing is held in memory but what is in flight.
+Guarantees: `accept` and `settle` return after their transaction is on disk; an event is stored together with its
+deliveries, and a reply together with the completion of the delivery that it answers. Nothing is held in memory but
+what is in flight.
 Leaves to others: whom an event goes to (`routes`), when (`dispatcher`), and answering questions (`history`).
 """
 
@@ -19,6 +20,7 @@ from typing import Any, Self, TypeVar
 import orjson
 
 from zeroflow.knative.local.eventing.cloudevent import DataForm, Event
+from zeroflow.knative.local.eventing.errors import LogClosed
 from zeroflow.knative.local.eventing.schema import Stage, State, connect, prepare
 from zeroflow.knative.local.eventing.writer import Writer
 
@@ -100,6 +102,7 @@ class EventLog:
         self._readers = ThreadPoolExecutor(1, "event-log-reader")
         self._reading: sqlite3.Connection | None = None
         self._arrival = asyncio.Event()
+        self._ending = False
         self.last_seq = 0
         self.on_deliveries: Callable[[list[Delivery]], None] = lambda deliveries: None
         """Told of the deliveries of every event right after its commit, in the order of commits."""
@@ -178,8 +181,15 @@ class EventLog:
     async def arrived_after(self, seq: int) -> None:
         """Wait until an event with a higher number is in the log."""
         while self.last_seq <= seq:
+            if self._ending:
+                raise LogClosed("the event log is closing")
             self._arrival.clear()
             await self._arrival.wait()
+
+    def end_waiting(self) -> None:
+        """Make everybody who waits for a later event stop, with LogClosed."""
+        self._ending = True
+        self._arrival.set()
 
     def _stored(self, new: NewEvent, stored: tuple[int, list[int]]) -> None:
         seq, numbers = stored
@@ -207,8 +217,8 @@ class EventLog:
 def _insert(connection: sqlite3.Connection, new: NewEvent, cause: int | None) -> tuple[int, list[int]]:
     event, now = new.event, time.time()
     row = connection.execute(
-        "INSERT INTO event (accepted, namespace, broker, id, source, type, attributes, data, form, structured, ttl, headers,"
-        " cause) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO event (accepted, namespace, broker, id, source, type, attributes, data, form, structured, ttl,"
+        " headers, cause) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             now,
             new.namespace,
@@ -241,8 +251,8 @@ def _insert(connection: sqlite3.Connection, new: NewEvent, cause: int | None) ->
 def _settle(connection: sqlite3.Connection, outcome: Outcome) -> tuple[int, list[int]] | None:
     delivery, attempt = outcome.delivery, outcome.attempt
     row = connection.execute(
-        "UPDATE delivery SET state = ?, stage = ?, due = ?, failures = ?, tries = ?, finished = ?, error_destination = ?,"
-        " error_code = ?, error_data = ? WHERE seq = ? AND state = 0",
+        "UPDATE delivery SET state = ?, stage = ?, due = ?, failures = ?, tries = ?, finished = ?,"
+        " error_destination = ?, error_code = ?, error_data = ? WHERE seq = ? AND state = 0",
         (
             outcome.state,
             outcome.stage,
@@ -282,8 +292,8 @@ def _waiting(
 ) -> tuple[list[Delivery], float | None]:
     now = time.time()
     rows = connection.execute(
-        "SELECT d.seq AS delivery, d.subscription, d.stage, d.failures, d.tries, d.error_destination, d.error_code, d.error_data,"
-        " e.*, e.seq AS event_seq, length(e.data) AS size FROM ("
+        "SELECT d.seq AS delivery, d.subscription, d.stage, d.failures, d.tries, d.error_destination, d.error_code,"
+        " d.error_data, e.*, e.seq AS event_seq, length(e.data) AS size FROM ("
         "SELECT * FROM delivery WHERE state = 0 AND subscription = ? AND due <= ? ORDER BY due, seq LIMIT ?"
         ") AS d JOIN event AS e ON e.seq = d.event ORDER BY d.due, d.seq",
         (subscription, now, limit),

@@ -1,7 +1,8 @@
 """HTTP to receivers that are not of this host.
 
-Guarantees: names are judged after resolution, at the moment of the connection, so a name cannot be pointed at loopback or link-local
-addresses later (DNS rebinding); redirects are not followed; an answer is read up to a limit; no environment proxies.
+Guarantees: names are judged after resolution, at the moment of the connection, so a name cannot be pointed at
+loopback or link-local addresses later (DNS rebinding); redirects are not followed; an answer is read up to a limit;
+no environment proxies.
 """
 
 from __future__ import annotations
@@ -67,7 +68,12 @@ class OutsideClient:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.post(
-                uri, data=body, headers=headers, timeout=timeout, allow_redirects=False, skip_auto_headers=["User-Agent"]
+                uri,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                skip_auto_headers=["User-Agent"],
             ) as response:
                 answer = await response.content.read(self._max_answer_bytes + 1)
                 while len(answer) <= self._max_answer_bytes and not response.content.at_eof():

@@ -1,7 +1,8 @@
 """The tables of the event log, db/broker.sqlite.
 
-`event`: what was accepted, in the order of acceptance. `delivery`: one row per event and subscriber; a row that waits is the
-only to-do list there is. `attempt`: every try. `seen`: what an ApiServerSource knows of the objects it watches.
+`event`: what was accepted, in the order of acceptance. `delivery`: one row per event and subscriber; a row that waits
+is the only to-do list there is. `attempt`: every try. `seen`: what an ApiServerSource knows of the objects it
+watches.
 Guarantees: WAL with synchronous=FULL, so a committed transaction survives kill -9 and power loss.
 """
 

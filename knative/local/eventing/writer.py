@@ -1,8 +1,9 @@
 """The one thread that writes the event log: many callers, one transaction.
 
-Guarantees: an awaited operation has been committed, durably, or has raised and left nothing; operations take effect in the
-order in which they were submitted. While one commit waits for the disk, the operations that come in form the next (group commit), so
-durable throughput grows with load. Operations must be repeatable: when one of a group fails, each is run again alone.
+Guarantees: an awaited operation has been committed, durably, or has raised and left nothing; operations take effect
+in the order in which they were submitted. While one commit waits for the disk, the operations that come in form the
+next (group commit), so durable throughput grows with load. Operations must be repeatable: when one of a group fails,
+each is run again alone.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def _spawn(theirs: socket.socket, runtime: Runtime) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             pass_fds=(fd,),
             start_new_session=True,
-            env=inherited_environment(),
+            env=inherited_environment() | _search_path(),
         )
     except OSError as error:
         raise Unavailable(f"cannot start a fork server: {error.strerror}") from error
@@ -201,6 +201,11 @@ def inherited_environment() -> dict[str, str]:
     programs = os.path.dirname(sys.executable)
     known["PATH"] = os.pathsep.join([programs, known.get("PATH", os.defpath)])
     return known
+
+
+def _search_path() -> dict[str, str]:
+    """Return where the host finds its modules, which the fork server loads as well."""
+    return {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
 
 
 def _task(spec: ProcessSpec) -> dict[str, object]:

@@ -35,24 +35,27 @@ def false(type_: str, reason: str, message: str, *, info: bool = False) -> Condi
     return Condition(type_, "False", reason, message, info)
 
 
-def write(obj: Object, conditions: Iterable[Condition], happy: str = "Ready") -> None:
-    """Set the conditions of `obj`, the happy one computed, and its observedGeneration; unchanged ones keep their time."""
+def write(obj: Object, conditions: Iterable[Condition], *, computed: bool = True) -> None:
+    """Set conditions and observedGeneration; a condition that stays keeps its time.
+
+    Ready is computed from the others unless `computed` is False and they bring it themselves.
+    """
     given = list(conditions)
     status = obj.setdefault("status", {})
     before = {condition["type"]: condition for condition in status.get("conditions") or ()}
-    everything = [*given, summary(given, happy)]
+    everything = [*given, summary(given)] if computed else given
     status["conditions"] = [_wire(condition, before.get(condition.type)) for condition in sorted(everything, key=_type)]
     status["observedGeneration"] = obj["metadata"].get("generation", 1)
 
 
-def summary(conditions: list[Condition], happy: str = "Ready") -> Condition:
+def summary(conditions: list[Condition]) -> Condition:
     """Return the happy condition: False if any is False, Unknown while any is Unknown, else True."""
     counted = [condition for condition in conditions if not condition.info]
     for status in ("False", "Unknown"):
         for condition in counted:
             if condition.status == status:
-                return Condition(happy, status, condition.reason, condition.message)
-    return Condition(happy)
+                return Condition("Ready", status, condition.reason, condition.message)
+    return Condition("Ready")
 
 
 def read(obj: Object, type_: str) -> Condition:

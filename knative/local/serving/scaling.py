@@ -92,7 +92,8 @@ def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: floa
         raise InvalidInput(f"invalid value: {metric}: {AUTOSCALING}metric (this host scales on concurrency)")
     low, high = whole("min-scale", 0), whole("max-scale", 0)
     if high and low > high:
-        raise InvalidInput(f"max-scale={high} is less than min-scale={low}: {AUTOSCALING}max-scale, {AUTOSCALING}min-scale")
+        names = f"{AUTOSCALING}max-scale, {AUTOSCALING}min-scale"
+        raise InvalidInput(f"max-scale={high} is less than min-scale={low}: {names}")
     total = number("target", float(concurrency or TARGET_DEFAULT), TARGET_MIN)
     if concurrency:
         total = min(total, concurrency)

@@ -1,0 +1,166 @@
+"""The door of the resource API: which handler answers which path, and errors as Status bodies.
+
+`ResourceApi(store, home).handle` is mounted by the host's front for /api, /apis/<group of Kubernetes>, /openapi,
+/version, /readyz and /livez. It asks nobody who they are: the front decides that before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from zeroflow.errors import ZeroflowError
+from zeroflow.knative.local.api.errors import MethodNotAllowed, NotAcceptable, NotFound
+from zeroflow.knative.local.api.rest import logs, parameters, reads, reviews, status
+from zeroflow.knative.local.api.rest.discovery import REVIEWS, Discovery
+from zeroflow.knative.local.api.rest.logs import LogFiles
+from zeroflow.knative.local.api.rest.openapi import OpenApi
+from zeroflow.knative.local.api.rest.replies import reply
+from zeroflow.knative.local.api.rest.target import NOWHERE, Target, parse
+from zeroflow.knative.local.api.rest.watch import Watch
+from zeroflow.knative.local.api.rest.writes import Writer
+from zeroflow.knative.local.api.store import Store
+
+logger = logging.getLogger(__name__)
+
+KUBERNETES_MINOR: Final = "32"  # the API level that clients may assume
+NOT_ALLOWED: Final = "the server does not allow this method on the requested resource"
+
+
+class ResourceApi:
+    """The HTTP handler over a store. `home` tells where containers write their logs."""
+
+    def __init__(self, store: Store, home: LogFiles, version: str = "0.1.0") -> None:
+        self._store = store
+        self._home = home
+        self._version = version
+        self._discovery = Discovery(store.kinds)
+        self._openapi = OpenApi(store)
+        self._writer = Writer(store)
+        self._streams: set[asyncio.Task[object]] = set()
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The API groups that exist now: what the front routes here under /apis."""
+        return frozenset(self._store.kinds.groups()) | {group for group, _ in REVIEWS}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request; every error becomes a metav1.Status."""
+        try:
+            return await self._route(request)
+        except ZeroflowError as error:
+            body = status.failure(error)
+            return reply(body, int(body["code"]))
+        except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
+            raise
+        except Exception:
+            logger.exception("request failed method=%s path=%s", request.method, request.path)
+            return reply(status.crashed(), 500)
+
+    async def close(self) -> None:
+        """End the watches and followed logs that are open, so that the server can stop."""
+        for task in list(self._streams):
+            task.cancel()
+        if self._streams:
+            await asyncio.wait(self._streams)
+
+    async def _route(self, request: web.Request) -> web.StreamResponse:
+        parts = [part for part in request.path.split("/") if part]
+        match parts:
+            case ["readyz" | "livez", *_]:
+                return web.Response(text="ok")
+            case ["version"]:
+                return self._read(request, self._version_info)
+            case ["openapi", "v2"]:
+                return self._read(request, lambda: self._openapi.v2(request))
+            case ["openapi", "v3"]:
+                return self._read(request, self._openapi.index)
+            case ["openapi", "v3", *rest]:
+                return self._read(request, lambda: self._openapi.v3(rest))
+            case ["api"]:
+                return self._read(request, lambda: self._discovery.core(request))
+            case ["apis"]:
+                return self._read(request, lambda: self._discovery.groups(request))
+            case ["apis", group]:
+                return self._read(request, lambda: self._discovery.group(group))
+            case ["api", version]:
+                return self._read(request, lambda: self._discovery.resources("", version))
+            case ["apis", group, version]:
+                return self._read(request, lambda: self._discovery.resources(group, version))
+            case ["api", version, *rest]:
+                return await self._object(request, rest, "", version)
+            case ["apis", group, version, *rest]:
+                for kind, plural in REVIEWS.get((group, version), ()):
+                    if rest == [plural]:
+                        return await reviews.review(request, f"{group}/{version}", kind)
+                return await self._object(request, rest, group, version)
+        raise NotFound(NOWHERE)
+
+    def _read(self, request: web.Request, answer: Callable[[], web.Response]) -> web.Response:
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(NOT_ALLOWED)
+        return answer()
+
+    def _version_info(self) -> web.Response:
+        return reply(
+            {
+                "major": "1",
+                "minor": KUBERNETES_MINOR,
+                "gitVersion": f"v1.{KUBERNETES_MINOR}.0+zeroflow.{self._version}",
+                "gitCommit": "",
+                "gitTreeState": "clean",
+                "buildDate": "1970-01-01T00:00:00Z",
+                "goVersion": "none",
+                "compiler": "cpython",
+                "platform": f"{platform.system().lower()}/{platform.machine()}",
+            }
+        )
+
+    async def _object(self, request: web.Request, parts: list[str], group: str, version: str) -> web.StreamResponse:
+        target = parse(parts, group, version, self._store.kinds)
+        if target.subresource == "log":
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed(NOT_ALLOWED)
+            return await self._streaming(logs.log(self._store, self._home, request, target))
+        if not parameters.accepts_json(request):
+            raise NotAcceptable("only the following media types are accepted: application/json")
+        if target.name is None:
+            return await self._collection(request, target)
+        match request.method:
+            case "GET" | "HEAD":
+                if parameters.flag(request, "watch"):
+                    return await self._streaming(Watch(self._store, request, target).serve())
+                return reads.get(self._store, request, target)
+            case "PUT":
+                return await self._writer.replace(request, target)
+            case "PATCH":
+                return await self._writer.patch(request, target)
+            case "DELETE" if not target.subresource:
+                return await self._writer.delete(request, target)
+        raise MethodNotAllowed(NOT_ALLOWED)
+
+    async def _collection(self, request: web.Request, target: Target) -> web.StreamResponse:
+        match request.method:
+            case "GET" | "HEAD":
+                if parameters.flag(request, "watch"):
+                    return await self._streaming(Watch(self._store, request, target).serve())
+                return reads.listing(self._store, request, target)
+            case "POST":
+                return await self._writer.create(request, target)
+            case "DELETE":
+                return await self._writer.delete_collection(request, target)
+        raise MethodNotAllowed(NOT_ALLOWED)
+
+    async def _streaming(self, answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            return await answer
+        finally:
+            self._streams.discard(task)

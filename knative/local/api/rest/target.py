@@ -1,0 +1,58 @@
+"""What a URL of the resource API addresses.
+
+`/api/v1/...` and `/apis/<group>/<version>/...`, then `[namespaces/<namespace>/]<plural>[/<name>[/<subresource>]]`.
+Source: Kubernetes API concepts, "Resource URIs".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from zeroflow.knative.local.api.errors import NotFound
+from zeroflow.knative.local.api.kinds import Kind, KindRegistry
+from zeroflow.knative.local.api.objects import Object
+
+NOWHERE: Final = "the server could not find the requested resource"
+SUBRESOURCES: Final = {"Pod": ("status", "log"), "Namespace": ("status",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A collection (`name` is None) or an object, in the version in which the client speaks of it."""
+
+    kind: Kind
+    version: str
+    namespace: str | None = None
+    name: str | None = None
+    subresource: str = ""
+
+    @property
+    def api_version(self) -> str:
+        return self.kind.api_version(self.version)
+
+    def shown(self, obj: Object) -> Object:
+        """Return an object as this version shows it (a shallow copy where it differs)."""
+        return obj if obj.get("apiVersion") == self.api_version else {**obj, "apiVersion": self.api_version}
+
+
+def parse(parts: list[str], group: str, version: str, kinds: KindRegistry) -> Target:
+    """Read the path below the version; raise NotFound for kinds, versions and subresources that do not exist."""
+    namespace: str | None = None
+    if parts[0] == "namespaces" and len(parts) > 2 and not (group == "" and len(parts) == 3 and parts[2] == "status"):
+        namespace, parts = parts[1], parts[2:]
+    if len(parts) > 3 or not all(parts):
+        raise NotFound(NOWHERE)
+    kind = kinds.find_plural(group, parts[0])
+    served = kind.version(version) if kind is not None else None
+    if kind is None or served is None or (namespace is not None and not kind.namespaced):
+        raise NotFound(NOWHERE)
+    name = parts[1] if len(parts) > 1 else None
+    subresource = parts[2] if len(parts) > 2 else ""
+    if subresource:
+        allowed = SUBRESOURCES.get(kind.key, ("status",) if served.status else ())
+        if subresource not in allowed:
+            raise NotFound(NOWHERE)
+    if name is not None and kind.namespaced and namespace is None:
+        raise NotFound(NOWHERE)
+    return Target(kind, version, namespace, name, subresource)

@@ -1,0 +1,165 @@
+"""The eventing room of the embedded host: brokers, triggers, sources and sinks behind one object.
+
+Guarantees: admission applies from construction on; after `start` every declared object is in force and what an
+earlier process had accepted and not finished is being delivered; `close` leaves nothing half-written and nothing
+running.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.eventing import admission
+from zeroflow.knative.local.eventing.apiserver import ApiServerSources
+from zeroflow.knative.local.eventing.cloudevent import Event, from_document
+from zeroflow.knative.local.eventing.controllers import Controllers
+from zeroflow.knative.local.eventing.courier import Courier, Subscribers
+from zeroflow.knative.local.eventing.destinations import BROKER, Resolver
+from zeroflow.knative.local.eventing.dispatcher import Dispatcher, Subscriber
+from zeroflow.knative.local.eventing.history import History
+from zeroflow.knative.local.eventing.ingress import Ingress
+from zeroflow.knative.local.eventing.jobsink import JobSinks
+from zeroflow.knative.local.eventing.log import EventLog, NewEvent, Record
+from zeroflow.knative.local.eventing.outside import OutsideClient
+from zeroflow.knative.local.eventing.ping import Clock, PingSources, knative_jitter_s
+from zeroflow.knative.local.eventing.retention import Retention
+from zeroflow.knative.local.eventing.routes import Routes
+from zeroflow.knative.local.eventing.settings import EventingSettings
+from zeroflow.knative.local.eventing.sinks import Sinks
+from zeroflow.knative.local.eventing.status import StatusWriter
+from zeroflow.knative.local.eventing.triggers import BrokerReconciler, TriggerReconciler, is_ours
+from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.urls import Urls
+
+logger = logging.getLogger(__name__)
+
+
+class Eventing:
+    """What the host puts behind /eventing and /jobsinks; `subscribers` posts to Services (serving's activator)."""
+
+    def __init__(
+        self,
+        store: Store,
+        subscribers: Subscribers,
+        urls: Urls,
+        home: Home,
+        token: str,
+        settings: EventingSettings | None = None,
+        clock: Clock | None = None,
+        jitter_s: Callable[[], float] = knative_jitter_s,
+    ) -> None:
+        self._store, self._subscribers, self._urls, self._home, self._token = store, subscribers, urls, home, token
+        self._settings, self._clock, self._jitter_s = settings or EventingSettings(), clock, jitter_s
+        self._parts: _Parts | None = None
+        admission.install(store)
+
+    async def start(self) -> None:
+        """Open the log, put what is declared in force, go on with what waits."""
+        log = await EventLog.open(self._home.db / "broker.sqlite", self._settings.inline_bytes)
+        self._parts = _Parts(self, log)
+        await self._parts.start()
+
+    async def close(self, grace_s: float = 5.0) -> None:
+        """Take no more events, give attempts under way some time, close the log; the rest waits for the next start."""
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await parts.close(grace_s)
+
+    async def accept(self, request: web.Request, namespace: str, broker: str) -> web.StreamResponse:
+        """Serve the ingress of a broker."""
+        return await self._started.ingress.handle(request, namespace, broker)
+
+    async def job_sink(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Serve a JobSink, and the Location of its events: any path that holds /namespaces/N/name/S/sources/X/ids/I."""
+        return await self._started.jobsinks.handle(request, namespace, name)
+
+    async def log(self, request: web.Request) -> web.StreamResponse:
+        """Serve the event log, to be read."""
+        return await self._started.history.handle(request)
+
+    async def publish(self, namespace: str, broker: str, event: Event | Mapping[str, Any]) -> int:
+        """Accept an event of the host itself, which may be given in the JSON format (`data` inside); return its number
+        once it is on disk. Raises BrokerNotFound and InvalidEvent.
+        """
+        read = event if isinstance(event, Event) else from_document(event)
+        return await self._started.ingress.accept(namespace, broker, read, None, {})
+
+    @property
+    def under_way(self) -> int:
+        """How many delivery attempts run now."""
+        return self._started.dispatcher.under_way
+
+    @property
+    def _started(self) -> _Parts:
+        if self._parts is None:
+            raise web.HTTPServiceUnavailable(text="eventing is starting or stopping\n", headers={"Retry-After": "1"})
+        return self._parts
+
+    def _broker_exists(self, namespace: str, name: str) -> bool:
+        return any(
+            broker["metadata"]["name"] == name and is_ours(broker) for broker in self._store.peek(BROKER, namespace)
+        )
+
+
+class _Parts:
+    """What exists between start and close."""
+
+    def __init__(self, room: Eventing, log: EventLog) -> None:
+        store, urls, settings = room._store, room._urls, room._settings
+        self._log = log
+        self._routes = Routes(room._broker_exists)
+        self.ingress = Ingress(log, self._routes, settings, room._token)
+        self._outside = OutsideClient(settings.max_event_bytes, allow_loopback=settings.allow_loopback)
+        self._courier = Courier(log, room._subscribers, self._outside, self)
+        self.dispatcher = Dispatcher(log, self._courier.deliver, settings)
+        resolver = Resolver(store, urls, allow_loopback=settings.allow_loopback)
+        status = StatusWriter(store)
+        sinks = Sinks(log, self.ingress, self.dispatcher, resolver)
+        self.jobsinks = JobSinks(
+            store, self.ingress, status, urls, room._home.root / "jobsinks", settings.max_event_bytes
+        )
+        self._pings = PingSources(sinks, status, room._clock, room._jitter_s)
+        self._apiservers = ApiServerSources(store, log, sinks, status, urls)
+        self._controllers = Controllers(
+            store,
+            BrokerReconciler(urls, resolver, status),
+            TriggerReconciler(store, log, self._routes, self.dispatcher, resolver, status),
+            self._pings,
+            self._apiservers,
+            self.jobsinks,
+        )
+        self._retention = Retention(log, settings)
+        self.history = History(log)
+
+    async def start(self) -> None:
+        self.jobsinks.sweep()
+        await self._controllers.start()
+        for subscription in await self._log.subscriptions() - self.dispatcher.subscriptions:
+            await self._log.drop(subscription, "its trigger or source was deleted")
+        self._retention.start()
+
+    async def close(self, grace_s: float) -> None:
+        self._log.end_waiting()
+        await self._controllers.close()
+        await self._pings.close()
+        await self._apiservers.close()
+        await self._retention.close()
+        await self.dispatcher.close(grace_s)
+        await self._outside.close()
+        await self._log.close()
+
+    async def accept(
+        self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]
+    ) -> int:
+        return await self.ingress.accept(namespace, broker, event, ttl, headers)
+
+    def admit_reply(self, record: Record, reply: Event, subscriber: Subscriber) -> NewEvent:
+        return self.ingress.admit_reply(record, reply, subscriber)
+
+    async def run_job(self, namespace: str, name: str, event: Event) -> None:
+        await self.jobsinks.run_job(namespace, name, event)

@@ -1,0 +1,82 @@
+"""What a Job must look like: Kubernetes' defaults and refusals, and what this host does not have.
+
+Source: Kubernetes batch/v1 validation and defaulting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from zeroflow.knative.local.api.errors import Cause, Invalid
+from zeroflow.knative.local.api.store import Store
+
+Object = dict[str, Any]
+
+JOB_KIND = "Job.batch"
+JOB_NAME = "batch.kubernetes.io/job-name"
+CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
+DEFAULT_BACKOFF_LIMIT = 6
+_MUTABLE = frozenset({"parallelism", "suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "backoffLimit"})
+_NOT_HERE = frozenset({"podFailurePolicy", "successPolicy", "backoffLimitPerIndex", "maxFailedIndexes", "managedBy"})
+
+
+def register(store: Store) -> None:
+    """Have `store` ask here about every write of a Job."""
+    store.admit(JOB_KIND, admit)
+
+
+def admit(new: Object, old: Object | None) -> Object:
+    """Return `new` with defaults; raise Invalid with the fields that are wrong."""
+    spec = new.setdefault("spec", {})
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", DEFAULT_BACKOFF_LIMIT)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    pod = spec.setdefault("template", {}).setdefault("spec", {})
+    causes = [*_number_faults(spec), *_pod_faults(pod), *_absent(spec)]
+    if old is not None:
+        causes += _changed(spec, old["spec"])
+    if causes:
+        raise Invalid.fields("Job", "batch", new["metadata"].get("name", ""), *causes)
+    return new
+
+
+def _number_faults(spec: Object) -> Iterator[Cause]:
+    for name in ("completions", "parallelism", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
+        value = spec.get(name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            yield Cause(f"spec.{name}", f"Invalid value: {value}: must be greater than or equal to 0")
+
+
+def _pod_faults(pod: Object) -> Iterator[Cause]:
+    where = "spec.template.spec"
+    if pod.get("restartPolicy") not in ("Never", "OnFailure"):
+        yield Cause(
+            f"{where}.restartPolicy", 'Required value: valid values: "OnFailure", "Never"', "FieldValueRequired"
+        )
+    containers = pod.get("containers") or []
+    if not containers:
+        yield Cause(f"{where}.containers", "Required value", "FieldValueRequired")
+    if len(containers) > 1:
+        yield Cause(f"{where}.containers", "Forbidden: on this host a Pod has one container", "FieldValueForbidden")
+    if pod.get("initContainers"):
+        yield Cause(f"{where}.initContainers", "Forbidden: this host has no init containers", "FieldValueForbidden")
+    for number, container in enumerate(containers):
+        if not container.get("name"):
+            yield Cause(f"{where}.containers[{number}].name", "Required value", "FieldValueRequired")
+
+
+def _absent(spec: Object) -> Iterator[Cause]:
+    for name in sorted(_NOT_HERE & set(spec)):
+        yield Cause(f"spec.{name}", "Forbidden: this host does not have it", "FieldValueForbidden")
+    if spec["completionMode"] != "NonIndexed":
+        yield Cause("spec.completionMode", "Forbidden: this host has NonIndexed Jobs", "FieldValueForbidden")
+
+
+def _changed(spec: Object, before: Object) -> Iterator[Cause]:
+    for name in sorted(set(spec) | set(before)):
+        if name not in _MUTABLE and spec.get(name) != before.get(name):
+            yield Cause(f"spec.{name}", "Invalid value: field is immutable")

@@ -1,0 +1,126 @@
+"""One attempt of a Job: its process, its Pod object, its files."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from zeroflow.errors import ZeroflowError
+from zeroflow.knative.local.api.objects import generated_name
+from zeroflow.knative.local.jobs.admission import CONTROLLER_UID, JOB_NAME
+from zeroflow.knative.local.processes import volumes
+from zeroflow.knative.local.processes.container import BadContainer, resolve
+from zeroflow.knative.local.processes.pods import PodRecord
+from zeroflow.knative.local.processes.process import Process, ProcessSpec
+from zeroflow.knative.local.processes.server_link import inherited_environment
+from zeroflow.knative.local.serving.pod import PodContext
+
+Object = dict[str, Any]
+
+DEFAULT_GRACE_S = 30
+
+
+class JobPod:
+    """One Pod of a Job."""
+
+    def __init__(self, context: PodContext, job: Object) -> None:
+        self._context = context
+        self._container: Object = job["spec"]["template"]["spec"]["containers"][0]
+        self._process: Process | None = None
+        pod = _pod_object(job)
+        meta, container = pod["metadata"], self._container["name"]
+        self.name: str = meta["name"]
+        self._grace_s = float(pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))
+        self._scratch = context.home.run / "pods" / self.name
+        self.log = context.home.pod_log(meta["namespace"], self.name, container)
+        self.record = PodRecord(context.store, pod, container, str(self._container.get("image", "")))
+        self.stopping = False
+
+    async def run(self, changed: asyncio.Event) -> int:
+        """Run to the end and return the exit code; wait for ConfigMaps and Secrets that are not there yet.
+
+        `changed` is set when one of them may have come. Raises what else keeps the container from starting.
+        """
+        try:
+            while True:
+                try:
+                    process = self._process = await self._start()
+                    break
+                except BadContainer as error:  # a JobSink makes the Secret after the Job
+                    self.record.waiting(error.reason, str(error))
+                    changed.clear()
+                    await changed.wait()
+                except ZeroflowError as error:
+                    self.record.waiting(error.reason, str(error))
+                    raise
+            if self.stopping:
+                process.kill()
+            self.record.running(ready=True)
+            code = await process.wait()
+            self.record.ended(code)
+            return code
+        finally:
+            if self._process is not None:
+                self._process.kill()
+            volumes.unmount(self._scratch)
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """End the process group: SIGTERM, and SIGKILL after the grace period."""
+        self.stopping = True
+        process = self._process
+        if process is None:
+            return
+        process.terminate()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace_s if grace_s is None else grace_s):
+                await process.wait()
+        process.kill()
+
+    async def _start(self) -> Process:
+        volumes.unmount(self._scratch)
+        pod, find = self.record.object, self._context.find
+        mounts = volumes.mount(pod, self._container, self._scratch, find)
+        base = inherited_environment() | {"HOSTNAME": self.name}
+        resolved = resolve(pod, self._container, base, find, mounts)
+        spec = ProcessSpec(
+            name=self.name,
+            argv=resolved.argv,
+            env=resolved.env,
+            log=self.log,
+            cwd=resolved.cwd,
+            memory_bytes=resolved.memory_bytes,
+        )
+        return await self._context.launcher.start(spec)
+
+
+def _pod_object(job: Object) -> Object:
+    meta, template = job["metadata"], job["spec"]["template"]
+    given = template.get("metadata") or {}
+    marks = {
+        JOB_NAME: meta["name"],
+        CONTROLLER_UID: meta["uid"],
+        "job-name": meta["name"],
+        "controller-uid": meta["uid"],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": generated_name(f"{meta['name']}-"),
+            "namespace": meta["namespace"],
+            "labels": (given.get("labels") or {}) | marks,
+            "annotations": dict(given.get("annotations") or {}),
+            "ownerReferences": [
+                {
+                    "apiVersion": "batch/v1",
+                    "kind": "Job",
+                    "name": meta["name"],
+                    "uid": meta["uid"],
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {**template["spec"], "nodeName": "localhost"},
+    }

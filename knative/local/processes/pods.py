@@ -1,0 +1,173 @@
+"""A Pod object in the store for each process, so that `kubectl get pods`, `describe` and `logs` see what runs.
+
+`PodRecord` is written behind the process: what happens to the process never waits for the store, and of several
+changes in a row only the last is written. Pods are kept in memory by the store; those of an earlier host are gone
+with it. Source: Kubernetes core/v1 PodStatus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from zeroflow.errors import ZeroflowError
+from zeroflow.knative.local.api.objects import now
+
+Object = dict[str, Any]
+logger = logging.getLogger(__name__)
+
+TAIL_BYTES = 2048
+KEPT_LOGS = 5
+
+
+class PodStore(Protocol):
+    """What a record needs of the store."""
+
+    async def create(self, obj: Object) -> Object: ...
+    async def update_status(self, obj: Object) -> Object: ...
+    async def delete(self, kind: str, namespace: str | None, name: str) -> object: ...
+
+
+class PodRecord:
+    """One Pod object with one container, kept up to date."""
+
+    def __init__(self, store: PodStore, pod: Object, container: str, image: str) -> None:
+        self.object = pod
+        self.removed = False
+        self._store = store
+        self._container, self._image = container, image
+        self._dirty = False
+        self._created = False
+        self._writer: asyncio.Task[None] | None = None
+        self._started_at: str | None = None
+        self._set("Pending", ready=False, state={"waiting": {"reason": "ContainerCreating"}})
+
+    @property
+    def namespace(self) -> str:
+        return str(self.object["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        return str(self.object["metadata"]["name"])
+
+    def waiting(self, reason: str, message: str) -> None:
+        """Say that the container cannot be started."""
+        self._set("Pending", ready=False, state={"waiting": {"reason": reason, "message": message}})
+
+    def running(self, *, ready: bool) -> None:
+        """Say that the process runs, and whether it is ready."""
+        self._started_at = self._started_at or now()
+        self._set("Running", ready=ready, state={"running": {"startedAt": self._started_at}})
+
+    def ended(self, code: int) -> None:
+        """Say how the process ended; a negative code is a signal."""
+        exit_code = shell_code(code)
+        terminated: Object = {
+            "exitCode": exit_code,
+            "reason": "Completed" if exit_code == 0 else "Error",
+            "startedAt": self._started_at or now(),
+            "finishedAt": now(),
+        }
+        if code < 0:
+            terminated["signal"] = -code
+        self._set("Succeeded" if exit_code == 0 else "Failed", ready=False, state={"terminated": terminated})
+
+    def remove(self) -> None:
+        """Delete the object."""
+        self.removed = True
+        self._write()
+
+    async def settled(self) -> None:
+        """Wait until the store has the latest state."""
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
+
+    def _set(self, phase: str, *, ready: bool, state: Object) -> None:
+        flag = "True" if ready else "False"
+        status: Object = {
+            "phase": phase,
+            "conditions": [
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Initialized", "status": "True"},
+                {"type": "ContainersReady", "status": flag},
+                {"type": "Ready", "status": flag},
+            ],
+            "containerStatuses": [
+                {
+                    "name": self._container,
+                    "image": self._image,
+                    "imageID": "",
+                    "ready": ready,
+                    "started": "running" in state,
+                    "restartCount": 0,
+                    "state": state,
+                }
+            ],
+            "hostIP": "127.0.0.1",
+            "podIP": "127.0.0.1",
+            "startTime": self.object.get("status", {}).get("startTime") or now(),
+        }
+        for condition in status["conditions"]:
+            condition["lastTransitionTime"] = _transition(self.object, condition)
+        self.object["status"] = status
+        self._write()
+
+    def _write(self) -> None:
+        self._dirty = True
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.get_running_loop().create_task(self._write_all())
+
+    async def _write_all(self) -> None:
+        try:
+            while self._dirty:
+                self._dirty = False
+                if self.removed:
+                    if self._created:
+                        await self._store.delete("Pod", self.namespace, self.name)
+                    return
+                if not self._created:
+                    await self._store.create(self.object)
+                    self._created = True
+                await self._store.update_status(self.object)
+        except ZeroflowError as error:  # deleted by a user, or its namespace is going
+            logger.debug("pod %s/%s: %s", self.namespace, self.name, error)
+
+
+def shell_code(code: int) -> int:
+    """Return an exit code as Kubernetes shows it: 128 + signal for a process that was killed."""
+    return 128 - code if code < 0 else code
+
+
+def log_tail(path: Path) -> str:
+    """Return the last lines of a log, for a status message."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def prune_logs(ended: Iterable[Path]) -> list[Path]:
+    """Remove empty logs and all but the newest few of `ended` (oldest first); return those that are left."""
+    kept = []
+    for log in ended:
+        if log.exists() and log.stat().st_size > 0:
+            kept.append(log)
+        else:
+            shutil.rmtree(log.parent, ignore_errors=True)
+    for log in kept[:-KEPT_LOGS]:
+        shutil.rmtree(log.parent, ignore_errors=True)
+    return kept[-KEPT_LOGS:]
+
+
+def _transition(pod: Object, condition: Object) -> str:
+    for before in pod.get("status", {}).get("conditions") or ():
+        if before["type"] == condition["type"] and before["status"] == condition["status"]:
+            return str(before["lastTransitionTime"])
+    return now()

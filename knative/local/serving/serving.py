@@ -1,0 +1,200 @@
+"""Serving: puts reconciler, pools and activator together and keeps them going.
+
+It listens to the store and to its pools; a change leads to one reconciliation of the Service that it concerns.
+Nothing polls. After a restart of the host the Services are Ready again from what is stored, and nothing runs until it
+is asked for or `min-scale` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from zeroflow.errors import InvalidInput, ZeroflowError
+from zeroflow.knative.local.api.errors import Conflict
+from zeroflow.knative.local.api.state import Change
+from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.processes.launcher import Launcher
+from zeroflow.knative.local.serving import admission, conditions, labels
+from zeroflow.knative.local.serving.activator import Activator
+from zeroflow.knative.local.serving.pod import Places, PodContext
+from zeroflow.knative.local.serving.pool import Pace, Pool
+from zeroflow.knative.local.serving.reconciler import Reconciler
+from zeroflow.knative.local.serving.routes import RouteTable
+from zeroflow.knative.local.serving.scaling import ScaleSettings, settings_of
+from zeroflow.knative.local.urls import Urls
+
+Object = dict[str, Any]
+logger = logging.getLogger(__name__)
+
+_KINDS = (labels.SERVICE_KIND, labels.REVISION_KIND, labels.MAPPING_KIND, "Pod")
+_ATTEMPTS = 10
+
+
+class Serving:
+    """Knative Serving for one host. `window_s` is the stable window of revisions that name none."""
+
+    def __init__(
+        self,
+        store: Store,
+        launcher: Launcher,
+        urls: Urls,
+        home: Places,
+        *,
+        window_s: float = 60.0,
+        pace: Pace | None = None,
+    ) -> None:
+        self._store = store
+        self._context = PodContext(store, store.find, launcher, home)
+        self._window_s, self._pace = window_s, pace or Pace()
+        self._pools: dict[tuple[str, str], Pool] = {}
+        self._routes = RouteTable()
+        self._changed = asyncio.Condition()
+        self._reconciler = Reconciler(store, urls, self._routes, self._pool_of)
+        self._due: dict[tuple[str, str, str], None] = {}
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self.activator = Activator(
+            self._routes, lambda namespace, name: self._pools.get((namespace, name)), self._changed
+        )
+        admission.register(store)
+
+    async def start(self) -> None:
+        """Reconcile everything that is stored, then whatever changes."""
+        subscription = self._store.subscribe(_KINDS, replay=False)
+        for kind in (labels.SERVICE_KIND, labels.MAPPING_KIND):
+            for obj in self._store.list(kind):
+                self._touch(kind, obj)
+        await self._reconcile_due()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._listen(subscription)), loop.create_task(self._work())]
+
+    async def close(self, grace_s: float = 10.0) -> None:
+        """Stop all instances; requests in progress have `grace_s` to end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(pool.close(grace_s) for pool in self._pools.values()), *self._closing)
+        self._pools.clear()
+        await self.activator.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no instance runs and nothing is left to reconcile."""
+        return not self._due and not self._closing and all(pool.idle for pool in self._pools.values())
+
+    def pools(self) -> dict[tuple[str, str], Pool]:
+        """Return the pools by (namespace, revision), to look at."""
+        return dict(self._pools)
+
+    async def _listen(self, subscription: Any) -> None:
+        async for change in subscription:
+            try:
+                self._heed(change)
+            except Exception:  # one odd object must not stop the others
+                logger.exception("serving: cannot handle a change of %s", change.kind)
+
+    def _heed(self, change: Change) -> None:
+        obj, old = change.object, change.old
+        meta = obj["metadata"]
+        marks = meta.get("labels") or {}
+        if change.kind == "Pod":
+            pool = self._pools.get((meta["namespace"], marks.get(labels.REVISION, "")))
+            if change.type == "DELETED" and pool is not None:
+                pool.remove_pod(meta["name"])
+        elif change.kind == labels.REVISION_KIND:
+            if change.type == "DELETED":
+                self._drop(meta["namespace"], meta["name"], meta["uid"])
+                self._touch_name(labels.SERVICE_KIND, meta["namespace"], marks.get(labels.SERVICE, ""))
+        elif change.type != "MODIFIED" or old is None or _declared(obj) != _declared(old):
+            self._touch(change.kind, obj)
+            if change.kind == labels.SERVICE_KIND and change.type != "MODIFIED":
+                self._touch_mappings(meta["namespace"], meta["name"])
+
+    def _touch_mappings(self, namespace: str, service: str) -> None:
+        for mapping in self._store.list(labels.MAPPING_KIND, namespace):
+            if mapping["spec"]["ref"]["name"] == service:
+                self._touch(labels.MAPPING_KIND, mapping)
+
+    def _touch(self, kind: str, obj: Object) -> None:
+        self._touch_name(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+    def _touch_name(self, kind: str, namespace: str, name: str) -> None:
+        self._due[kind, namespace, name] = None
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._reconcile_due()
+
+    async def _reconcile_due(self) -> None:
+        while self._due:
+            kind, namespace, name = next(iter(self._due))
+            del self._due[kind, namespace, name]
+            await self._reconcile(kind, namespace, name)
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _reconcile(self, kind: str, namespace: str, name: str) -> None:
+        for _ in range(_ATTEMPTS):
+            try:
+                if kind == labels.SERVICE_KIND:
+                    await self._reconciler.service(namespace, name)
+                else:
+                    await self._reconciler.mapping(namespace, name)
+                return
+            except Conflict:
+                continue
+            except ZeroflowError as error:
+                logger.warning("%s %s/%s: %s", kind, namespace, name, error)
+                return
+            except Exception:
+                logger.exception("%s %s/%s cannot be reconciled", kind, namespace, name)
+                return
+
+    def _pool_of(self, revision: Object) -> Pool:
+        """Return the pool of a revision, made when there is none."""
+        meta = revision["metadata"]
+        key = (meta["namespace"], meta["name"])
+        pool = self._pools.get(key)
+        if pool is not None and pool.revision["metadata"]["uid"] != meta["uid"]:
+            self._drop(*key, pool.revision["metadata"]["uid"])
+            pool = None
+        if pool is None:
+            service = (meta.get("labels") or {}).get(labels.SERVICE, "")
+            pool = self._pools[key] = Pool(
+                self._context,
+                revision,
+                self._settings(revision),
+                self._pace,
+                lambda: self._touch_name(labels.SERVICE_KIND, meta["namespace"], service),
+                proven=conditions.read(revision, "Ready").status == "True",
+            )
+        return pool
+
+    def _settings(self, revision: Object) -> ScaleSettings:
+        concurrency = int(revision["spec"].get("containerConcurrency") or 0)
+        try:
+            return settings_of(revision["metadata"].get("annotations") or {}, concurrency, self._window_s)
+        except InvalidInput as error:  # admitted by an earlier version
+            logger.warning("revision %s: %s", revision["metadata"]["name"], error)
+            return settings_of({}, concurrency, self._window_s)
+
+    def _drop(self, namespace: str, name: str, uid: str) -> None:
+        pool = self._pools.get((namespace, name))
+        if pool is None or pool.revision["metadata"]["uid"] != uid:
+            return
+        del self._pools[namespace, name]
+        grace_s = float(pool.revision["spec"].get("timeoutSeconds") or 300)
+        task = asyncio.get_running_loop().create_task(pool.close(grace_s))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _declared(obj: Object) -> tuple[object, object, object]:
+    meta = obj["metadata"]
+    return meta.get("generation"), meta.get("annotations"), meta.get("deletionTimestamp")

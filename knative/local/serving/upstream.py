@@ -1,0 +1,237 @@
+"""HTTP/1.1 to one pod: kept-alive connections, one exchange at a time on each, bodies streamed with back pressure.
+
+httptools (llhttp) reads the answers. What matters to the caller is told apart: `NotSent` means that the pod has not
+been given a byte of the request, so any request may be tried elsewhere; `Broken` means that it may have been at work
+on it. Source: RFC 9112.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, cast
+
+import httptools
+
+from zeroflow.errors import Unavailable
+
+IDLE_S = 60.0  # gunicorn is told to keep connections longer, so it is this side that closes first
+_HIGH_WATER_BYTES = 256 << 10
+_NO_BODY = frozenset({204, 304})
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class NotSent(Unavailable):
+    """The connection could not be made; the pod has seen nothing of the request."""
+
+
+class Broken(Unavailable):
+    """The connection ended before the answer did."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection to a pod. `exchange` starts an answer; its head and body are then read in order."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser: Any = None
+        self._writable: asyncio.Future[None] | None = None
+        self._paused_writing = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._paused_reading = False
+        self._head_only = False
+        self._reset()
+        self.idle_since = 0.0
+        self.sending: asyncio.Task[None] | None = None  # what is left of a request body
+
+    def _reset(self) -> None:
+        self.status = 0
+        self.reason = b""
+        self.headers: RawHeaders = []
+        self.head_done = self.complete = False
+        self._keep = False
+
+    # what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.complete and self.head_done and self._until_close():
+            self.complete = True
+        self._wake()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._paused_writing = True
+
+    def resume_writing(self) -> None:
+        self._paused_writing = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None:  # bytes that nobody asked for
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.abort()
+        self._wake()
+
+    # what the parser calls
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if 100 <= self.status < 200:
+            return
+        self.head_done = True
+        if self._head_only or self.status in _NO_BODY:
+            self._finish()
+
+    def on_body(self, body: bytes) -> None:
+        if self.complete:
+            return
+        self._chunks.append(body)
+        self._buffered += len(body)
+        if self._buffered > _HIGH_WATER_BYTES and not self._paused_reading and self._transport is not None:
+            self._paused_reading = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if 100 <= self.status < 200:  # an interim answer: the real one follows
+            self.reason, self.headers = b"", []
+            return
+        if not self.complete:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.complete = True
+        self._keep = bool(self._parser.should_keep_alive()) and not self._until_close()
+
+    def _until_close(self) -> bool:
+        """Return whether the end of the connection is the end of the body."""
+        if self._head_only or self.status in _NO_BODY:
+            return False
+        names = {name.lower() for name, _ in self.headers}
+        return b"content-length" not in names and b"transfer-encoding" not in names
+
+    # what the proxy calls
+
+    @property
+    def open(self) -> bool:
+        """Whether a request can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the exchange is over and another may follow on this connection."""
+        return self.complete and self._keep and not self._chunks and self.open
+
+    @property
+    def buffered(self) -> bool:
+        """Whether there is a part of the body that nobody has read."""
+        return bool(self._chunks)
+
+    def exchange(self, head: bytes, *, head_only: bool) -> None:
+        """Send a request head (and what else is in `head`); raise NotSent when the connection is gone."""
+        if self._transport is None or self._transport.is_closing():
+            raise NotSent("the pod has closed the connection")
+        self._reset()
+        self._head_only = head_only
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport.write(head)
+
+    async def send(self, data: bytes) -> None:
+        """Send a part of the body; raise Broken when the connection is gone."""
+        if self._transport is None:
+            raise Broken("the pod has closed the connection")
+        self._transport.write(data)
+        if self._paused_writing:
+            self._writable = self._loop.create_future()
+            await self._writable
+
+    async def read_head(self) -> None:
+        """Wait for status and headers; raise Broken when they do not come."""
+        while not self.head_done:
+            await self._more()
+
+    async def read_chunk(self) -> bytes:
+        """Return what has arrived of the body, b"" at its end; raise Broken when it is cut off."""
+        while not self._chunks:
+            if self.complete:
+                return b""
+            await self._more()
+        data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        if self._paused_reading and self._transport is not None:
+            self._paused_reading = False
+            self._transport.resume_reading()
+        return data
+
+    def abort(self) -> None:
+        """Close without waiting; the pod sees that nobody listens."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _more(self) -> None:
+        if self._transport is None:
+            raise Broken("the pod closed the connection before it had answered")
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Connections:
+    """The idle connections to one pod."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._loop = asyncio.get_running_loop()
+        self._idle: deque[Connection] = deque()
+        self._closed = False
+
+    async def take(self) -> Connection:
+        """Return an open connection; raise NotSent when none can be made."""
+        oldest = self._loop.time() - IDLE_S
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open and connection.idle_since >= oldest:
+                return connection
+            connection.abort()
+        try:
+            _, connection = await self._loop.create_connection(Connection, "127.0.0.1", self.port)
+        except OSError as error:
+            raise NotSent(f"the pod does not listen on port {self.port}: {error.strerror}") from error
+        return connection
+
+    def give(self, connection: Connection) -> None:
+        """Keep a connection whose exchange is over, or close it."""
+        if connection.reusable and not self._closed:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+    def close(self) -> None:
+        """Close the idle connections; those in use are closed when they are given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.popleft().abort()

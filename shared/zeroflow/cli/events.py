@@ -1,0 +1,141 @@
+"""`zeroflow events`: what came to the running host, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+import urllib3
+
+from zeroflow.cli.host import host_url
+from zeroflow.cli.output import as_json, as_table, fail
+from zeroflow.errors import ZeroflowError
+
+app = typer.Typer(add_completion=False, help="What happened: events and what became of them.")
+
+Output = Annotated[str, typer.Option("--output", "-o", help="table or json")]
+_COLUMNS = ("accepted", "type", "subject", "id", "deliveries")
+
+
+@app.callback(invoke_without_command=True)
+def events(
+    ctx: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing events as they come.")] = False,
+    type: Annotated[str | None, typer.Option(help="Only this type; * stands for anything.")] = None,  # noqa: A002
+    source: Annotated[str | None, typer.Option(help="Only this source; * stands for anything.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only later ones: an age (10m, 2h) or an RFC 3339 time.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many of the latest.")] = 20,
+    output: Output = "table",
+) -> None:
+    """Print the latest events, oldest first."""
+    if ctx.invoked_subcommand is not None:
+        return
+    _check(output)
+    wanted = {"type": type, "source": source, "since": since, "limit": str(limit)}
+    fields = {name: value for name, value in wanted.items() if value is not None}
+    if follow:
+        for line in _lines({**fields, "follow": "true"}):
+            typer.echo(line if output == "json" else _row_text(_json(line.encode())))
+        return
+    found = _get(fields)["events"]
+    if output == "json":
+        as_json(found)
+    elif found:
+        as_table(_COLUMNS, [_row(event) for event in found])
+        typer.echo("\nzeroflow events show ID tells who got one and what they answered", err=True)
+    else:
+        typer.echo("no events", err=True)
+
+
+@app.command()
+def show(event_id: Annotated[str, typer.Argument(metavar="ID")], output: Output = "table") -> None:
+    """Tell who got an event, how often, and what they answered."""
+    _check(output)
+    found = _get({"id": event_id})["events"]
+    if output == "json":
+        as_json(found)
+        return
+    for story in found:
+        _tell(story)
+
+
+def _tell(story: dict[str, Any]) -> None:
+    event = story["event"]
+    place = (
+        f"{story['namespace']}/{story['broker']}" if story["broker"] else f"{story['namespace']} (straight to a sink)"
+    )
+    lines = [("event", f"{event['id']}  (number {story['seq']})"), ("type", event["type"]), ("source", event["source"])]
+    lines += [("subject", event["subject"])] if event.get("subject") else []
+    lines += [("accepted", story["accepted"]), ("broker", place)]
+    if story["cause"]:
+        cause = story["cause"]
+        lines.append(("reply to", f"{cause['type']}  {cause['id']}  by {cause['replied_by']}"))
+    for name, value in lines:
+        typer.echo(f"{name:<9} {value}")
+    if not story["deliveries"]:
+        typer.echo("nobody wanted it: no trigger matched")
+    for delivery in story["deliveries"]:
+        due = f", next attempt {delivery['due']} to the {delivery['next']}" if delivery["due"] else ""
+        why = f": {delivery['why']}" if delivery["why"] else ""
+        typer.echo(f"\n{delivery['subscriber']}: {delivery['state']}{why}{due}")
+        for attempt in delivery["attempts"]:
+            answer = attempt["error"] or f"answered {attempt['status']}"
+            replied = f", replied {attempt['reply']['type']} {attempt['reply']['id']}" if attempt["reply"] else ""
+            took = f"{attempt['duration_s'] * 1000:.1f} ms"
+            typer.echo(f"  {attempt['number']}  {attempt['started']}  {took}  {attempt['to']}  {answer}{replied}")
+    typer.echo("")
+
+
+def _row(event: dict[str, Any]) -> dict[str, str]:
+    tally = ", ".join(f"{count} {state}" for state, count in sorted(event["deliveries"].items()))
+    return {**{name: str(event[name] or "-") for name in _COLUMNS[:-1]}, "deliveries": tally or "none"}
+
+
+def _row_text(event: dict[str, Any]) -> str:
+    return "  ".join(_row(event).values())
+
+
+def _check(output: str) -> None:
+    if output not in {"table", "json"}:
+        fail(f"-o {output}: expected table or json", 2)
+
+
+def _get(fields: dict[str, str]) -> Any:
+    try:
+        answer = urllib3.request("GET", f"{host_url()}/eventing", fields=fields, retries=False, timeout=30.0)
+    except (ZeroflowError, urllib3.exceptions.HTTPError) as error:
+        fail(str(error))
+    found = _json(answer.data)
+    if answer.status != 200:
+        fail(found.get("error", f"the host answered {answer.status}"))
+    return found
+
+
+def _lines(fields: dict[str, str]) -> Iterator[str]:
+    """Yield the lines of the live stream until it ends or the user stops it."""
+    timeout = urllib3.Timeout(connect=5.0, read=None)
+    rest = b""
+    try:
+        with urllib3.PoolManager() as pool:
+            answer = pool.request(
+                "GET", f"{host_url()}/eventing", fields=fields, retries=False, timeout=timeout, preload_content=False
+            )
+            if answer.status != 200:
+                fail(_json(answer.data).get("error", f"the host answered {answer.status}"))
+            for chunk in answer.read_chunked():
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode() for line in lines)
+    except KeyboardInterrupt:
+        return
+    except (ZeroflowError, urllib3.exceptions.HTTPError) as error:
+        fail(str(error))
+
+
+def _json(body: bytes) -> Any:
+    import orjson
+
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {"error": body.decode(errors="replace").strip() or "the host gave no answer"}

@@ -1,0 +1,92 @@
+"""Reading a Kubernetes container as a process. Expected values follow Kubernetes' documentation."""
+
+from pathlib import Path
+
+import pytest
+
+from zeroflow.knative.local.processes.container import (
+    BadContainer,
+    Mounts,
+    NotRunnable,
+    container_argv,
+    expand,
+    quantity,
+    resolve,
+)
+from zeroflow.knative.local.processes.volumes import mount
+
+POD = {"metadata": {"name": "p", "namespace": "n", "annotations": {"zeroflow.dev/runtime": "function"}}, "spec": {}}
+
+
+def nothing(kind, namespace, name):
+    return None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$(A)", "1"),
+        ("x$(A)y$(B)", "x1y2"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$(MISSING)", "$(MISSING)"),
+        ("$(A", "$(A"),
+        ("$A $", "$A $"),
+    ],
+)
+def test_references_are_expanded_as_kubernetes_does(text, expected):
+    assert expand(text, {"A": "1", "B": "2"}) == expected
+
+
+def test_command_and_args_are_joined_and_an_image_alone_is_not_runnable():
+    assert container_argv({"command": ["a", "$(X)"], "args": ["b"]}, {"X": "x"}) == ("a", "x", "b")
+    with pytest.raises(NotRunnable, match="give container 'c' a `command`"):
+        container_argv({"name": "c", "image": "python:3.12", "args": ["b"]}, {})
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("64Mi", 67108864), ("1G", 10**9), ("1.5Gi", 1610612736), ("1e3", 1000), ("500m", 0), ("7", 7)],
+)
+def test_quantities(written, value):
+    assert quantity(written) == value
+
+
+def test_only_gunicorn_runs_in_a_runtime():
+    assert resolve(POD, {"command": ["gunicorn", "a:b"]}, {}, nothing, Mounts()).runtime == "function"
+    assert resolve(POD, {"command": ["/usr/bin/gunicorn", "a:b"]}, {}, nothing, Mounts()).runtime == "function"
+    assert resolve(POD, {"command": ["python", "a.py"]}, {}, nothing, Mounts()).runtime is None
+
+
+def test_mount_paths_are_replaced_where_a_path_begins_with_them():
+    mounts = Mounts({"/etc/a/b": Path("/x/2"), "/etc/a": Path("/x/1")})
+    assert [mounts.relocate(text) for text in ("/etc/a", "/etc/a/c", "/etc/a/b/d", "/etc/ab", "in /etc/a")] == [
+        "/x/1",
+        "/x/1/c",
+        "/x/2/d",
+        "/etc/ab",
+        "in /etc/a",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("volume", "mounted", "words"),
+    [
+        ({"hostPath": {"path": "/"}}, {}, "is hostPath; this host has emptyDir, secret and configMap"),
+        ({"secret": {"secretName": "s"}}, {}, 'secret "s" not found'),
+        ({"emptyDir": {}}, {"subPath": "../up"}, "must stay inside its volume"),
+        ({"configMap": {"name": "c", "items": [{"key": "k", "path": "../../up"}]}}, {}, "must stay inside its volume"),
+        ({"configMap": {"name": "c", "items": [{"key": "no", "path": "no"}]}}, {}, "references non-existent key: no"),
+    ],
+    ids=["host path", "missing secret", "sub path", "item path", "missing key"],
+)
+def test_volumes_that_cannot_be_are_refused(tmp_path, volume, mounted, words):
+    pod = POD | {"spec": {"volumes": [{"name": "v"} | volume]}}
+    container = {"volumeMounts": [{"name": "v", "mountPath": "/v"} | mounted]}
+
+    def find(kind, namespace, name):
+        return {"data": {"k": "v"}} if kind == "ConfigMap" else None
+
+    with pytest.raises(BadContainer, match=words):
+        mount(pod, container, tmp_path / "pod", find)
+    assert not (tmp_path / "up").exists()

@@ -1,0 +1,255 @@
+"""Processes from fork servers: how they start, what they see, how they end, and that nothing outlives the host."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from zeroflow.errors import InvalidInput, Unavailable
+from zeroflow.knative.local.processes.launcher import Launcher, listening_socket
+from zeroflow.knative.local.processes.process import ProcessSpec
+from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
+
+SERVER = Runtime(("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "no_such_module_at_all"))
+TINY = """
+import os, time
+COUNT = int(os.environ.get("COUNT", "0"))
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(0.6)
+    data = repr((os.environ.get("COLOUR"), os.environ.get("HOME"), os.getsid(0) == os.getppid())).encode()
+    start_response("200 OK", [("Content-Length", str(len(data)))])
+    return [data]
+"""
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+def until(true, timeout_s=10.0):
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, f"not reached in {timeout_s} s"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run `scenario(launcher, spec)`, where `spec(*argv, ...)` makes a specification in the test's folder."""
+    (tmp_path / "tiny.py").write_text(TINY)
+
+    def spec(*argv, **changes):
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)} | changes.pop("env", {})
+        return ProcessSpec("test", argv, env, tmp_path / "logs" / "test.log", **changes)
+
+    def runner(scenario, **settings):
+        async def main():
+            launcher = Launcher(**({"runtimes": {"test": SERVER}} | settings))
+            try:
+                return await asyncio.wait_for(scenario(launcher, spec), 30)
+            finally:
+                await launcher.close()
+
+        return asyncio.run(main())
+
+    return runner
+
+
+async def get(port, path="/"):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer.partition(b"\r\n\r\n")[2].decode()
+
+
+def test_a_gunicorn_command_is_forked_with_its_own_environment_and_session(run, monkeypatch):
+    monkeypatch.setenv("COLOUR", "of the host")
+
+    async def scenario(launcher, spec):
+        listener = listening_socket()
+        port = listener.getsockname()[1]
+        asked = asyncio.ensure_future(get(port))  # connects before anything listens in user space
+        process = await launcher.start(
+            spec(
+                "gunicorn", "--threads=2", "tiny:application", runtime="test", listener=listener, env={"COLOUR": "red"}
+            )
+        )
+        assert await process.serving()
+        assert await asked == "('red', None, True)"
+        assert launcher.warm("test")
+
+    run(scenario)
+
+
+def test_children_of_a_warm_parent_are_ready_within_the_budget(run):
+    async def scenario(launcher, spec):
+        times = []
+        for _ in range(5):
+            listener = listening_socket()
+            port = listener.getsockname()[1]
+            started = time.perf_counter()
+            process = await launcher.start(spec("gunicorn", "tiny:application", runtime="test", listener=listener))
+            assert await process.serving()
+            await get(port)
+            times.append(time.perf_counter() - started)
+            process.kill()
+            assert await process.wait() == -signal.SIGKILL
+        assert sorted(times[1:])[0] < 0.2
+
+    run(scenario)
+
+
+def test_sigterm_lets_a_request_in_progress_finish(run):
+    async def scenario(launcher, spec):
+        listener = listening_socket()
+        port = listener.getsockname()[1]
+        process = await launcher.start(spec("gunicorn", "tiny:application", runtime="test", listener=listener))
+        assert await process.serving()
+        slow = asyncio.ensure_future(get(port, "/slow"))
+        reached = asyncio.get_running_loop().time() + 0.2
+        while asyncio.get_running_loop().time() < reached:
+            await asyncio.sleep(0.02)
+        process.terminate()
+        assert (await slow).startswith("(None")
+        assert await process.wait() == 0
+
+    run(scenario)
+
+
+def test_an_application_that_cannot_be_loaded_is_not_ready_and_says_why(run, tmp_path):
+    async def scenario(launcher, spec):
+        process = await launcher.start(
+            spec("gunicorn", "tiny:application", runtime="test", listener=listening_socket(), env={"COUNT": "many"})
+        )
+        assert not await process.serving()
+        assert await process.wait() == 3
+        assert "ValueError: invalid literal for int()" in (tmp_path / "logs" / "test.log").read_text()
+
+    run(scenario)
+
+
+def test_a_module_that_is_missing_or_broken_is_skipped(run, caplog):
+    caplog.set_level("INFO")
+    test_a_gunicorn_command_is_forked_with_its_own_environment_and_session(run, pytest.MonkeyPatch())
+    assert "no_such_module_at_all is not preloaded: ModuleNotFoundError" in caplog.text
+
+
+def test_a_module_that_starts_a_thread_makes_its_runtime_unusable_and_is_named(run, tmp_path, monkeypatch):
+    code = (
+        "import threading as t, time\nt.Thread(target=time.sleep, args=(60,), name='helper', daemon=True).start()\n"
+    )
+    (tmp_path / "starts_a_thread.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def scenario(launcher, spec):
+        with pytest.raises(Unavailable, match=r"has started threads .*helper"):
+            await launcher.start(spec("gunicorn", "tiny:application", runtime="test", listener=listening_socket()))
+
+    run(scenario, runtimes={"test": Runtime(("starts_a_thread",))})
+
+
+def test_a_fork_server_ends_after_its_retention_and_comes_back(run):
+    async def scenario(launcher, spec):
+        process = await launcher.start(spec("true"))
+        parent = launcher.parents()["command"]
+        assert await process.wait() == 0
+        deadline = asyncio.get_running_loop().time() + 5
+        while launcher.parents():
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.02)
+        assert not alive(parent)
+        assert await (await launcher.start(spec("true"))).wait() == 0
+
+    run(scenario, retention_s=0.2)
+
+
+def test_a_fork_server_is_kept_while_a_child_runs(run):
+    async def scenario(launcher, spec):
+        process = await launcher.start(spec("sleep", "0.5"))
+        assert await (await launcher.start(spec("true"))).wait() == 0
+        assert await process.wait() == 0
+        assert "command" in launcher.parents()
+
+    run(scenario, retention_s=0.2)
+
+
+def test_processes_of_a_killed_fork_server_end_and_are_reported(run):
+    async def scenario(launcher, spec):
+        process = await launcher.start(spec("sleep", "300"))
+        os.kill(launcher.parents()["command"], signal.SIGKILL)
+        assert await process.wait() == -signal.SIGKILL
+        assert await (await launcher.start(spec("true"))).wait() == 0
+
+    run(scenario)
+
+
+def test_what_a_process_leaves_behind_goes_with_it(run, tmp_path):
+    async def scenario(launcher, spec):
+        process = await launcher.start(spec("sh", "-c", f"sleep 300 & echo $! > {tmp_path}/left"))
+        assert await process.wait() == 0
+        pid = int((tmp_path / "left").read_text())
+        deadline = asyncio.get_running_loop().time() + 5
+        while alive(pid):
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.01)
+
+    run(scenario)
+
+
+def test_many_processes_at_once_and_a_large_environment(run):
+    async def scenario(launcher, spec):
+        env = {f"BIG_{number}": "x" * 100_000 for number in range(10)}
+        processes = await asyncio.gather(
+            *(launcher.start(spec("sh", "-c", "test ${#BIG_9} = 100000", env=env)) for _ in range(30))
+        )
+        assert [await process.wait() for process in processes] == [0] * 30
+
+    run(scenario)
+
+
+def test_an_unknown_runtime_is_refused_with_the_known_ones(run):
+    async def scenario(launcher, spec):
+        with pytest.raises(InvalidInput, match="no runtime 'gpu'; there are: test"):
+            await launcher.start(spec("gunicorn", runtime="gpu"))
+
+    run(scenario)
+
+
+def test_the_runtimes_of_the_platform_load_without_threads(run):
+    async def scenario(launcher, spec):
+        for name in RUNTIMES:
+            listener = listening_socket()
+            process = await launcher.start(spec("gunicorn", "tiny:application", runtime=name, listener=listener))
+            assert await process.serving()
+            process.kill()
+
+    run(scenario, runtimes=RUNTIMES)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_nothing_outlives_the_host(tmp_path, number):
+    (tmp_path / "tiny.py").write_text(TINY)
+    host = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("host.py")), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with host:
+        pids = json.loads(host.stdout.readline())
+        assert {"plain", "grandchild", "served", "worker 0", "parent test", "parent command"} <= set(pids)
+        assert all(alive(pid) for pid in pids.values())
+        host.send_signal(number)
+        host.wait()
+    until(lambda: not any(alive(pid) for pid in pids.values()))
