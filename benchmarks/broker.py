@@ -1,8 +1,9 @@
 """Durable deliveries per second through the broker: POST -> disk -> subscriber -> disk, one no-op subscriber.
 
-Three processes: this one sends, one is the broker's room, one the subscriber. Run: `python benchmarks/broker.py [EVENTS] [LANES]`.
+Three processes: this one sends, one is the broker's room, one the subscriber.
+Run: `python benchmarks/broker.py [EVENTS] [LANES]`.
 Counted is an event that was accepted (202 after its commit), delivered over HTTP and settled (committed again).
-The peer in the same run: the same events through the same HTTP server and client without any broker, straight to the subscriber.
+The peer in the same run: the same events through the same HTTP client and server without any broker in between.
 """
 
 from __future__ import annotations
@@ -175,9 +176,7 @@ async def measure(events: int, lanes: int) -> dict[str, Any]:
 
 
 async def child(*arguments: str) -> tuple[asyncio.subprocess.Process, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, *arguments, stdout=asyncio.subprocess.PIPE
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     return process, (await process.stdout.readline()).decode().strip()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 def running_host(*options: str) -> Iterator[str]:
     """Run `zeroflow up` on a free port; yield its URL."""
     with tempfile.TemporaryDirectory(prefix="zeroflow-bench-") as home:
-        command = [sys.executable, "-m", "zeroflow.cli.main", "up", "--home", home, "--port", "0", *options]
+        command = [sys.executable, "-m", "zeroflow", "up", "--home", home, "--port", "0", *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             assert process.stdout is not None

@@ -20,6 +20,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def start_host(home: Path) -> Host:
     """Start `zeroflow up` on a free port and wait until it answers."""
     stage(f"zeroflow up --home {home}")
     began = time.monotonic()
-    command = [sys.executable, "-m", "zeroflow.cli.main", "up", "--home", str(home), "--port", "0"]
+    command = [sys.executable, "-m", "zeroflow", "up", "--home", str(home), "--port", "0"]
     process = subprocess.Popen(
         [*command, "--stable-window", str(STABLE_WINDOW_S)],
         stdout=subprocess.PIPE,
@@ -186,7 +187,7 @@ def arrive(host: Host, label: str, key: str, flights: pd.DataFrame) -> Month:
 
     def finished() -> dict[str, Any] | None:
         for task in host.get(f"/apis/v2beta1/runs/{run['run_id']}/tasks")["tasks"]:
-            if task["state"] in ("SUCCEEDED", "FAILED", "CACHED") and task["name"] not in seen:
+            if task["name"] and task["state"] in ("SUCCEEDED", "FAILED") and task["name"] not in seen:
                 seen.add(task["name"])
                 detail(f"  {task['name']:<10} {task['state'].lower()} {task_seconds(task):6.2f} s")
         current: dict[str, Any] = host.get(f"/apis/v2beta1/runs/{run['run_id']}")
@@ -368,12 +369,13 @@ def ready_with(host: Host, percent: int) -> bool:
 
 def task_seconds(task: dict[str, Any]) -> float:
     """Return how long the user's code ran."""
-    return float(task["timings"]["run_ms"]) / 1000 if task.get("timings") else 0.0
+    return float(task["timings_ms"]["run_ms"]) / 1000 if task.get("timings_ms") else 0.0
 
 
 def overhead_ms(task: dict[str, Any]) -> float:
     """Return the time from the request of a task to its recorded end, less the user's code."""
-    return float(task["finished_ms"] - task["requested_ms"]) - task_seconds(task) * 1000
+    requested, finished = (datetime.fromisoformat(task[name]) for name in ("requested_at", "finished_at"))
+    return (finished - requested).total_seconds() * 1000 - task_seconds(task) * 1000
 
 
 def wakings(host: Host) -> Iterator[tuple[str, str, int]]:

@@ -26,12 +26,12 @@ from zeroflow.knative.local import manifests
 from zeroflow.knative.local.api.kubeconfig import write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
-from zeroflow.knative.local.eventing import Eventing
+from zeroflow.knative.local.eventing.eventing import Eventing
 from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
 from zeroflow.knative.local.home import Home
-from zeroflow.knative.local.jobs import Jobs
-from zeroflow.knative.local.processes import Launcher
-from zeroflow.knative.local.serving import Serving
+from zeroflow.knative.local.jobs.jobs import Jobs
+from zeroflow.knative.local.processes.launcher import Launcher
+from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.urls import Urls, local_names_resolve
 
 logger = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ async def _serve(
     started: "asyncio.Future[Urls] | None",
 ) -> None:
     store = Store(home.db / "resources.sqlite")
-    launcher = Launcher(home, runtime_retention_s=options.runtime_retention_s)
-    serving = Serving(store, launcher, urls, home, stable_window_s=options.stable_window_s)
+    launcher = Launcher(retention_s=options.runtime_retention_s)
+    serving = Serving(store, launcher, urls, home, window_s=options.stable_window_s)
     jobs = Jobs(store, launcher, home)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     resources = ResourceApi(store, home)

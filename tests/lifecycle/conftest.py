@@ -50,7 +50,7 @@ class Host:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        command = [sys.executable, "-m", "zeroflow.cli.main", "up", "--home", str(self.home), "--port", str(self.port)]
+        command = [sys.executable, "-m", "zeroflow", "up", "--home", str(self.home), "--port", str(self.port)]
         self.process = subprocess.Popen(
             [*command, *self.options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -112,7 +112,7 @@ class Host:
     def tasks(self, run_id: str) -> list[dict[str, Any]]:
         """Return the tasks of a run."""
         found: list[dict[str, Any]] = self.get(f"/apis/v2beta1/runs/{run_id}/tasks")["tasks"]
-        return found
+        return [task for task in found if task["name"]]  # the row without a name is the run's own DAG
 
 
 def descendants(pid: int) -> list[int]:

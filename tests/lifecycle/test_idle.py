@@ -5,11 +5,8 @@ import time
 from pathlib import Path
 
 import kfp
-import pytest
 
 from lifecycle import pipelines
-
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
 MAX_RESIDENT_MB = 80
 

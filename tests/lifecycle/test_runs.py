@@ -10,8 +10,6 @@ import pytest
 
 from lifecycle import pipelines
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-
 
 def submit(host, pipeline, **arguments) -> str:
     client = kfp.Client(host=host.url)
@@ -94,5 +92,5 @@ def test_a_repeated_run_is_answered_from_the_cache(host):
     second = client.create_run_from_pipeline_func(pipelines.say_it, arguments={"word": "again"}, enable_caching=True)
     assert wait(host, second.run_id).state == "SUCCEEDED"
     [task] = host.tasks(second.run_id)
-    assert task["cached"] is True
+    assert task["cache_hit"] is True
     assert task["outputs"]["parameters"] == {"Output": "AGAIN"}

@@ -8,8 +8,6 @@ import pytest
 
 from lifecycle import pipelines
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-
 ROW = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
 
 

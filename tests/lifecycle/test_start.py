@@ -11,7 +11,7 @@ import pytest
 
 
 def up(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "zeroflow.cli.main", "up", "--home", str(home), *options]
+    command = [sys.executable, "-m", "zeroflow", "up", "--home", str(home), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 

@@ -8,8 +8,6 @@ from kfp import compiler
 
 from lifecycle import pipelines
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-
 TRIGGER = """
 apiVersion: eventing.knative.dev/v1
 kind: Trigger

@@ -1,1 +1,1 @@
-"""Reading and writing Kubernetes resources from a function."""
+"""Kubernetes resources as a function sees them: read, apply, conditions, owners. Knows no kind in particular."""

@@ -39,6 +39,16 @@ def upgrade() -> None:
     op.create_index("ix_artifacts_sha256", "artifacts", ["sha256"], unique=False)
     op.create_index("ix_artifacts_uri", "artifacts", ["uri"], unique=False)
     op.create_table(
+        "cache_entries",
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.Column("task_id", sa.String(), nullable=False),
+        sa.Column("outputs", JSONValue, nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_cache_entries")),
+    )
+    op.create_table(
         "events",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("source", sa.String(), nullable=False),
@@ -60,6 +70,18 @@ def upgrade() -> None:
     op.create_index("ix_events_pending", "events", ["published_ms"], unique=False)
     op.create_index("ix_events_subject", "events", ["subject"], unique=False)
     op.create_table(
+        "experiments",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("storage_state", sa.String(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("last_run_created_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_experiments")),
+        sa.UniqueConstraint("namespace", "name", name=op.f("uq_experiments_namespace_name")),
+    )
+    op.create_table(
         "handled_events",
         sa.Column("consumer", sa.String(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
@@ -68,17 +90,330 @@ def upgrade() -> None:
         sa.Column("reply_seq", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("consumer", "source", "id", name=op.f("pk_handled_events")),
     )
+    op.create_table(
+        "lineage_edges",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("from_type", sa.String(), nullable=False),
+        sa.Column("from_id", sa.String(), nullable=False),
+        sa.Column("to_type", sa.String(), nullable=False),
+        sa.Column("to_id", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("cause_source", sa.String(), nullable=True),
+        sa.Column("cause_id", sa.String(), nullable=True),
+        sa.Column("time_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lineage_edges")),
+        sa.UniqueConstraint(
+            "kind",
+            "from_type",
+            "from_id",
+            "to_type",
+            "to_id",
+            name=op.f("uq_lineage_edges_kind_from_type_from_id_to_type_to_id"),
+        ),
+    )
+    op.create_index("ix_lineage_edges_from", "lineage_edges", ["from_type", "from_id"], unique=False)
+    op.create_index("ix_lineage_edges_to", "lineage_edges", ["to_type", "to_id"], unique=False)
+    op.create_table(
+        "pipeline_specs",
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_pipeline_specs")),
+    )
+    op.create_table(
+        "pipeline_versions",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("pipeline_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("code_source_url", sa.String(), nullable=False),
+        sa.Column("spec_sha256", sa.String(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pipeline_versions")),
+        sa.UniqueConstraint("pipeline_id", "name", name=op.f("uq_pipeline_versions_pipeline_id_name")),
+    )
+    op.create_index("ix_pipeline_versions_newest", "pipeline_versions", ["pipeline_id", "created_ms"], unique=False)
+    op.create_table(
+        "pipelines",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pipelines")),
+        sa.UniqueConstraint("namespace", "name", name=op.f("uq_pipelines_namespace_name")),
+    )
+    op.create_table(
+        "registry_clock",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("last_ms", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_registry_clock_single_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_registry_clock")),
+    )
+    op.create_table(
+        "registry_contexts",
+        sa.Column("parent_id", sa.BigInteger(), nullable=False),
+        sa.Column("latest_number", sa.BigInteger(), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("external_id", sa.String(), nullable=True),
+        sa.Column("description", sa.String(), nullable=True),
+        sa.Column("state", sa.String(), nullable=True),
+        sa.Column("fields", JSONValue, nullable=False),
+        sa.Column("custom_properties", JSONValue, nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_registry_contexts")),
+        sa.UniqueConstraint("external_id", name=op.f("uq_registry_contexts_external_id")),
+        sa.UniqueConstraint("kind", "parent_id", "name", name=op.f("uq_registry_contexts_kind_parent_id_name")),
+    )
+    op.create_index("ix_registry_contexts_children", "registry_contexts", ["kind", "parent_id", "id"], unique=False)
+    op.create_index(
+        "ix_registry_contexts_children_updated",
+        "registry_contexts",
+        ["kind", "parent_id", "updated_ms", "id"],
+        unique=False,
+    )
+    op.create_index("ix_registry_contexts_kind", "registry_contexts", ["kind", "id"], unique=False)
+    op.create_index("ix_registry_contexts_updated", "registry_contexts", ["kind", "updated_ms", "id"], unique=False)
+    op.create_table(
+        "runs",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("experiment_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("pipeline_name", sa.String(), nullable=False),
+        sa.Column("pipeline_id", sa.String(), nullable=True),
+        sa.Column("pipeline_version_id", sa.String(), nullable=True),
+        sa.Column("spec_sha256", sa.String(), nullable=False),
+        sa.Column("parameters", JSONValue, nullable=False),
+        sa.Column("artifact_root", sa.String(), nullable=False),
+        sa.Column("pipeline_root", sa.String(), nullable=False),
+        sa.Column("service_account", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("storage_state", sa.String(), nullable=False),
+        sa.Column("error", sa.String(), nullable=True),
+        sa.Column("retries", sa.Integer(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("finished_ms", sa.BigInteger(), nullable=True),
+        sa.Column("state_history", JSONValue, nullable=False),
+        sa.Column("cause", JSONValue, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
+    )
+    op.create_index("ix_runs_experiment", "runs", ["experiment_id", "created_ms"], unique=False)
+    op.create_index("ix_runs_namespace", "runs", ["namespace", "created_ms"], unique=False)
+    op.create_table(
+        "tasks",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.Column("parent_id", sa.String(), nullable=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("waiting", sa.Integer(), nullable=False),
+        sa.Column("open_children", sa.Integer(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("first_attempt", sa.Integer(), nullable=False),
+        sa.Column("inputs", JSONValue, nullable=True),
+        sa.Column("outputs", JSONValue, nullable=True),
+        sa.Column("error", sa.String(), nullable=True),
+        sa.Column("exit_code", sa.Integer(), nullable=True),
+        sa.Column("log_uri", sa.String(), nullable=True),
+        sa.Column("cache_key", sa.String(), nullable=True),
+        sa.Column("cached_from", sa.String(), nullable=True),
+        sa.Column("timings", JSONValue, nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("requested_ms", sa.BigInteger(), nullable=True),
+        sa.Column("started_ms", sa.BigInteger(), nullable=True),
+        sa.Column("finished_ms", sa.BigInteger(), nullable=True),
+        sa.Column("not_before_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
+    )
+    op.create_index("ix_tasks_parent", "tasks", ["parent_id", "state"], unique=False)
+    op.create_index("ix_tasks_run", "tasks", ["run_id", "created_ms"], unique=False)
+    op.create_table(
+        "registry_artifacts",
+        sa.Column("parent_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("uri", sa.String(), nullable=True),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("external_id", sa.String(), nullable=True),
+        sa.Column("description", sa.String(), nullable=True),
+        sa.Column("state", sa.String(), nullable=True),
+        sa.Column("fields", JSONValue, nullable=False),
+        sa.Column("custom_properties", JSONValue, nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["parent_id"], ["registry_contexts.id"], name=op.f("fk_registry_artifacts_parent_id_registry_contexts")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_registry_artifacts")),
+        sa.UniqueConstraint("external_id", name=op.f("uq_registry_artifacts_external_id")),
+        sa.UniqueConstraint("kind", "parent_id", "name", name=op.f("uq_registry_artifacts_kind_parent_id_name")),
+    )
+    op.create_index("ix_registry_artifacts_children", "registry_artifacts", ["parent_id", "id"], unique=False)
+    op.create_index("ix_registry_artifacts_kind", "registry_artifacts", ["kind", "id"], unique=False)
+    op.create_index("ix_registry_artifacts_updated", "registry_artifacts", ["kind", "updated_ms", "id"], unique=False)
+    op.create_table(
+        "registry_context_properties",
+        sa.Column("owner_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("string_start", sa.String(), nullable=True),
+        sa.Column("string_value", sa.String(), nullable=True),
+        sa.Column("int_value", sa.BigInteger(), nullable=True),
+        sa.Column("double_value", sa.Double(), nullable=True),
+        sa.Column("bool_value", sa.Boolean(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["owner_id"],
+            ["registry_contexts.id"],
+            name=op.f("fk_registry_context_properties_owner_id_registry_contexts"),
+        ),
+        sa.PrimaryKeyConstraint("owner_id", "name", name=op.f("pk_registry_context_properties")),
+    )
+    op.create_index(
+        "ix_registry_context_properties_double_value",
+        "registry_context_properties",
+        ["name", "double_value"],
+        unique=False,
+        sqlite_where=sa.text("double_value IS NOT NULL"),
+        postgresql_where=sa.text("double_value IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_registry_context_properties_int_value",
+        "registry_context_properties",
+        ["name", "int_value"],
+        unique=False,
+        sqlite_where=sa.text("int_value IS NOT NULL"),
+        postgresql_where=sa.text("int_value IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_registry_context_properties_string_start",
+        "registry_context_properties",
+        ["name", "string_start"],
+        unique=False,
+        sqlite_where=sa.text("string_start IS NOT NULL"),
+        postgresql_where=sa.text("string_start IS NOT NULL"),
+    )
+    op.create_table(
+        "registry_artifact_properties",
+        sa.Column("owner_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("string_start", sa.String(), nullable=True),
+        sa.Column("string_value", sa.String(), nullable=True),
+        sa.Column("int_value", sa.BigInteger(), nullable=True),
+        sa.Column("double_value", sa.Double(), nullable=True),
+        sa.Column("bool_value", sa.Boolean(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["owner_id"],
+            ["registry_artifacts.id"],
+            name=op.f("fk_registry_artifact_properties_owner_id_registry_artifacts"),
+        ),
+        sa.PrimaryKeyConstraint("owner_id", "name", name=op.f("pk_registry_artifact_properties")),
+    )
+    op.create_index(
+        "ix_registry_artifact_properties_double_value",
+        "registry_artifact_properties",
+        ["name", "double_value"],
+        unique=False,
+        sqlite_where=sa.text("double_value IS NOT NULL"),
+        postgresql_where=sa.text("double_value IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_registry_artifact_properties_int_value",
+        "registry_artifact_properties",
+        ["name", "int_value"],
+        unique=False,
+        sqlite_where=sa.text("int_value IS NOT NULL"),
+        postgresql_where=sa.text("int_value IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_registry_artifact_properties_string_start",
+        "registry_artifact_properties",
+        ["name", "string_start"],
+        unique=False,
+        sqlite_where=sa.text("string_start IS NOT NULL"),
+        postgresql_where=sa.text("string_start IS NOT NULL"),
+    )
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     """Go back."""
     # ### commands auto generated by Alembic - please adjust! ###
+    op.drop_index(
+        "ix_registry_artifact_properties_string_start",
+        table_name="registry_artifact_properties",
+        sqlite_where=sa.text("string_start IS NOT NULL"),
+        postgresql_where=sa.text("string_start IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_registry_artifact_properties_int_value",
+        table_name="registry_artifact_properties",
+        sqlite_where=sa.text("int_value IS NOT NULL"),
+        postgresql_where=sa.text("int_value IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_registry_artifact_properties_double_value",
+        table_name="registry_artifact_properties",
+        sqlite_where=sa.text("double_value IS NOT NULL"),
+        postgresql_where=sa.text("double_value IS NOT NULL"),
+    )
+    op.drop_table("registry_artifact_properties")
+    op.drop_index(
+        "ix_registry_context_properties_string_start",
+        table_name="registry_context_properties",
+        sqlite_where=sa.text("string_start IS NOT NULL"),
+        postgresql_where=sa.text("string_start IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_registry_context_properties_int_value",
+        table_name="registry_context_properties",
+        sqlite_where=sa.text("int_value IS NOT NULL"),
+        postgresql_where=sa.text("int_value IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_registry_context_properties_double_value",
+        table_name="registry_context_properties",
+        sqlite_where=sa.text("double_value IS NOT NULL"),
+        postgresql_where=sa.text("double_value IS NOT NULL"),
+    )
+    op.drop_table("registry_context_properties")
+    op.drop_index("ix_registry_artifacts_updated", table_name="registry_artifacts")
+    op.drop_index("ix_registry_artifacts_kind", table_name="registry_artifacts")
+    op.drop_index("ix_registry_artifacts_children", table_name="registry_artifacts")
+    op.drop_table("registry_artifacts")
+    op.drop_index("ix_tasks_run", table_name="tasks")
+    op.drop_index("ix_tasks_parent", table_name="tasks")
+    op.drop_table("tasks")
+    op.drop_index("ix_runs_namespace", table_name="runs")
+    op.drop_index("ix_runs_experiment", table_name="runs")
+    op.drop_table("runs")
+    op.drop_index("ix_registry_contexts_updated", table_name="registry_contexts")
+    op.drop_index("ix_registry_contexts_kind", table_name="registry_contexts")
+    op.drop_index("ix_registry_contexts_children_updated", table_name="registry_contexts")
+    op.drop_index("ix_registry_contexts_children", table_name="registry_contexts")
+    op.drop_table("registry_contexts")
+    op.drop_table("registry_clock")
+    op.drop_table("pipelines")
+    op.drop_index("ix_pipeline_versions_newest", table_name="pipeline_versions")
+    op.drop_table("pipeline_versions")
+    op.drop_table("pipeline_specs")
+    op.drop_index("ix_lineage_edges_to", table_name="lineage_edges")
+    op.drop_index("ix_lineage_edges_from", table_name="lineage_edges")
+    op.drop_table("lineage_edges")
     op.drop_table("handled_events")
+    op.drop_table("experiments")
     op.drop_index("ix_events_subject", table_name="events")
     op.drop_index("ix_events_pending", table_name="events")
     op.drop_index("ix_events_cause", table_name="events")
     op.drop_table("events")
+    op.drop_table("cache_entries")
     op.drop_index("ix_artifacts_uri", table_name="artifacts")
     op.drop_index("ix_artifacts_sha256", table_name="artifacts")
     op.drop_table("artifacts")

@@ -1,0 +1,97 @@
+"""The inference function's edge: which events wake it, and for which InferenceService.
+
+* `dev.knative.apiserver.resource.{add,update,delete}` of an InferenceService, of the Knative Service made for one, or
+  of its DomainMapping: reconcile that InferenceService.
+* `dev.zeroflow.modelversion.registered`: the InferenceServices that follow the registered model get the new version.
+
+Served by `gunicorn zeroflow.functions.inference.handler:create_app()`.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Flask
+
+from zeroflow.artifacts import Stores
+from zeroflow.errors import Conflict, InvalidInput, NotFound
+from zeroflow.events import Delivery, FunctionApp
+from zeroflow.functions.inference import names
+from zeroflow.functions.inference.manifests import Platform
+from zeroflow.functions.inference.reconcile import ATTEMPTS, Reconciler
+from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out
+from zeroflow.resources.client import LazyResources, Resources
+from zeroflow.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FUNCTION = "inference"
+CHANGES = tuple(f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "update", "delete"))
+VERSION_REGISTERED = "dev.zeroflow.modelversion.registered"
+
+
+def create_app(settings: Settings | None = None, resources: Callable[[], Resources] | None = None) -> Flask:
+    """Return the WSGI application; `resources` gives the client of the Kubernetes API when it is first needed."""
+    settings = settings or Settings.from_environment()
+    app = FunctionApp.from_settings(FUNCTION, settings)
+    resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
+    reconciler = Reconciler(resources, app.database, Stores.from_settings(settings), _platform(settings, os.environ))
+
+    def on_change(delivery: Delivery) -> None:
+        concerned = _concerned(delivery.data())
+        if concerned is not None:
+            reconciler.reconcile(*concerned)
+
+    def on_version(delivery: Delivery) -> None:
+        version = RegisteredVersion.of_event(delivery.data())
+        for isvc in resources().list(names.API_VERSION, names.KIND):
+            if follows(isvc, version.registered_model):
+                _roll_out(resources(), isvc, version)
+
+    for change in CHANGES:
+        app.on(change)(on_change)
+    app.on(VERSION_REGISTERED)(on_version)
+    return app.flask
+
+
+def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
+    return Platform(
+        store=str(settings.store),
+        domain=environment.get("ZEROFLOW_DOMAIN") or Platform.domain,
+        image=environment.get("ZEROFLOW_PREDICTOR_IMAGE") or Platform.image,
+        s3_endpoint=settings.s3_endpoint,
+    )
+
+
+def _concerned(obj: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return namespace and name of the InferenceService that a changed object belongs to; None for a foreign one."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict) or not metadata.get("name") or not metadata.get("namespace"):
+        raise InvalidInput("event data must be a namespaced Kubernetes object (ApiServerSource, mode Resource)")
+    if obj.get("kind") == names.KIND:
+        return metadata["namespace"], metadata["name"]
+    owner = (metadata.get("labels") or {}).get(names.LABEL)
+    return (metadata["namespace"], owner) if owner else None
+
+
+def _roll_out(resources: Resources, isvc: dict[str, Any], version: RegisteredVersion) -> None:
+    """Patch one InferenceService under the resourceVersion that was read; look again when it changed meanwhile."""
+    namespace, name = isvc["metadata"]["namespace"], isvc["metadata"]["name"]
+    for attempt in range(ATTEMPTS):
+        try:
+            patch = rolled_out(isvc, version)
+            if patch is not None:
+                resources.merge(names.API_VERSION, names.KIND, namespace, name, patch)
+                logger.info("rolling out namespace=%s name=%s version=%s", namespace, name, version.version)
+            return
+        except Refused as refused:  # its own status says so; others that follow the model must not suffer
+            logger.warning("cannot roll out namespace=%s name=%s: %s", namespace, name, refused)
+            return
+        except NotFound:
+            return
+        except Conflict:
+            if attempt == ATTEMPTS - 1:
+                raise
+            isvc = resources.get(names.API_VERSION, names.KIND, namespace, name)

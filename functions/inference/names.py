@@ -1,0 +1,32 @@
+"""Names, labels and annotations of KServe's contract and of our own. Source: KServe, pkg/constants."""
+
+API_VERSION, KIND = "serving.kserve.io/v1beta1", "InferenceService"
+SERVICE_API_VERSION, SERVICE_KIND = "serving.knative.dev/v1", "Service"
+MAPPING_API_VERSION, MAPPING_KIND = "serving.knative.dev/v1beta1", "DomainMapping"
+
+LABEL = "serving.kserve.io/inferenceservice"
+COMPONENT_LABEL = "component"
+VISIBILITY_LABEL = "networking.knative.dev/visibility"
+
+STOP = "serving.kserve.io/stop"
+TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
+DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
+AUTOSCALER_CLASS = "serving.kserve.io/autoscalerClass"
+ROLLOUT_DURATION = "serving.knative.dev/rollout-duration"
+
+REGISTERED_MODEL = "zeroflow.dev/registered-model"
+"""The registered model whose newest version this InferenceService serves."""
+MODEL_VERSION = "zeroflow.dev/model-version"
+"""The version that it serves, or rolls out, now."""
+CANARY_PERCENT = "zeroflow.dev/canary-percent"
+"""The share of the traffic that a newly registered version gets at first."""
+SPEC_SEEN = "zeroflow.dev/spec-seen"
+"""On the Knative Service: for which state of the InferenceService its model was inspected."""
+
+CONTAINER = "kserve-container"
+DEFAULT_CANARY_PERCENT = 20
+
+
+def service_name(isvc: str) -> str:
+    """Return the name of the predictor's Knative Service."""
+    return f"{isvc}-predictor"

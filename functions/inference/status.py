@@ -1,0 +1,189 @@
+"""The status of an InferenceService, from the Knative Service and the DomainMapping that realise it.
+
+Guarantees: the same inputs give the same status, times included, so that a reconciliation that finds nothing new
+writes nothing; a refused change leaves what is served, and its URL, as they are.
+
+Source: KServe v1beta1 API (InferenceServiceStatus, ModelStatus and its enumerations).
+"""
+
+import re
+from typing import Any
+
+from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.rollout import Rollout
+from zeroflow.resources import conditions
+from zeroflow.resources.conditions import condition
+
+Object = dict[str, Any]
+
+_FAULT = re.compile(r"model \S+ cannot be served: (?:\w+: )?[^\n]*")
+"""The predictor's last words, in the log tail that a failed revision's condition holds."""
+_EXIT_CODE = re.compile(r"(?:exit ?code:? ?|ExitCode)(\d+)", re.IGNORECASE)
+
+
+def served(isvc: Object, service: Object, mapping: Object | None, rollout: Rollout) -> Object:
+    """Return the status while the Knative Service is what the InferenceService asks for."""
+    status = _begun(isvc)
+    status["components"] = {"predictor": _component(isvc, service, rollout)}
+    _address(status, service, mapping)
+    ready = _propagated("PredictorReady", service, "Ready")
+    configuration = _propagated("PredictorConfigurationReady", service, "ConfigurationsReady", "Info")
+    route = _propagated("PredictorRouteReady", service, "RoutesReady", "Info")
+    ingress = _ingress(service, mapping)
+    _set(status, ready, configuration, route, ingress)
+    _set(status, _summary(ready, ingress))
+    _drop(status, "Stopped")
+    status["modelStatus"] = _model_status(status, service, configuration)
+    return status
+
+
+def refused(isvc: Object, service: Object | None, reason: Refused) -> Object:
+    """Return the status of an InferenceService that cannot be served as it is declared; what ran before still runs."""
+    status = _begun(isvc)
+    state: conditions.Status = "Unknown" if reason.failure is None else "False"
+    fault = {"reason": reason.condition_reason, "message": str(reason)}
+    _set(status, condition("PredictorReady", state, **fault), condition("Ready", state, **fault))
+    _drop(status, "Stopped")
+    active = "Loaded" if _has_ready_revision(service) else "Pending"
+    if reason.failure is None:
+        status["modelStatus"] = {
+            "transitionStatus": "InProgress",
+            "states": {"activeModelState": active, "targetModelState": "Pending"},
+        }
+        return status
+    transition = "InvalidSpec" if reason.failure != "ModelLoadFailed" else "BlockedByFailedLoad"
+    model = {
+        "transitionStatus": transition,
+        "states": {
+            "activeModelState": active if active == "Loaded" else "FailedToLoad",
+            "targetModelState": "FailedToLoad",
+        },
+        "lastFailureInfo": {"reason": reason.failure, "message": str(reason)},
+    }
+    status["modelStatus"] = _timed(status, model)
+    return status
+
+
+def stopped(isvc: Object) -> Object:
+    """Return the status of an InferenceService that is to run nothing."""
+    status = _begun(isvc)
+    for field in ("url", "address", "components", "modelStatus"):
+        status.pop(field, None)
+    status["conditions"] = []
+    fault = {"reason": "Stopped", "message": "stopped by annotation serving.kserve.io/stop"}
+    _set(status, condition("PredictorReady", "False", **fault), condition("Ready", "False", **fault))
+    _set(status, condition("Stopped", "True"))
+    return status
+
+
+def _begun(isvc: Object) -> Object:
+    status = {**(isvc.get("status") or {})}
+    status["observedGeneration"] = isvc["metadata"].get("generation", 1)
+    return status
+
+
+def _component(isvc: Object, service: Object, rollout: Rollout) -> Object:
+    old = ((isvc.get("status") or {}).get("components") or {}).get("predictor") or {}
+    found = service.get("status") or {}
+    fields = {
+        "latestCreatedRevision": found.get("latestCreatedRevisionName"),
+        "latestReadyRevision": found.get("latestReadyRevisionName"),
+        "latestRolledoutRevision": rollout.latest,
+        "previousRolledoutRevision": rollout.previous,
+        "traffic": found.get("traffic") or old.get("traffic"),
+        "url": found.get("url"),
+        "address": found.get("address"),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _address(status: Object, service: Object, mapping: Object | None) -> None:
+    """Set the URL that clients use: the InferenceService's own name once it is mapped, else the Knative Service's."""
+    mapped = (mapping or {}).get("status") or {}
+    found = service.get("status") or {}
+    url = mapped.get("url") if conditions.is_true(mapping, "Ready") else found.get("url")
+    if url and found.get("latestReadyRevisionName"):
+        status["url"] = url
+    if address := found.get("address"):
+        status["address"] = address
+
+
+def _propagated(kind: str, service: Object, source: str, severity: str = "") -> Object:
+    """Return a condition of the Knative Service under KServe's name; Unknown while it tells of an older spec."""
+    found = conditions.find_condition(service, source)
+    if found is None or not conditions.is_current(service):
+        return condition(kind, "Unknown", "Deploying", "the Knative Service is being updated", severity)
+    message = found.get("message", "")
+    if found["status"] == "False" and (fault := _FAULT.search(message)):
+        message = fault.group()
+    return condition(kind, found["status"], found.get("reason", ""), message, severity)
+
+
+def _ingress(service: Object, mapping: Object | None) -> Object:
+    if mapping is None:
+        return condition("IngressReady", "True")
+    found = conditions.find_condition(mapping, "Ready")
+    if found is None:
+        return condition("IngressReady", "Unknown", "Deploying", "the DomainMapping has no status yet")
+    return condition("IngressReady", found["status"], found.get("reason", ""), found.get("message", ""))
+
+
+def _summary(*parts: Object) -> Object:
+    for state in ("False", "Unknown"):
+        for part in parts:
+            if part["status"] == state:
+                return condition("Ready", part["status"], part.get("reason", ""), part.get("message", ""))
+    return condition("Ready", "True")
+
+
+def _model_status(status: Object, service: Object, configuration: Object) -> Object:
+    loaded = "Loaded" if _has_ready_revision(service) else "Pending"
+    found = service.get("status") or {}
+    newest = found.get("latestCreatedRevisionName")
+    if configuration["status"] == "True" and newest == found.get("latestReadyRevisionName"):
+        return {
+            "transitionStatus": "UpToDate",
+            "states": {"activeModelState": "Loaded", "targetModelState": "Loaded"},
+        }
+    if configuration["status"] != "False":
+        return {
+            "transitionStatus": "InProgress",
+            "states": {"activeModelState": loaded, "targetModelState": "Loading"},
+        }
+    message = configuration.get("message", "")
+    info: Object = {"reason": "ModelLoadFailed", "message": message, "modelRevisionName": newest}
+    if code := _EXIT_CODE.search(f"{configuration.get('reason', '')} {message}"):
+        info["exitCode"] = int(code.group(1))
+    model = {
+        "transitionStatus": "BlockedByFailedLoad",
+        "states": {
+            "activeModelState": loaded if loaded == "Loaded" else "FailedToLoad",
+            "targetModelState": "FailedToLoad",
+        },
+        "lastFailureInfo": info,
+    }
+    return _timed(status, model)
+
+
+def _timed(status: Object, model: Object) -> Object:
+    """Give the failure its time: that of the same failure when it was told before."""
+    before = dict((status.get("modelStatus") or {}).get("lastFailureInfo") or {})
+    time = before.pop("time", None)
+    same = before == model["lastFailureInfo"]
+    return {
+        **model,
+        "lastFailureInfo": {**model["lastFailureInfo"], "time": time if same and time else conditions.now()},
+    }
+
+
+def _has_ready_revision(service: Object | None) -> bool:
+    return bool(((service or {}).get("status") or {}).get("latestReadyRevisionName"))
+
+
+def _set(status: Object, *changed: Object) -> None:
+    for new in changed:
+        status["conditions"] = conditions.set_condition(status.get("conditions") or [], new)
+
+
+def _drop(status: Object, kind: str) -> None:
+    status["conditions"] = [found for found in status["conditions"] if found["type"] != kind]

@@ -1,0 +1,68 @@
+"""Routes where the contract has none: tasks with all that is known of them, logs, artifacts and their lineage."""
+
+from flask import Blueprint, Response, request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from zeroflow.errors import InvalidInput, NotFound
+from zeroflow.functions.pipeline import lineage, runs, wire
+from zeroflow.functions.pipeline.api import Context, answer
+from zeroflow.functions.pipeline.executions import log_uri, task_id
+from zeroflow.functions.pipeline.logs import read_log
+from zeroflow.metadata.pipelines import Task
+
+
+def register(routes: Blueprint, context: Context) -> None:
+    """Add the routes."""
+    app = context.app
+
+    @routes.get("/runs/<run_id>/tasks")
+    def list_tasks(run_id: str) -> Response:
+        with app.database.reading() as session:
+            run = runs.get(session, run_id)
+            rows = session.scalars(select(Task).where(Task.run_id == run_id).order_by(Task.created_ms, Task.name))
+            tasks = [wire.task(row) for row in rows]
+        return answer({"run_id": run_id, "state": run.state, "error": run.error, "tasks": tasks})
+
+    @routes.get("/runs/<run_id>/tasks/<task>")
+    def get_task(run_id: str, task: str) -> Response:
+        with app.database.reading() as session:
+            return answer(wire.task(_task(session, run_id, task)))
+
+    @routes.get("/runs/<run_id>/tasks/<task>/log")
+    def get_log(run_id: str, task: str) -> Response:
+        attempt, offset = _number("attempt"), _number("offset")
+        with app.database.reading() as session:
+            row = _task(session, run_id, task)
+        number = attempt or row.attempt
+        if row.kind != "step" or not 1 <= number <= row.attempt:
+            reason = "its outputs came from the cache" if row.cached_from else f"its state is {row.state}"
+            raise NotFound(f"task {row.name or 'root'} has no log of attempt {number}: {reason}")
+        uri = row.log_uri if number == row.attempt and row.log_uri else log_uri(run_id, row.name, number)
+        return Response(read_log(context.stores, uri, offset), mimetype="text/plain")
+
+    @routes.get("/artifacts/<artifact_id>")
+    def get_artifact(artifact_id: str) -> Response:
+        with app.database.reading() as session:
+            return answer(lineage.artifact(session, artifact_id))
+
+    @routes.get("/artifacts/<artifact_id>/lineage")
+    def get_lineage(artifact_id: str) -> Response:
+        with app.database.reading() as session:
+            return answer(lineage.of(session, artifact_id))
+
+
+def _task(session: Session, run_id: str, task: str) -> Task:
+    """Find a task by its id or its name."""
+    runs.get(session, run_id)
+    row = session.get(Task, task) or session.get(Task, task_id(run_id, task))
+    if row is None or row.run_id != run_id:
+        raise NotFound(f"run {run_id} has no task {task!r}")
+    return row
+
+
+def _number(name: str) -> int:
+    value = request.args.get(name, "0")
+    if not value.isdigit():
+        raise InvalidInput(f"{name} must be a whole number, found {value!r}")
+    return int(value)

@@ -1,0 +1,169 @@
+"""Experiments, pipelines and pipeline versions: what runs are grouped by and made from."""
+
+import re
+import uuid
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from zeroflow.errors import Conflict, InvalidInput, NotFound
+from zeroflow.functions.pipeline.engine import WrongState
+from zeroflow.functions.pipeline.plans import Plans
+from zeroflow.metadata import now_ms
+from zeroflow.metadata.pipelines import Experiment, Pipeline, PipelineVersion, Run
+
+DEFAULT_NAMESPACE = "default"
+DEFAULT_EXPERIMENT = "Default"
+_NAMESPACE = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+def namespace_of(name: str | None) -> str:
+    """Return the namespace that a client means; clients of a single-user installation send an empty one."""
+    name = name or DEFAULT_NAMESPACE
+    if not _NAMESPACE.match(name):
+        raise InvalidInput(f"namespace {name!r} must be 1-63 of a-z, 0-9 and '-'")
+    return name
+
+
+def create_experiment(session: Session, namespace: str, name: str, description: str = "") -> Experiment:
+    """Create an experiment; raise Conflict when the name is taken."""
+    _check_name(name, "experiment")
+    if find_experiment(session, namespace, name) is not None:
+        raise Conflict(f"experiment {name!r} already exists in namespace {namespace}")
+    experiment = Experiment(
+        id=str(uuid.uuid4()),
+        namespace=namespace,
+        name=name,
+        description=description,
+        storage_state="AVAILABLE",
+        created_ms=now_ms(),
+    )
+    session.add(experiment)
+    session.flush()
+    return experiment
+
+
+def find_experiment(session: Session, namespace: str, name: str) -> Experiment | None:
+    """Return the experiment of this name, if there is one."""
+    return session.scalar(select(Experiment).where(Experiment.namespace == namespace, Experiment.name == name))
+
+
+def experiment(session: Session, experiment_id: str) -> Experiment:
+    """Return an experiment; raise NotFound."""
+    found = session.get(Experiment, experiment_id)
+    if found is None:
+        raise NotFound(f"there is no experiment {experiment_id}")
+    return found
+
+
+def set_experiment_archived(session: Session, experiment_id: str, archived: bool) -> None:
+    """Archive an experiment with its runs, or bring it back without them."""
+    found = experiment(session, experiment_id)
+    found.storage_state = "ARCHIVED" if archived else "AVAILABLE"
+    if archived:
+        session.execute(update(Run).where(Run.experiment_id == experiment_id).values(storage_state="ARCHIVED"))
+
+
+def create_pipeline(
+    session: Session, namespace: str, name: str, display_name: str = "", description: str = ""
+) -> Pipeline:
+    """Create a pipeline without versions; raise Conflict when the name is taken."""
+    _check_name(name, "pipeline")
+    if find_pipeline(session, namespace, name) is not None:
+        raise Conflict(f"pipeline {name!r} already exists in namespace {namespace}; upload a version of it instead")
+    pipeline = Pipeline(
+        id=str(uuid.uuid4()),
+        namespace=namespace,
+        name=name,
+        display_name=display_name or name,
+        description=description,
+        created_ms=now_ms(),
+    )
+    session.add(pipeline)
+    session.flush()
+    return pipeline
+
+
+def find_pipeline(session: Session, namespace: str, name: str) -> Pipeline | None:
+    """Return the pipeline of this name, if there is one."""
+    return session.scalar(select(Pipeline).where(Pipeline.namespace == namespace, Pipeline.name == name))
+
+
+def pipeline(session: Session, pipeline_id: str) -> Pipeline:
+    """Return a pipeline; raise NotFound."""
+    found = session.get(Pipeline, pipeline_id)
+    if found is None:
+        raise NotFound(f"there is no pipeline {pipeline_id}")
+    return found
+
+
+def delete_pipeline(session: Session, pipeline_id: str, cascade: bool) -> None:
+    """Delete a pipeline; one that has versions only when asked to delete them too. Runs are kept."""
+    found = pipeline(session, pipeline_id)
+    of_it = PipelineVersion.pipeline_id == pipeline_id
+    if not cascade and session.scalar(select(func.count()).select_from(PipelineVersion).where(of_it)):
+        raise WrongState(f"pipeline {found.name!r} still has versions; delete them first, or delete with cascade=true")
+    session.execute(delete(PipelineVersion).where(of_it))
+    session.delete(found)
+
+
+def add_version(
+    session: Session,
+    plans: Plans,
+    of_pipeline: Pipeline,
+    document: dict[str, Any],
+    name: str,
+    *,
+    display_name: str = "",
+    description: str = "",
+    code_source_url: str = "",
+) -> PipelineVersion:
+    """Check a definition and keep it as the newest version of a pipeline."""
+    _check_name(name, "pipeline version")
+    taken = select(PipelineVersion.id).where(
+        PipelineVersion.pipeline_id == of_pipeline.id, PipelineVersion.name == name
+    )
+    if session.execute(taken).first() is not None:
+        raise Conflict(f"pipeline {of_pipeline.name!r} already has a version {name!r}")
+    spec_sha256, _ = plans.submit(session, document)
+    newest = session.scalar(
+        select(func.max(PipelineVersion.created_ms)).where(PipelineVersion.pipeline_id == of_pipeline.id)
+    )
+    version = PipelineVersion(
+        id=str(uuid.uuid4()),
+        pipeline_id=of_pipeline.id,
+        name=name,
+        display_name=display_name or name,
+        description=description,
+        code_source_url=code_source_url,
+        spec_sha256=spec_sha256,
+        created_ms=max(now_ms(), (newest or 0) + 1),
+    )
+    session.add(version)
+    session.flush()
+    return version
+
+
+def version(session: Session, pipeline_id: str, version_id: str | None) -> PipelineVersion:
+    """Return a version of a pipeline, the newest when none is named; raise NotFound."""
+    if not version_id:
+        newest = (
+            select(PipelineVersion)
+            .where(PipelineVersion.pipeline_id == pipeline_id)
+            .order_by(PipelineVersion.created_ms.desc())
+            .limit(1)
+        )
+        found = session.scalar(newest)
+        if found is None:
+            raise NotFound(f"pipeline {pipeline(session, pipeline_id).name!r} has no versions")
+        return found
+    found = session.get(PipelineVersion, version_id)
+    if found is None or (pipeline_id and found.pipeline_id != pipeline_id):
+        raise NotFound(f"pipeline {pipeline_id} has no version {version_id}")
+    return found
+
+
+def _check_name(name: str, kind: str) -> None:
+    if not name.strip() or len(name) > 255 or any(ord(letter) < 32 for letter in name):
+        raise InvalidInput(f"the name of a {kind} must be 1-255 characters without control characters, found {name!r}")

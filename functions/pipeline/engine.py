@@ -1,0 +1,167 @@
+"""What can happen to a run: it starts, a step of it finishes, a delayed retry is due, it is terminated or retried.
+
+Each operation is one transaction under the lock of the run's row. Late, repeated and overtaken events change nothing:
+an outcome counts only for the attempt that the task's row is running.
+"""
+
+import logging
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import select, update
+
+from zeroflow.artifacts import Stores
+from zeroflow.errors import Conflict, NotFound
+from zeroflow.events import Transaction
+from zeroflow.functions.pipeline import inputs
+from zeroflow.functions.pipeline.advance import Advance, delay
+from zeroflow.functions.pipeline.executions import task_id
+from zeroflow.functions.pipeline.outcomes import Outcome
+from zeroflow.functions.pipeline.plan import Plan
+from zeroflow.functions.pipeline.plans import Plans
+from zeroflow.functions.pipeline.states import FINAL, note_state
+from zeroflow.metadata import now_ms
+from zeroflow.metadata.pipelines import Run, Task
+
+logger = logging.getLogger(__name__)
+
+RUN_REQUESTED = "dev.zeroflow.run.requested"
+TASK_CANCELED = "dev.zeroflow.task.canceled"
+
+
+class WrongState(Conflict):
+    """The run is in a state in which this cannot be done."""
+
+    reason = "FailedPrecondition"
+
+
+class Engine:
+    """Advances runs. Holds no state of its own."""
+
+    def __init__(self, plans: Plans, stores: Stores) -> None:
+        self.plans, self.stores = plans, stores
+
+    def start(self, tx: Transaction, run: Run, plan: Plan) -> None:
+        """Start a new run: its row, the record that it was requested, and its first tasks."""
+        values = inputs.of_run(plan, run.parameters)
+        tx.session.add(run)
+        tx.emit(RUN_REQUESTED, subject=f"runs/{run.id}", event_id=f"{run.id}.requested", data={"run_id": run.id})
+        root = Task(
+            id=task_id(run.id, ""),
+            run_id=run.id,
+            parent_id=None,
+            name="",
+            display_name=plan.display_name,
+            kind="dag",
+            state="PENDING",
+            waiting=0,
+            open_children=0,
+            attempt=0,
+            first_attempt=1,
+            created_ms=run.created_ms,
+        )
+        note_state(run, "RUNNING", run.created_ms)
+        Advance(tx, run, plan, self.stores).begin(root, values)
+
+    def finished(self, tx: Transaction, outcome: Outcome) -> None:
+        """Take in the outcome of an execution."""
+        run = self._locked(tx, outcome.run_id)
+        row = tx.session.get(Task, outcome.task_id) if run else None
+        if run is None or row is None or row.run_id != run.id:
+            logger.info("outcome of a task that is gone: run=%s task=%s", outcome.run_id, outcome.task_id)
+            return
+        if row.state != "RUNNING" or row.attempt != outcome.attempt or row.not_before_ms is not None:
+            logger.info("late outcome: run=%s task=%s attempt=%d", run.id, row.name, outcome.attempt)
+            return
+        Advance(tx, run, self.plans.of(tx.session, run.spec_sha256), self.stores).finish(row, outcome)
+
+    def due(self, tx: Transaction, data: dict[str, Any]) -> None:
+        """Ask for a delayed retry when its time has come, or put it off again."""
+        run = self._locked(tx, str(data.get("run_id")))
+        row = tx.session.get(Task, str(data.get("task_id"))) if run else None
+        if run is None or row is None or row.state != "RUNNING" or row.attempt != data.get("attempt"):
+            return
+        if row.not_before_ms is None:
+            return
+        if row.not_before_ms > now_ms():
+            delay(tx, row, int(data.get("hop", 0)) + 1)
+            return
+        Advance(tx, run, self.plans.of(tx.session, run.spec_sha256), self.stores).request(row)
+
+    def terminate(self, tx: Transaction, run_id: str) -> None:
+        """Cancel a run and everything that it still runs; answers of canceled steps come too late to count."""
+        run = self.locked(tx, run_id)
+        if run.state in FINAL:
+            raise WrongState(f"run {run_id} is {run.state}; only a run that is not finished can be terminated")
+        now = now_ms()
+        running = select(Task).where(Task.run_id == run_id, Task.state == "RUNNING", Task.kind == "step")
+        for row in tx.session.scalars(running).all():
+            tx.emit(
+                TASK_CANCELED,
+                subject=f"runs/{run_id}/tasks/{row.name}",
+                event_id=f"{row.id}.{row.attempt}.canceled",
+                data={"run_id": run_id, "task_id": row.id, "attempt": row.attempt},
+            )
+        tx.session.execute(
+            update(Task)
+            .where(Task.run_id == run_id, Task.state.in_(("PENDING", "RUNNING")))
+            .values(state="CANCELED", finished_ms=now, not_before_ms=None)
+        )
+        run.finished_ms = now
+        note_state(run, "CANCELED", now)
+
+    def retry(self, tx: Transaction, run_id: str) -> None:
+        """Run a failed or canceled run again from where it failed; what succeeded is kept."""
+        run = self.locked(tx, run_id)
+        if run.state not in ("FAILED", "CANCELED"):
+            raise WrongState(f"run {run_id} is {run.state}; only a failed or canceled run can be retried")
+        plan = self.plans.of(tx.session, run.spec_sha256)
+        run.retries += 1
+        run.error, run.finished_ms = None, None
+        note_state(run, "RUNNING", now_ms())
+        tx.emit(
+            RUN_REQUESTED,
+            subject=f"runs/{run.id}",
+            event_id=f"{run.id}.{run.retries}.requested",
+            data={"run_id": run.id},
+        )
+        children: dict[str, list[Task]] = defaultdict(list)
+        rows = tx.session.scalars(select(Task).where(Task.run_id == run_id)).all()
+        for row in rows:
+            children[row.parent_id or ""].append(row)
+        ready: list[Task] = []
+        _reopen(children[""][0], plan, children, ready)
+        Advance(tx, run, plan, self.stores).resume(rows, ready)
+
+    def locked(self, tx: Transaction, run_id: str) -> Run:
+        """Return the run, locked until the transaction ends; raise NotFound."""
+        run = self._locked(tx, run_id)
+        if run is None:
+            raise NotFound(f"there is no run {run_id}")
+        return run
+
+    def _locked(self, tx: Transaction, run_id: str) -> Run | None:
+        return tx.session.get(Run, run_id, with_for_update=True)
+
+
+def _reopen(scope: Task, plan: Plan, children: dict[str, list[Task]], ready: list[Task]) -> None:
+    """Reset what did not succeed below a scope, and its counters."""
+    scopes = [scope]
+    while scopes:
+        scope = scopes.pop()
+        scope.state, scope.error, scope.finished_ms = "RUNNING", None, None
+        succeeded = {row.name for row in children[scope.id] if row.state == "SUCCEEDED"}
+        scope.open_children = len(children[scope.id]) - len(succeeded)
+        prefix = f"{scope.name}." if scope.name else ""
+        for row in children[scope.id]:
+            if row.state == "SUCCEEDED":
+                continue
+            upstream = plan.task(row.name).upstream
+            row.waiting = sum(prefix + name not in succeeded for name in upstream)
+            row.error = row.finished_ms = row.exit_code = row.not_before_ms = None
+            if children[row.id]:
+                scopes.append(row)
+                continue
+            row.state, row.first_attempt = "PENDING", row.attempt + 1
+            if row.waiting == 0:
+                ready.append(row)

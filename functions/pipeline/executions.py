@@ -1,0 +1,83 @@
+"""What is asked of `step` for one execution of a task: the data of `dev.zeroflow.task.requested`.
+
+Source: ExecutorInput of KFP's pipeline_spec.proto, in its JSON form.
+"""
+
+import uuid
+from typing import Any
+from urllib.parse import quote
+
+from zeroflow.functions.pipeline.inputs import Values
+from zeroflow.functions.pipeline.plan import ArtifactSpec, TaskPlan
+from zeroflow.metadata.pipelines import Run, Task
+
+NAMESPACE = uuid.UUID("6f1c0f3e-7d0b-5b34-9a44-0d5f0a6f3c11")
+"""The root of this function's derived ids."""
+
+
+def task_id(run_id: str, path: str) -> str:
+    """Return the id of the task with this path in a run."""
+    return str(uuid.uuid5(NAMESPACE, f"{run_id}/{path}"))
+
+
+def artifact_id(task: str, key: str, position: int) -> str:
+    """Return the id of the artifact that a task gives at an output."""
+    return str(uuid.uuid5(NAMESPACE, f"{task}/{key}/{position}"))
+
+
+def log_uri(run_id: str, task_name: str, attempt: int) -> str:
+    """Return where the log of one execution lies."""
+    return f"store://logs/{run_id}/{task_name}.{attempt}.log"
+
+
+def request(run: Run, row: Task, task: TaskPlan) -> dict[str, Any]:
+    """Build the data of the event that asks for the execution which the row describes."""
+    assert row.inputs is not None
+    inputs: Values = row.inputs  # type: ignore[assignment]  # a JSON column of this shape
+    component = task.component
+    return {
+        "run_id": run.id,
+        "run_name": run.name,
+        "pipeline_name": run.pipeline_name,
+        "namespace": run.namespace,
+        "task_id": row.id,
+        "task_name": row.name,
+        "attempt": row.attempt,
+        "executor": component.container,
+        "component": component.definitions,
+        "executor_input": {
+            "inputs": {
+                "parameterValues": inputs["parameters"],
+                "artifacts": {
+                    key: {"artifacts": [_runtime(item) for item in held]} for key, held in inputs["artifacts"].items()
+                },
+            },
+            "outputs": {
+                "parameters": {key: {} for key in component.output_parameters},
+                "artifacts": {
+                    key: {"artifacts": [_assigned(run, row, key, spec)]}
+                    for key, spec in component.output_artifacts.items()
+                },
+            },
+        },
+        "log_uri": row.log_uri,
+        "timeout_s": None,
+    }
+
+
+def _runtime(artifact: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": artifact["name"],
+        "type": {"schemaTitle": artifact["type"]},
+        "uri": artifact["uri"],
+        "metadata": artifact.get("metadata") or {},
+    }
+
+
+def _assigned(run: Run, row: Task, key: str, spec: ArtifactSpec) -> dict[str, Any]:
+    return {
+        "name": key,
+        "type": {"schemaTitle": spec.schema_title, "schemaVersion": spec.schema_version},
+        "uri": f"{run.artifact_root}/{row.name}/{quote(key, safe='')}",
+        "metadata": spec.metadata,
+    }

@@ -1,0 +1,74 @@
+"""Reading untrusted JSON: each reader returns a value of the asked type or raises InvalidInput naming the place."""
+
+from collections.abc import Collection
+from typing import Any
+
+from zeroflow.errors import InvalidInput
+
+JSON_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
+
+
+def found(value: Any) -> str:
+    """Describe a value in a message."""
+    if value is None:
+        return "nothing"
+    shown = repr(value)
+    return f"{JSON_NAMES.get(type(value), type(value).__name__)} {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def mapping(value: Any, where: str) -> dict[str, Any]:
+    """Return an object; an absent one is empty."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where} must be an object, found {found(value)}")
+    return value
+
+
+def sequence(value: Any, where: str) -> list[Any]:
+    """Return a list; an absent one is empty."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InvalidInput(f"{where} must be a list, found {found(value)}")
+    return value
+
+
+def text(value: Any, where: str) -> str:
+    """Return a text; an absent one is empty."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{where} must be a text, found {found(value)}")
+    return value
+
+
+def required_text(value: Any, where: str) -> str:
+    """Return a text that is not empty."""
+    read = text(value, where)
+    if not read:
+        raise InvalidInput(f"{where} is required")
+    return read
+
+
+def flag(value: Any, where: str) -> bool:
+    """Return a truth value; an absent one is false."""
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{where} must be true or false, found {found(value)}")
+    return value
+
+
+def only(value: dict[str, Any], known: Collection[str], where: str) -> None:
+    """Refuse a field that the reader does not know, since ignoring it would change what the sender meant."""
+    for name in value:
+        if name not in known:
+            raise InvalidInput(f"{where} has an unknown field {name!r}")

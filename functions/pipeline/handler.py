@@ -1,0 +1,61 @@
+"""The edge of the pipeline function: events and requests in, one plain call each, answers out.
+
+Events: `task.finished` and `task.delayed` at `POST /`, any event at `POST /triggers/<pipeline>`. Everything else is the
+KFP v2beta1 API (`api`).
+"""
+
+import copy
+import time
+
+from flask import Flask, Response, request
+
+from zeroflow.artifacts import Stores
+from zeroflow.events import Delivery, FunctionApp
+from zeroflow.functions.pipeline import outcomes, triggers
+from zeroflow.functions.pipeline.advance import TASK_DELAYED
+from zeroflow.functions.pipeline.api import Context, blueprint
+from zeroflow.functions.pipeline.engine import Engine
+from zeroflow.functions.pipeline.plans import Plans
+from zeroflow.metadata import now_ms
+from zeroflow.settings import Settings
+
+TASK_FINISHED = "dev.zeroflow.task.finished"
+MAX_WAIT_S = 10.0
+"""How long one delivery of task.delayed may hold a thread; a longer wait is put off to the next delivery."""
+MAX_BODY_BYTES = 64 << 20
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the function."""
+    settings = settings or Settings.from_environment()
+    app = FunctionApp.from_settings("pipeline", settings)
+    app.flask.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    stores = Stores.from_settings(settings)
+    engine = Engine(Plans(), stores)
+
+    @app.on(TASK_FINISHED)
+    def task_finished(delivery: Delivery) -> None:
+        outcome = outcomes.parse(delivery.data())
+        with delivery.transaction() as tx:
+            engine.finished(tx, outcome)
+
+    @app.on(TASK_DELAYED)
+    def task_delayed(delivery: Delivery) -> None:
+        data = delivery.data()
+        remaining_s = (int(data.get("not_before_ms") or 0) - now_ms()) / 1000
+        if remaining_s > 0:
+            time.sleep(min(remaining_s + 0.001, MAX_WAIT_S))
+        with delivery.transaction() as tx:
+            engine.due(tx, data)
+
+    @app.flask.post("/triggers/<pipeline_name>")
+    def trigger(pipeline_name: str) -> Response:
+        # One event may start several pipelines: each address is a consumer of its own, which handles it once.
+        address = request.full_path.rstrip("?")
+        consumer = copy.copy(app)
+        consumer.name = f"pipeline{address}"
+        query = request.args.to_dict()
+        return consumer.receive(lambda delivery: triggers.start_run(engine, delivery, pipeline_name, query, address))
+
+    app.flask.register_blueprint(blueprint(Context(app, engine, stores)))
+    return app.flask

@@ -1,0 +1,146 @@
+"""What a task gets: its sources followed to values, once everything that it depends on is final.
+
+Pure: knows no database. `Values` is what the rows keep as a task's inputs and outputs.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+from zeroflow.errors import InvalidInput
+from zeroflow.functions.pipeline import placeholders
+from zeroflow.functions.pipeline.fields import found
+from zeroflow.functions.pipeline.parameters import typed
+from zeroflow.functions.pipeline.plan import (
+    Component,
+    Constant,
+    FromScope,
+    ParameterSpec,
+    Plan,
+    Scope,
+    Source,
+    TaskPlan,
+)
+
+
+class Values(TypedDict):
+    """Parameters by name, and artifacts by name as lists of {id, name, type, uri, sha256, size_bytes, metadata}."""
+
+    parameters: dict[str, Any]
+    artifacts: dict[str, list[dict[str, Any]]]
+
+
+class MissingInput(InvalidInput):
+    """A required input has no value."""
+
+
+Outputs = Callable[[str], Values]
+"""Gives the outputs of a task of the scope by its name; empty for a task that gave none."""
+
+ABSENT: Any = object()
+
+
+def empty() -> Values:
+    """Return no values."""
+    return {"parameters": {}, "artifacts": {}}
+
+
+def of_run(plan: Plan, submitted: Mapping[str, Any]) -> Values:
+    """Check what was submitted for the pipeline's own inputs and complete it by defaults."""
+    for name in submitted:
+        if name not in plan.root.parameters:
+            known = ", ".join(sorted(plan.root.parameters)) or "none"
+            raise InvalidInput(f"pipeline {plan.pipeline_name} has no parameter {name!r}; it has: {known}")
+    values = empty()
+    for name, spec in plan.root.parameters.items():
+        value = submitted.get(name)
+        if value is None:
+            if spec.has_default:
+                values["parameters"][name] = spec.default
+            elif not spec.optional:
+                raise MissingInput(f"pipeline {plan.pipeline_name}: required parameter {name!r} is missing")
+        else:
+            values["parameters"][name] = _checked(value, spec, f"parameter {name!r}")
+    return values
+
+
+def of_task(task: TaskPlan, scope: Values, outputs: Outputs, context: Mapping[str, str]) -> Values:
+    """Resolve a task's inputs; raise MissingInput or WrongType naming the input."""
+    resolved: dict[str, Any] = {}
+
+    def parameter(name: str) -> Any:
+        if name not in resolved:
+            resolved[name] = _follow(task.parameters[name], scope, outputs, parameter, context)
+        return None if resolved[name] is ABSENT else resolved[name]
+
+    values = empty()
+    for name in (*task.parameters, *task.component.parameters):
+        if name in task.parameters:
+            parameter(name)
+        spec = task.component.parameters.get(name)
+        value = resolved.get(name, ABSENT)
+        if spec is not None:
+            value = _for_component(value, spec, f"input {name!r}")
+        if value is not ABSENT:
+            values["parameters"][name] = value
+    for name, artifact in task.component.artifacts.items():
+        held = _artifacts(task.artifacts[name], scope, outputs) if name in task.artifacts else []
+        if not held and not artifact.optional and not artifact.is_list:
+            raise MissingInput(f"input {name!r} has no artifact: the task that it comes from gave none")
+        if held:
+            values["artifacts"][name] = held
+    return values
+
+
+def of_scope(component: Component, scope: Scope, outputs: Outputs, succeeded: Callable[[str], bool]) -> Values:
+    """Resolve the outputs of a finished DAG; an output of several sources takes the first that succeeded."""
+    values = empty()
+    for key, sources in scope.parameter_outputs.items():
+        for source in sources:
+            given = outputs(source.task)["parameters"]
+            if succeeded(source.task) and source.key in given:
+                spec = component.output_parameters[key]
+                values["parameters"][key] = typed(given[source.key], spec.type, f"output {key!r}")
+                break
+    for key, sources in scope.artifact_outputs.items():
+        for source in sources:
+            held = outputs(source.task)["artifacts"].get(source.key)
+            if succeeded(source.task) and held:
+                values["artifacts"][key] = held
+                break
+    return values
+
+
+def _follow(
+    source: Source, scope: Values, outputs: Outputs, parameter: Callable[[str], Any], context: Mapping[str, str]
+) -> Any:
+    if isinstance(source, Constant):
+        return placeholders.fill(source.value, parameter, context)
+    if isinstance(source, FromScope):
+        return scope["parameters"].get(source.name, ABSENT)
+    return outputs(source.task)["parameters"].get(source.key, ABSENT)
+
+
+def _artifacts(source: Source, scope: Values, outputs: Outputs) -> list[dict[str, Any]]:
+    if isinstance(source, FromScope):
+        return scope["artifacts"].get(source.name, [])
+    assert not isinstance(source, Constant)
+    return outputs(source.task)["artifacts"].get(source.key, [])
+
+
+def _for_component(value: Any, spec: ParameterSpec, what: str) -> Any:
+    if value is ABSENT or value is None:
+        if spec.has_default:
+            return spec.default
+        if not spec.optional:
+            raise MissingInput(f"{what} has no value: the task or pipeline input that it comes from gave none")
+        return ABSENT
+    if spec.type == "STRING" and not isinstance(value, str):
+        value = placeholders.as_text(value)
+    return _checked(value, spec, what)
+
+
+def _checked(value: Any, spec: ParameterSpec, what: str) -> Any:
+    read = typed(value, spec.type, what)
+    if spec.literals and read not in spec.literals:
+        raise InvalidInput(f"{what} must be one of {list(spec.literals)}, found {found(read)}")
+    return read

@@ -1,0 +1,127 @@
+"""Creating and removing runs."""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from zeroflow.artifacts import parse
+from zeroflow.errors import InvalidInput, NotFound
+from zeroflow.events import Transaction
+from zeroflow.functions.pipeline import catalog
+from zeroflow.functions.pipeline.engine import Engine
+from zeroflow.functions.pipeline.plan import Plan
+from zeroflow.functions.pipeline.states import FINAL
+from zeroflow.metadata import now_ms
+from zeroflow.metadata.artifacts import ArtifactUse
+from zeroflow.metadata.pipelines import Experiment, Run, Task
+
+ROOT_SCHEMES = ("store", "s3")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A run that somebody or an event asks for: of an inline definition, or of a version of a pipeline."""
+
+    namespace: str
+    name: str
+    document: dict[str, Any] | None = None
+    pipeline_id: str = ""
+    version_id: str = ""
+    experiment_id: str = ""
+    experiment: str = ""
+    """The name of an experiment, created when it is new; `experiment_id` goes before it."""
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    pipeline_root: str = ""
+    service_account: str = ""
+    run_id: str = ""
+    cause: dict[str, Any] | None = None
+
+
+def submit(tx: Transaction, engine: Engine, asked: Submission) -> Run:
+    """Check what is asked for and start it; raise InvalidInput or NotFound naming the fault, with nothing written."""
+    session = tx.session
+    version_id, pipeline_id = None, None
+    if asked.document is not None:
+        sha256, plan = engine.plans.submit(session, asked.document)
+    elif asked.pipeline_id or asked.version_id:
+        version = catalog.version(session, asked.pipeline_id, asked.version_id)
+        version_id, pipeline_id = version.id, version.pipeline_id
+        sha256, plan = version.spec_sha256, engine.plans.of(session, version.spec_sha256)
+    else:
+        raise InvalidInput("a run needs a pipeline_spec or a pipeline_version_reference")
+    group = _experiment(tx, asked)
+    run_id, now = asked.run_id or str(uuid.uuid4()), now_ms()
+    group.last_run_created_ms = now
+    run = Run(
+        id=run_id,
+        namespace=group.namespace,
+        experiment_id=group.id,
+        name=asked.name or f"{plan.pipeline_name}-{run_id[:8]}",
+        description=asked.description,
+        pipeline_name=plan.pipeline_name,
+        pipeline_id=pipeline_id,
+        pipeline_version_id=version_id,
+        spec_sha256=sha256,
+        parameters=asked.parameters,
+        artifact_root=_artifact_root(asked.pipeline_root or plan.default_root, group.namespace, plan, run_id),
+        pipeline_root=asked.pipeline_root,
+        service_account=asked.service_account,
+        state="PENDING",
+        storage_state="AVAILABLE",
+        retries=0,
+        created_ms=now,
+        state_history=[{"state": "PENDING", "update_ms": now}],
+        cause=asked.cause,
+    )
+    engine.start(tx, run, plan)
+    return run
+
+
+def get(session: Session, run_id: str) -> Run:
+    """Return a run; raise NotFound."""
+    run = session.get(Run, run_id)
+    if run is None:
+        raise NotFound(f"there is no run {run_id}")
+    return run
+
+
+def remove(tx: Transaction, engine: Engine, run_id: str) -> None:
+    """Delete a run, terminating it first; the artifacts that it made stay, since others may use them."""
+    run = engine.locked(tx, run_id)
+    if run.state not in FINAL:
+        engine.terminate(tx, run_id)
+    ids = select(Task.id).where(Task.run_id == run_id)
+    tx.session.execute(delete(ArtifactUse).where(ArtifactUse.task_id.in_(ids)))
+    tx.session.execute(delete(Task).where(Task.run_id == run_id))
+    tx.session.delete(run)
+
+
+def _experiment(tx: Transaction, asked: Submission) -> Experiment:
+    if asked.experiment_id:
+        return catalog.experiment(tx.session, asked.experiment_id)
+    name = asked.experiment or catalog.DEFAULT_EXPERIMENT
+    found = catalog.find_experiment(tx.session, asked.namespace, name)
+    if found is not None:
+        return found
+    try:
+        with tx.session.begin_nested():
+            return catalog.create_experiment(tx.session, asked.namespace, name)
+    except IntegrityError:  # another run has just created it
+        found = catalog.find_experiment(tx.session, asked.namespace, name)
+        assert found is not None
+        return found
+
+
+def _artifact_root(root: str, namespace: str, plan: Plan, run_id: str) -> str:
+    if not root:
+        return f"store://artifacts/{namespace}/{plan.pipeline_name}/{run_id}"
+    if root.split("://")[0] not in ROOT_SCHEMES:
+        raise InvalidInput(
+            f"pipeline_root {root!r} is not supported: expected store://<bucket>/... or s3://<bucket>/..."
+        )
+    return str(parse(root).joined(plan.pipeline_name, run_id))

@@ -1,0 +1,23 @@
+"""What can be wrong with a request. The handler turns reasons into status codes; messages go to the client."""
+
+from zeroflow.errors import InvalidInput, NotFound, ZeroflowError
+
+
+class BadRequest(InvalidInput):
+    """The request cannot be answered as it is; the message names the place in it."""
+
+
+class UnknownModel(NotFound):
+    """This predictor serves another model, or another version of it."""
+
+
+class NotImplementedHere(ZeroflowError):
+    """The protocol knows this, this predictor does not."""
+
+    reason = "NotImplemented"
+
+
+class ModelFailed(ZeroflowError):
+    """The model raised what no client can be blamed for."""
+
+    reason = "ModelFailed"

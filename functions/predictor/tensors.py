@@ -1,0 +1,113 @@
+"""Tensors of protocol V2 (Open Inference Protocol, REST) as numpy arrays, and back.
+
+Data come flat or nested, in row-major order; their number must be the product of the shape, which is checked before
+anything of that size is made. A value must belong to the datatype: no string becomes a number, no fraction an
+integer.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from zeroflow.functions.predictor.errors import BadRequest, NotImplementedHere
+from zeroflow.models.estimator import datatype_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NUMPY_TYPES = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BYTES": "object",
+}
+
+
+def read(tensor: Any, place: str) -> tuple[str, "np.ndarray[Any, Any]"]:
+    """Return name and array of a request's input; raise BadRequest naming the fault."""
+    if not isinstance(tensor, dict):
+        raise BadRequest(f"{place} must be an object with name, shape, datatype and data")
+    if "binary_data_size" in (tensor.get("parameters") or {}):
+        raise NotImplementedHere(f"{place}: binary tensor data is not supported here; send data as JSON")
+    for field in ("name", "shape", "datatype", "data"):
+        if field not in tensor:
+            raise BadRequest(f"{place} has no {field!r}")
+    name, datatype = tensor["name"], tensor["datatype"]
+    if not isinstance(name, str):
+        raise BadRequest(f"{place}.name must be a string")
+    if not isinstance(datatype, str) or datatype not in NUMPY_TYPES:
+        raise BadRequest(f"{place} ({name}): datatype {datatype!r} is none of {', '.join(NUMPY_TYPES)}")
+    shape = _shape(tensor["shape"], f"{place} ({name})")
+    return name, _array(tensor["data"], shape, datatype, f"{place} ({name})")
+
+
+def write(name: str, array: "np.ndarray[Any, Any]") -> dict[str, Any]:
+    """Return a response output; numeric data stay a flat numpy array for the JSON encoder."""
+    import numpy as np
+
+    datatype = datatype_of(array.dtype)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    data: Any = flat if array.dtype.kind in "fiu" and datatype != "FP16" else flat.tolist()
+    if datatype == "BYTES":
+        data = [str(value) for value in data]
+    return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": data}
+
+
+def _shape(shape: Any, place: str) -> tuple[int, ...]:
+    good = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    if not good:
+        raise BadRequest(f"{place}: shape must be a list of non-negative integers, got {str(shape)[:80]}")
+    return tuple(shape)
+
+
+def _array(data: Any, shape: tuple[int, ...], datatype: str, place: str) -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    if not isinstance(data, list):
+        raise BadRequest(f"{place}: data must be a list")
+    text = datatype == "BYTES"
+    try:
+        found = np.array(data, dtype=object) if text else np.array(data)
+    except ValueError:
+        raise BadRequest(f"{place}: data is ragged: its rows differ in length") from None
+    size = 1
+    for extent in shape:
+        size *= extent
+    if found.size != size:
+        raise BadRequest(f"{place}: shape {list(shape)} holds {size} values, data {found.size}")
+    if found.ndim != 1 and found.shape != shape:
+        raise BadRequest(f"{place}: data is nested as {list(found.shape)}, shape says {list(shape)}")
+    if text:
+        if not all(isinstance(value, str) for value in found.flat):
+            raise BadRequest(f"{place}: data of datatype BYTES must be strings")
+        return found.reshape(shape)
+    return _typed(found, datatype, place).reshape(shape)
+
+
+def _typed(found: "np.ndarray[Any, Any]", datatype: str, place: str) -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    wanted = np.dtype(NUMPY_TYPES[datatype])
+    if found.size == 0:
+        return found.astype(wanted)
+    if (
+        found.dtype == object
+        and wanted.kind == "f"
+        and all(value is None or isinstance(value, int | float) for value in found.flat)
+    ):
+        return found.astype(wanted)  # null is a missing value
+    allowed = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}[wanted.kind]
+    if found.dtype.kind not in allowed:
+        raise BadRequest(f"{place}: data does not hold {datatype} values")
+    with np.errstate(over="ignore"):
+        typed = found.astype(wanted)
+    if wanted.kind in "iu" and not np.array_equal(typed, found):
+        raise BadRequest(f"{place}: data holds values outside the range of {datatype}")
+    return typed

@@ -1,0 +1,23 @@
+"""The register function: the Model Registry's REST API, and the handler that registers the models that runs make.
+
+Run it with `gunicorn "zeroflow.functions.register.handler:create_app()"`.
+"""
+
+from flask import Flask
+
+from zeroflow.events import FunctionApp
+from zeroflow.functions.register import rest
+from zeroflow.functions.register.produced import PRODUCED
+from zeroflow.functions.register.versions import on_model_produced
+from zeroflow.settings import Settings
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the function on the database and broker that the settings name."""
+    app = FunctionApp.from_settings("register", settings or Settings.from_environment())
+    app.flask.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.on(PRODUCED)(on_model_produced)
+    rest.mount(app)
+    return app.flask

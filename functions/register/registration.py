@@ -1,0 +1,91 @@
+"""What a registered model artifact means to the rest of the platform: a record of its bytes, and an event.
+
+The record is a row of the artifacts table, `recorded_by` a registration: whoever may write to the registry vouches for
+the hash in the custom property `sha256`, and a pickle with that hash may be loaded. Without a hash nothing is vouched
+for. The event `dev.zeroflow.modelversion.registered` is what deployments wait for.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from zeroflow.events import Transaction
+from zeroflow.functions.register import properties
+from zeroflow.metadata.artifacts import Artifact
+from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
+
+REGISTERED = "dev.zeroflow.modelversion.registered"
+
+DEFAULT_NAMESPACE = "default"
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
+
+
+def sha256_of(artifact: RegistryArtifact) -> str | None:
+    """Return the hash that the artifact's registration states, or None when it states none of 64 hexadecimal digits."""
+    stated = (properties.text(artifact.custom_properties, "sha256") or "").lower()
+    return stated if _SHA256.match(stated) else None
+
+
+def record(session: Session, artifact: RegistryArtifact) -> None:
+    """Note which bytes the artifact stands for; does nothing when they are noted already, or it has no location."""
+    sha256 = sha256_of(artifact)
+    if not artifact.uri:
+        return
+    record_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"registry/{artifact.id}/{artifact.uri}/{sha256}"))
+    if session.get(Artifact, record_id) is None:
+        session.add(
+            Artifact(
+                id=record_id,
+                namespace=properties.text(artifact.custom_properties, "namespace") or DEFAULT_NAMESPACE,
+                name=artifact.name,
+                type="system.Model",
+                uri=artifact.uri,
+                sha256=sha256,
+                size_bytes=_size_bytes(artifact),
+                meta={},
+                recorded_by=f"registration/model_artifacts/{artifact.id}",
+            )
+        )
+
+
+def announce(
+    tx: Transaction,
+    model: RegistryContext,
+    version: RegistryContext,
+    artifact: RegistryArtifact,
+    *,
+    run_id: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Emit the event that a version has a model, once per model artifact."""
+    namespaces = (properties.text(row.custom_properties, "namespace") for row in (artifact, version, model))
+    tx.emit(
+        REGISTERED,
+        subject=f"models/{model.name}/versions/{version.name}",
+        event_id=f"{artifact.id}.registered",
+        data={
+            "registered_model_id": str(model.id),
+            "registered_model": model.name,
+            "version_id": str(version.id),
+            "version": version.name,
+            "model_artifact_id": str(artifact.id),
+            "uri": artifact.uri,
+            "sha256": sha256_of(artifact),
+            "model_format_name": artifact.fields.get("modelFormatName"),
+            "model_format_version": artifact.fields.get("modelFormatVersion"),
+            "namespace": next((found for found in namespaces if found), DEFAULT_NAMESPACE),
+            "run_id": run_id,
+            "metrics": dict(metrics or {}),
+            "metadata": dict(metadata or {}),
+        },
+    )
+
+
+def _size_bytes(artifact: RegistryArtifact) -> int | None:
+    stated = artifact.custom_properties.get("size_bytes", {})
+    size = float(stated.get("int_value", stated.get("double_value", -1)))
+    return int(size) if size.is_integer() and 0 <= size < properties.INT64 else None

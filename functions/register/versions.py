@@ -1,0 +1,216 @@
+"""A model was made: register it as a version, with what it is, where it came from and how good it is.
+
+Guarantees: one produced artifact is one version, however often and from however many sides its event arrives; two
+models made at once for one name become two versions; a version, its artifacts, its lineage edges and the event that
+announces it are one transaction.
+
+What later clients of the REST API can read is kept twice: as typed fields and lineage edges, and as custom properties
+(`run_id`, `input.<name>`, `<metric>`, ...), which every official client shows. Source of the model_source_* values:
+KFP's convention for registered models (kind kfp, class pipelinerun).
+"""
+
+import math
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from zeroflow.errors import InvalidInput
+from zeroflow.events import Delivery, Transaction
+from zeroflow.functions.register import properties, registration, registry
+from zeroflow.functions.register.documents import Document
+from zeroflow.functions.register.entities import METRIC, MODEL_ARTIFACT, MODEL_VERSION, REGISTERED_MODEL
+from zeroflow.functions.register.produced import ModelProduced
+from zeroflow.functions.register.properties import INT64, MAX_NAME, MAX_TEXT
+from zeroflow.metadata.registry import NO_PARENT, LineageEdge, RegistryArtifact, RegistryContext
+
+Scalar = str | int | float | bool
+
+ACTOR = "/zeroflow/functions/register"
+
+_OWN_METADATA = ("register_as", "version", "version_description", "author")
+"""Metadata that says how to register; it is not a property of the model."""
+_INPUT_NAME = MAX_NAME - len(".1234567.sha256")
+"""How much of an input's name fits into a property's."""
+_FORMAT_NAME = ("model_format_name", "model_format", "framework")
+_FORMAT_VERSION = ("model_format_version", "framework_version")
+
+
+def on_model_produced(delivery: Delivery) -> None:
+    """Handle the event."""
+    produced = ModelProduced.from_data(delivery.data())
+    with delivery.transaction() as tx:
+        register(tx, produced, (delivery.source, delivery.id))
+
+
+def register(tx: Transaction, produced: ModelProduced, cause: tuple[str, str]) -> RegistryContext | None:
+    """Register what was produced; return the version, or None when this artifact is registered already."""
+    session = tx.session
+    registry.tick(session)  # from here on, nobody else registers until the commit
+    model = _model(session, produced)
+    if _registered_before(session, model, produced):
+        return None
+    version = _version(session, model, produced)
+    artifact = _artifact(session, version, produced)
+    for name, value in produced.metrics.items():
+        registry.create(session, METRIC, Document({"name": name, "value": value}), version)
+    _link(session, produced, version, cause)
+    registration.announce(
+        tx,
+        model,
+        version,
+        artifact,
+        run_id=produced.run_id,
+        metrics=produced.metrics,
+        metadata=produced.metadata,
+    )
+    return version
+
+
+def _model(session: Session, produced: ModelProduced) -> RegistryContext:
+    """Return the registered model, made now when it is not there; refuse the model of another namespace."""
+    model = session.scalars(
+        select(RegistryContext)
+        .where(
+            RegistryContext.kind == REGISTERED_MODEL.kind,
+            RegistryContext.parent_id == NO_PARENT,
+            RegistryContext.name == produced.register_as,
+        )
+        .with_for_update()
+    ).one_or_none()
+    if model is None:
+        document = Document({"name": produced.register_as}, properties.wire({"namespace": produced.namespace}))
+        row = registry.create(session, REGISTERED_MODEL, document)
+        assert isinstance(row, RegistryContext)
+        return row
+    owner = properties.text(model.custom_properties, "namespace")
+    if owner is not None and owner != produced.namespace:
+        raise InvalidInput(
+            f"register_as: registered model {model.name!r} belongs to namespace {owner!r}; "
+            f"a run in namespace {produced.namespace!r} cannot add a version to it"
+        )
+    return model
+
+
+def _registered_before(session: Session, model: RegistryContext, produced: ModelProduced) -> bool:
+    """Say whether this very artifact is a version of this model, by whichever event it became one."""
+    registered = select(LineageEdge.to_id).where(
+        LineageEdge.kind == "registered_as",
+        LineageEdge.from_type == "artifact",
+        LineageEdge.from_id == produced.artifact_id,
+    )
+    versions = [session.get(RegistryContext, int(version)) for version in session.scalars(registered)]
+    return any(version is not None and version.parent_id == model.id for version in versions)
+
+
+def _version(session: Session, model: RegistryContext, produced: ModelProduced) -> RegistryContext:
+    name = produced.of_metadata("version") or registry.next_version_name(model)
+    taken = select(RegistryContext.id).where(
+        RegistryContext.kind == MODEL_VERSION.kind,
+        RegistryContext.parent_id == model.id,
+        RegistryContext.name == name,
+    )
+    if session.execute(taken).first() is not None:
+        raise InvalidInput(
+            f"metadata.version: registered model {model.name!r} has a version {name!r} already, of another artifact; "
+            "leave metadata.version out to get the next number"
+        )
+    values: dict[str, Any] = {"name": name}
+    for wire_name, stated in (
+        ("author", produced.of_metadata("author")),
+        ("description", produced.of_metadata("version_description")),
+    ):
+        if stated is not None:
+            values[wire_name] = stated[:MAX_TEXT]
+    row = registry.create(session, MODEL_VERSION, Document(values, properties.wire(_told(produced))), model)
+    assert isinstance(row, RegistryContext)
+    return row
+
+
+def _artifact(session: Session, version: RegistryContext, produced: ModelProduced) -> RegistryArtifact:
+    values: dict[str, Any] = {
+        "name": produced.name,
+        "uri": produced.uri,
+        "state": "LIVE",
+        "modelSourceKind": "kfp",
+        "modelSourceClass": "pipelinerun",
+        "modelSourceGroup": produced.namespace,
+        "modelSourceId": produced.run_id,
+        "modelSourceName": produced.run_name,
+    }
+    for wire_name, stated in (
+        ("modelFormatName", produced.of_metadata(*_FORMAT_NAME)),
+        ("modelFormatVersion", produced.of_metadata(*_FORMAT_VERSION)),
+    ):
+        if stated is not None:
+            values[wire_name] = stated[:MAX_TEXT]
+    told: dict[str, Scalar] = {
+        name: value
+        for name, value in produced.metadata.items()
+        if name not in _OWN_METADATA and _is_property(name, value)
+    }
+    told |= _bytes_of(produced)
+    row = registry.create(session, MODEL_ARTIFACT, Document(values, properties.wire(told)), version)
+    assert isinstance(row, RegistryArtifact)
+    return row
+
+
+def _bytes_of(produced: ModelProduced) -> dict[str, Scalar]:
+    told: dict[str, Scalar] = {"artifact_id": produced.artifact_id, "namespace": produced.namespace}
+    if produced.sha256 is not None:
+        told["sha256"] = produced.sha256
+    if produced.size_bytes is not None:
+        told["size_bytes"] = produced.size_bytes
+    return told
+
+
+def _told(produced: ModelProduced) -> dict[str, Scalar]:
+    """Return the version's custom properties; a metric never takes the place of where the model came from."""
+    told: dict[str, Scalar] = dict(produced.metrics)
+    told |= _bytes_of(produced)
+    told |= {"run_id": produced.run_id, "task_name": produced.task_name}
+    if produced.run_name:
+        told["run_name"] = produced.run_name
+    if produced.pipeline_name:
+        told["pipeline_name"] = produced.pipeline_name
+    for position, source in enumerate(produced.inputs):
+        name = f"input.{source.name}"[:_INPUT_NAME]
+        if name in told:
+            name += f".{position}"
+        told[name] = source.uri
+        if source.sha256 is not None:
+            told[f"{name}.sha256"] = source.sha256
+    return told
+
+
+def _link(session: Session, produced: ModelProduced, version: RegistryContext, cause: tuple[str, str]) -> None:
+    """Add the edges of data -> task -> artifact -> version that are not there yet."""
+    task, artifact = ("task", f"{produced.run_id}/{produced.task_name}"), ("artifact", produced.artifact_id)
+    edges = {
+        ("registered_as", artifact, ("model_version", str(version.id))),
+        ("wrote", task, artifact),
+        ("contains", ("run", produced.run_id), task),
+        *(("read", ("artifact", source.artifact_id), task) for source in produced.inputs),
+    }
+    for kind, (from_type, from_id), (to_type, to_id) in sorted(edges):
+        nodes = {"kind": kind, "from_type": from_type, "from_id": from_id, "to_type": to_type, "to_id": to_id}
+        if session.execute(select(LineageEdge.id).filter_by(**nodes)).first() is None:
+            cause_source, cause_id = cause
+            session.add(LineageEdge(**nodes, actor=ACTOR, cause_source=cause_source, cause_id=cause_id))
+
+
+def _is_property(name: str, value: Any) -> bool:
+    """Say whether a metadata value can be a custom property; the event keeps what cannot."""
+    if not 0 < len(name) <= MAX_NAME:
+        return False
+    match value:
+        case bool():
+            return True
+        case str():
+            return len(value) <= MAX_TEXT
+        case int():
+            return -INT64 <= value < INT64
+        case float():
+            return math.isfinite(value)
+        case _:
+            return False

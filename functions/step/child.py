@@ -1,0 +1,237 @@
+"""A step's own process: leaves its parent's world, runs the component with kfp's executor, notes the end.
+
+It is entered in two ways: in a child that the fork server has just forked, or as a program, `python child.py FOLDER`,
+in the environment that was built for the component's packages. It therefore uses the standard library and kfp alone,
+and of kfp what is in it since 2.0. kfp knows only its own places for `gs://`, `s3://` and others; the attributes by
+which it maps URIs to paths are set here, in this process, so that `.uri` keeps the artifact's real location and
+`.path` lies in the attempt's folder.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+PR_SET_PDEATHSIG = 1
+OUT_OF_MEMORY_SCORE = "500"  # of -1000 to 1000: the kernel ends a step before it ends what runs it
+EXIT_BUSY = 75
+MAX_CAUSE_CHARS = 1000
+
+
+def enter(folder: str, parent: int, prctl: Any) -> dict[str, Any]:
+    """Become the process of the attempt in `folder`, and return what is to be done."""
+    os.setsid()
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the call
+        os._exit(EXIT_BUSY)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.closerange(3, 1 << 16)
+    _hold(f"{folder}/control/pid")
+    if os.path.exists(
+        f"{folder}/control/canceled"
+    ):  # noted before anyone could have seen that this process holds its pid file
+        os._exit(EXIT_BUSY)
+    with open(f"{folder}/control/step.json", "rb") as file:
+        step: dict[str, Any] = json.load(file)
+    _redirect(step["log"])
+    _prefer_to_die()
+    os.environ.clear()
+    os.environ.update(step["env"])
+    os.chdir(f"{folder}/work")
+    return step
+
+
+def _hold(pid_file: str) -> None:
+    """Lock the pid file for as long as this process or a fork of it lives."""
+    held = os.open(pid_file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os._exit(EXIT_BUSY)
+    os.pwrite(held, b"%d" % os.getpid(), 0)
+    os.set_inheritable(held, True)
+
+
+def _redirect(log: str) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(output)
+
+
+def _prefer_to_die() -> None:
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write(OUT_OF_MEMORY_SCORE)
+    except OSError:
+        pass  # not every container lets a process change its own
+
+
+def perform(folder: str, step: dict[str, Any]) -> NoReturn:
+    """Run the component, note how it ended, and end."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+    started_ms, started = time.time_ns() // 1_000_000, time.perf_counter()
+    code, cause, reason = 1, None, None
+    try:
+        _execute(step)
+        code = 0
+    except SystemExit as end:
+        code, cause = _exited(end)
+        reason = "Exited" if code else None
+    except BaseException as error:
+        traceback.print_exception(type(error), error, _without_ours(error), file=sys.stderr)
+        cause, reason = _cause(error), "Failed"
+    _wind_down()
+    _flush()
+    ended = {
+        "boot": _boot_id(),
+        "exit_code": code,
+        "started_ms": started_ms,
+        "finished_ms": time.time_ns() // 1_000_000,
+        "run_ms": round((time.perf_counter() - started) * 1000, 3),
+        "error": cause,
+        "reason": reason,
+    }
+    with open(f"{folder}/control/ended.new", "w") as file:
+        json.dump(ended, file)
+    os.rename(f"{folder}/control/ended.new", f"{folder}/control/ended.json")
+    os._exit(code)
+
+
+def _execute(step: dict[str, Any]) -> None:
+    os.environ["_KFP_RUNTIME"] = "true"
+    from kfp.dsl import executor_main
+    from kfp.dsl.types import artifact_types
+
+    _map_paths(artifact_types, step["mounts"])
+    sys.modules["__main__"] = (
+        executor_main  # as under `python -m kfp.dsl.executor_main`, which multiprocessing looks at
+    )
+    sys.argv = [str(executor_main.__file__), "--component_module_path", step["source"]]
+    sys.argv += ["--executor_input", json.dumps(step["executor_input"]), "--function_to_execute", step["function"]]
+    if tempfile := sys.modules.get("tempfile"):
+        tempfile.tempdir = None  # the parent's choice
+    if (numpy := sys.modules.get("numpy")) and "numpy.random" in sys.modules:
+        numpy.random.seed()  # a fork would otherwise draw what every other fork draws
+    executor_main.executor_main()
+
+
+def _map_paths(artifact_types: Any, mounts: dict[str, str]) -> None:
+    """Let kfp map `<scheme>://<rest>` to `<mount>/<rest>` and back."""
+    get_path, to_remote = artifact_types.Artifact._get_path, artifact_types.convert_local_path_to_remote_path
+
+    def path_of(artifact: Any) -> str | None:
+        scheme, found, rest = artifact.uri.partition("://")
+        if found and scheme in mounts and not getattr(artifact, "custom_path", ""):
+            return f"{mounts[scheme]}/{rest}"
+        path: str | None = get_path(artifact)
+        return path
+
+    def remote_of(path: str) -> str:
+        for scheme, mount in mounts.items():
+            if str(path).startswith(mount + "/"):
+                return f"{scheme}://{str(path)[len(mount) + 1 :]}"
+        remote: str = to_remote(path)
+        return remote
+
+    artifact_types.Artifact._get_path = path_of
+    artifact_types.convert_local_path_to_remote_path = remote_of
+
+
+def _wind_down() -> None:
+    """Do what the interpreter does at its end: wait for threads, call what was registered for the exit."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+
+
+def _exited(end: SystemExit) -> tuple[int, str | None]:
+    if end.code is None or end.code == 0:
+        return 0, None
+    if isinstance(end.code, int):
+        return end.code & 0xFF, f"exit code {end.code & 0xFF}"
+    sys.stderr.write(f"{end.code}\n")
+    return 1, f"exit code 1: {_first_line(end.code)}"
+
+
+def _cause(error: BaseException) -> str:
+    kind = type(error)
+    name = (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    name = name.removeprefix("ephemeral_component.")
+    said = _first_line(error.msg if isinstance(error, SyntaxError) else error)
+    return f"{name}: {said}" if said else name
+
+
+def _first_line(value: object) -> str:
+    try:
+        lines = str(value).strip().splitlines()
+    except Exception:
+        return "<no text: its __str__ raised>"
+    return lines[0][:MAX_CAUSE_CHARS] if lines else ""
+
+
+def _without_ours(error: BaseException) -> Any:
+    """Return the error's traceback from the component on, or all of it when the component was not reached."""
+    here, trace = str(Path(__file__).parent), error.__traceback__
+    kfp = str(Path(getattr(sys.modules.get("kfp"), "__file__", None) or "/kfp/").parent)
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((here, kfp, "<frozen importlib")):
+        trace = trace.tb_next
+    return trace or error.__traceback__
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def fork_main(folder: str, parent: int, python: str | None) -> NoReturn:
+    """Go on, in a process that was just forked, as the attempt's process; never returns."""
+    try:
+        step = enter(folder, parent, LIBC.prctl)
+        if python is not None:
+            os.execve(python, [python, "-P", __file__, folder], dict(os.environ))  # noqa: S606 - no shell is wanted
+        perform(folder, step)
+    except BaseException:
+        traceback.print_exc()
+        _flush()
+    os._exit(EXIT_BUSY)
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    """Run the attempt in the folder that the command line names, in a process that `fork_main` has prepared."""
+    folder = sys.argv[1]
+    with open(f"{folder}/control/step.json", "rb") as file:
+        step = json.load(file)
+    perform(folder, step)
+
+
+if __name__ == "__main__":
+    main()

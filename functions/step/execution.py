@@ -1,0 +1,219 @@
+"""Runs one attempt at one task: inputs in, user's code in a process of its own, outputs out, and the answer.
+
+Guarantees: the user's code runs once per attempt as far as that can be. Its end is noted in the attempt's folder
+before anything else happens, so a second delivery after a crash goes on from there; one attempt is worked on by one
+handler at a time; whoever takes over an attempt first makes sure that no process of it is left.
+"""
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from zeroflow.artifacts import Stores
+from zeroflow.errors import Unavailable, ZeroflowError
+from zeroflow.functions.step import command, environ, inputs
+from zeroflow.functions.step.environments import Environments
+from zeroflow.functions.step.errors import Canceled, Interrupted, TimedOut
+from zeroflow.functions.step.forks import Exit, Forks
+from zeroflow.functions.step.log import Log
+from zeroflow.functions.step.outputs import Outputs, collect
+from zeroflow.functions.step.request import Attempt, Task
+from zeroflow.functions.step.settings import StepSettings
+from zeroflow.functions.step.workspace import GONE_S, Ended, Workspace, remove_abandoned
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """How the task ended."""
+
+    state: str
+    error: dict[str, str] | None = None
+    exit_code: int | None = None
+    started_ms: int = 0
+    finished_ms: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+    usage: dict[str, float] = field(default_factory=dict)
+    outputs: Outputs = field(default_factory=Outputs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the part of `task.finished` that tells the outcome."""
+        return {
+            "state": self.state,
+            "error": self.error,
+            "exit_code": self.exit_code,
+            "started_ms": self.started_ms,
+            "finished_ms": self.finished_ms,
+            "timings": {name: round(value, 3) for name, value in self.timings.items()},
+            "usage": self.usage,
+            "outputs": self.outputs.as_json(),
+        }
+
+
+class Steps:
+    """Everything that attempts share."""
+
+    def __init__(self, settings: StepSettings, stores: Stores, environment: Mapping[str, str]) -> None:
+        self.settings, self.stores = settings, stores
+        self.passed = environ.passed_on(environment)
+        self.environments = Environments(settings.environments, environ.for_installer(environment))
+        self.forks = Forks(self.passed, settings.preload)
+        remove_abandoned(settings.directory)
+
+    def workspace(self, attempt: Attempt) -> Workspace:
+        """Return the attempt's folder."""
+        return Workspace(self.settings.directory / attempt.key)
+
+    def close(self) -> None:
+        """End every step."""
+        self.forks.close()
+
+
+def run(steps: Steps, workspace: Workspace, data: Mapping[str, Any], deadline: float) -> Outcome:
+    """Run the attempt, whose folder the caller holds, or finish what an earlier delivery began.
+
+    Every fault of the task, its code or its outputs is an outcome; Interrupted and Unavailable mean: deliver again.
+    """
+    started = time.perf_counter()
+    outcome = Outcome("SUCCEEDED", started_ms=time.time_ns() // 1_000_000)
+    log: Log | None = None
+    try:
+        if workspace.canceled and workspace.ended() is None:
+            raise Canceled("canceled before it began")
+        task = Task.parse(data)
+        log = Log(task.log_uri, workspace, steps.stores)
+        _Run(steps, workspace, task, log, outcome).run(deadline)
+    except (Interrupted, Unavailable):
+        raise
+    except ZeroflowError as error:
+        outcome.state = "CANCELED" if isinstance(error, Canceled) else "FAILED"
+        outcome.error = {"message": " ".join(str(error).split()), "reason": error.reason}
+        if log is not None and outcome.exit_code in (None, 0):
+            log.note(f"{error.reason}: {error}")
+    if log is not None:
+        log.keep()
+    outcome.finished_ms = time.time_ns() // 1_000_000
+    outcome.timings["total_ms"] = (time.perf_counter() - started) * 1000
+    return outcome
+
+
+class CodeFailed(ZeroflowError):
+    """The user's code did not end well."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Run:
+    def __init__(self, steps: Steps, workspace: Workspace, task: Task, log: Log, outcome: Outcome) -> None:
+        self._steps, self._workspace, self._task, self._log, self._outcome = steps, workspace, task, log, outcome
+
+    def run(self, deadline: float) -> None:
+        steps, workspace, outcome = self._steps, self._workspace, self._outcome
+        executor_input = inputs.localised(self._task.executor_input, workspace, steps.stores)
+        ended = workspace.ended() or self._execute(executor_input, deadline)
+        outcome.exit_code = ended.exit_code
+        outcome.started_ms = min(outcome.started_ms, ended.started_ms)
+        outcome.timings["run_ms"] = ended.run_ms
+        if ended.error is not None:
+            raise (
+                Canceled(ended.error)
+                if ended.reason == Canceled.reason
+                else CodeFailed(ended.error, ended.reason or "")
+            )
+        with self._timed("store_ms"):
+            outcome.outputs = collect(self._task.component, executor_input, workspace, steps.stores)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._outcome.timings[name] = (time.perf_counter() - started) * 1000
+
+    def _execute(self, executor_input: dict[str, Any], deadline: float) -> Ended:
+        """Run the user's code from a clean folder, and return how it ended."""
+        steps, workspace, log = self._steps, self._workspace, self._log
+        component = command.recognise(self._task.executor)
+        own = environ.of_container(self._task.executor)
+        workspace.end_child(0)
+        with self._timed("fetch_ms"):
+            if workspace.prepare():
+                log.note("the attempt begins anew: the function was ended while its code ran")
+            for line in inputs.fetch(executor_input, workspace, steps.stores):
+                log.note(line)
+        python = None
+        if component.installs:
+            with self._timed("install_ms"):
+                left_s = deadline - time.monotonic()
+                python = steps.environments.python_for(component.installs, log.path, left_s)
+        if python is None and any(name.startswith("PYTHON") for name in own):
+            python = sys.executable  # what the interpreter reads at its start must be there before it starts
+        source = workspace.component / "ephemeral_component.py"
+        source.write_text(component.source, encoding="utf-8")
+        isolated = python not in (None, sys.executable)
+        inputs.write(
+            executor_input,
+            workspace,
+            source=str(source),
+            function=component.function,
+            log=str(log.path),
+            env=environ.for_step(steps.passed, own, workspace.tmp, isolated=isolated),
+        )
+        # With variables of its own nothing is loaded ahead: libraries read some when they are loaded.
+        imports = steps.forks.imports(component.source) if python is None and not own else frozenset[str]()
+        return self._child(python, imports, deadline)
+
+    def _child(self, python: str | None, imports: frozenset[str], deadline: float) -> Ended:
+        workspace, outcome = self._workspace, self._outcome
+        asked = time.time()
+        child = self._steps.forks.fork(workspace.path, python=python, imports=imports)
+        limit_s, reason = self._limit(deadline)
+        exited = child.wait(limit_s)
+        if exited is None and workspace.ended() is None:
+            ended = _ended(asked, -signal.SIGKILL, reason, TimedOut.reason)
+            workspace.end_child()
+            workspace.note_end(ended)
+        if exited is None:
+            child.kill()
+            exited = child.wait(GONE_S)
+            if exited is None:
+                raise Interrupted(f"{workspace.path.name} does not end on SIGKILL")
+        outcome.usage = {"cpu_ms": exited.cpu_ms, "max_rss_bytes": exited.max_rss_bytes}
+        found = workspace.ended()
+        if found is None:
+            found = self._without_note(asked, exited)
+            workspace.note_end(found)
+        outcome.timings["fork_ms"] = max(0.0, found.started_ms - asked * 1000)
+        return found
+
+    def _limit(self, deadline: float) -> tuple[float, str]:
+        left_s, timeout_s = max(0.0, deadline - time.monotonic()), self._task.timeout_s
+        if timeout_s is not None and timeout_s <= left_s:
+            return timeout_s, f"timed out after {timeout_s:g} s"
+        limit_s = self._steps.settings.time_limit_s
+        return left_s, f"timed out after {limit_s:g} s, the longest that a step may take inside a request"
+
+    def _without_note(self, asked: float, exited: Exit) -> Ended:
+        """Tell the end of a child that could not: a signal ended it, or the code called os._exit."""
+        if self._workspace.canceled:
+            return _ended(asked, exited.code, "canceled", Canceled.reason)
+        if exited.code >= 0:
+            return _ended(asked, exited.code, f"exit code {exited.code} before the component's end", "Exited")
+        number = -exited.code
+        why = "out of memory?" if number == signal.SIGKILL else signal.strsignal(number)
+        self._log.note(f"killed by signal {number} ({why})")
+        return _ended(asked, exited.code, f"killed by signal {number} ({why})", "Killed")
+
+
+def _ended(started: float, code: int, error: str, reason: str) -> Ended:
+    now = time.time()
+    return Ended(code, int(started * 1000), int(now * 1000), round((now - started) * 1000, 3), error, reason)

@@ -1,0 +1,50 @@
+"""What the step function reads from its environment beyond what every function reads."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zeroflow.errors import InvalidInput
+from zeroflow.settings import Settings
+
+PRELOAD = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
+"""Libraries whose import takes longer than a trivial step runs, and is safe before a fork (tests/step)."""
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Where steps work, how long they may, and what is loaded for them."""
+
+    directory: Path
+    """`<ZEROFLOW_SCRATCH>/steps`: one folder per attempt while it runs."""
+    environments: Path
+    """`<ZEROFLOW_HOME>/environments`, or below the scratch directory: one per set of packages_to_install."""
+    preload: tuple[str, ...] = PRELOAD
+    """ZEROFLOW_STEP_PRELOAD: comma-separated packages. One is loaded ahead of the forks once a step has imported it;
+    an empty value loads none."""
+    time_limit_s: float = 570.0
+    """ZEROFLOW_STEP_TIME_LIMIT_S: the longest that a step may take inside a request, which Knative ends after 600 s."""
+
+    @classmethod
+    def from_environment(cls, settings: Settings, environment: Mapping[str, str] | None = None) -> "StepSettings":
+        """Build the settings; a malformed variable raises InvalidInput naming it."""
+        env = os.environ if environment is None else environment
+        preload = tuple(name.strip() for name in env.get("ZEROFLOW_STEP_PRELOAD", ",".join(PRELOAD)).split(","))
+        wrong = [name for name in preload if name and not name.isidentifier()]
+        if wrong:
+            raise InvalidInput(f"ZEROFLOW_STEP_PRELOAD must be comma-separated package names, got {wrong[0]!r}")
+        limit = env.get("ZEROFLOW_STEP_TIME_LIMIT_S", "570")
+        try:
+            time_limit_s = float(limit)
+        except ValueError:
+            time_limit_s = 0.0
+        if not 0 < time_limit_s < float("inf"):
+            raise InvalidInput(f"ZEROFLOW_STEP_TIME_LIMIT_S must be a number of seconds above 0, got {limit!r}")
+        home = env.get("ZEROFLOW_HOME")
+        return cls(
+            directory=settings.scratch.absolute() / "steps",
+            environments=(Path(home) if home else settings.scratch).absolute() / "environments",
+            preload=tuple(name for name in preload if name),
+            time_limit_s=time_limit_s,
+        )

@@ -1,0 +1,195 @@
+"""The fork server of steps: a process with kfp loaded that makes a step's process by forking, in about a millisecond.
+
+`python -m zeroflow.functions.step.zygote FD MODULE...`, where FD is a SOCK_SEQPACKET socket to the function. It is a
+program of its own rather than a fork of the function: steps then share no memory with what holds the platform's token
+and database, its heap stays small, which is what a fork costs, and it has one thread, so that no child inherits a
+lock that nobody will release.
+
+The function sends `{"folder", "python"}` with a second socket, the step's; on it the zygote answers `{"pid"}` and,
+once the step has ended and its process group is gone, `{"code", "cpu_ms", "max_rss_bytes"}`. When the function closes
+its end of a step's socket, that step's group is killed; when it closes the first socket, or dies, all are, and the
+zygote ends. After `{"retire"}` it ends with its last step. When the zygote dies, the kernel kills its children.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import suppress
+
+from zeroflow.functions.step import child
+
+MAX_MESSAGE_BYTES = 1 << 16
+
+
+class Zygote:
+    """Fork steps on request until the function is gone."""
+
+    def __init__(self, function: socket.socket) -> None:
+        self._function = function
+        self._steps: dict[int, socket.socket] = {}
+        self._retired = False
+        self._poll = select.poll()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def load(self, modules: list[str]) -> None:
+        """Import kfp's executor and `modules`, and report what of them could be."""
+        _rehearse()
+        loaded = []
+        for name in modules:
+            with suppress(Exception):  # a step that needs it will say why it cannot be imported
+                importlib.import_module(name)
+                loaded.append(name)
+        gc.collect()
+        gc.freeze()
+        self._function.send(json.dumps({"loaded": loaded}).encode())
+
+    def run(self) -> None:
+        """Serve until the function closes its end."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the function decides when it is over
+            signal.signal(number, signal.SIG_IGN)
+        self._poll.register(self._function, select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
+        while not self._retired or self._steps:
+            for descriptor, _ in self._poll.poll():
+                if descriptor == self._wake_read:
+                    with suppress(BlockingIOError):
+                        os.read(self._wake_read, 4096)
+                    self._reap()
+                elif descriptor == self._function.fileno():
+                    if not self._accept():
+                        return
+                else:
+                    self._abandon(descriptor)
+
+    def kill_all(self) -> None:
+        """Kill the process group of every step."""
+        for pid in self._steps:
+            _kill_group(pid)
+
+    def _accept(self) -> bool:
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._function, MAX_MESSAGE_BYTES, 1)
+        except ConnectionError:
+            return False
+        if not message:
+            return False
+        wanted = json.loads(message)
+        if "retire" in wanted:
+            self._retired = True
+            return True
+        self._fork(wanted["folder"], wanted["python"], socket.socket(fileno=descriptors[0]))
+        return True
+
+    def _fork(self, folder: str, python: str | None, step: socket.socket) -> None:
+        me = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _say(step, {"failed": f"fork: {error.strerror}"})
+            step.close()
+            return
+        if pid == 0:
+            child.fork_main(folder, me, python)
+        self._steps[pid] = step
+        self._poll.register(step, select.POLLIN)
+        _say(step, {"pid": pid})
+
+    def _abandon(self, descriptor: int) -> None:
+        for pid, step in self._steps.items():
+            if step.fileno() == descriptor:
+                _kill_group(pid)
+                self._poll.unregister(step)
+
+    def _reap(self) -> None:
+        while self._steps:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            _kill_group(
+                ended.si_pid
+            )  # what the step left behind goes with it; its number is taken until it is waited for
+            pid, status, usage = os.wait4(ended.si_pid, 0)
+            step = self._steps.pop(pid)
+            with suppress(KeyError):
+                self._poll.unregister(step)
+            cpu_ms = round((usage.ru_utime + usage.ru_stime) * 1000, 3)
+            code = os.waitstatus_to_exitcode(status)
+            _say(step, {"code": code, "cpu_ms": cpu_ms, "max_rss_bytes": usage.ru_maxrss * 1024})
+            step.close()
+
+
+_REHEARSED = """
+from kfp import dsl
+from kfp.dsl import *
+from typing import *
+
+def rehearsed(text: str, model: Output[Model], metrics: Output[Metrics]) -> NamedTuple("Outputs", length=int, text=str):
+    return len(text), text
+"""
+
+
+def _rehearse() -> None:
+    """Run a component here once and undo its traces: what is imported and compiled on the way is done for every step."""
+    executor_main = importlib.import_module("kfp.dsl.executor_main")
+    artifact_types = importlib.import_module("kfp.dsl.types.artifact_types")
+    argv, stdout, path = sys.argv, sys.stdout, list(sys.path)
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing:
+        source = os.path.join(folder, "rehearsed_component.py")
+        with open(source, "w") as file:
+            file.write(_REHEARSED)
+        artifacts = {name: {"artifacts": [{"name": name, "uri": f"{folder}/{name}"}]} for name in ("model", "metrics")}
+        outputs = {"outputFile": os.path.join(folder, "executor_output.json"), "artifacts": artifacts}
+        executor_input = json.dumps({"inputs": {"parameterValues": {"text": "x"}}, "outputs": outputs})
+        try:
+            sys.stdout = nothing
+            sys.argv = ["", "--component_module_path", source, "--function_to_execute", "rehearsed"]
+            sys.argv += ["--executor_input", executor_input]
+            executor_main.executor_main()
+        finally:
+            sys.argv, sys.stdout, sys.path[:] = argv, stdout, path
+            sys.modules.pop("rehearsed_component", None)
+            artifact_types.CONTAINER_TASK_ROOT = None
+            for handler in logging.root.handlers[:]:
+                logging.root.removeHandler(handler)
+            logging.root.setLevel(logging.WARNING)
+
+
+def _say(step: socket.socket, message: dict[str, object]) -> None:
+    with suppress(OSError):  # the function has gone away: the poll says so
+        step.send(json.dumps(message).encode())
+
+
+def _kill_group(pid: int) -> None:
+    for kill in (os.killpg, os.kill):  # a child that was forked a moment ago has no group of its own yet
+        with suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
+
+
+def main() -> None:
+    """Run the zygote that the command line describes."""
+    zygote = Zygote(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        zygote.load(sys.argv[2:])
+        zygote.run()
+    except ConnectionError:
+        pass  # the function is gone
+    finally:
+        zygote.kill_all()
+
+
+if __name__ == "__main__":
+    main()

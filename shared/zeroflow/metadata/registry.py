@@ -1,0 +1,157 @@
+"""The model registry's tables: registered models, versions and artifacts, their properties, and the lineage edges.
+
+Two tables hold all entities, as in ML Metadata, so that ids come from one sequence per table as official clients
+expect: `registry_contexts` (registered models and versions) and `registry_artifacts` (model, doc, dataset, metric,
+parameter). A row carries its typed fields and custom properties as
+documents, so that a list is one query; the property tables index the scalar custom properties for search.
+
+Every write first ticks `registry_clock`, whose row lock is the registry's write lock: write times are strictly
+increasing, and since an id is taken after the tick, ids and creation times have the same order.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+
+from zeroflow.metadata.base import Base, Sequence, now_ms
+
+NO_PARENT = 0
+"""The `parent_id` of a context without a parent: unlike NULL, it takes part in the unique constraint."""
+
+STRING_START = 128
+"""How many characters of a string property are indexed."""
+
+
+class RegistryEntity:
+    """What contexts and artifacts have in common."""
+
+    id: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    kind: Mapped[str]
+    """registered_model, model_version | model-artifact, doc-artifact, dataset-artifact, metric, parameter."""
+    name: Mapped[str]
+    external_id: Mapped[str | None] = mapped_column(unique=True)
+    description: Mapped[str | None]
+    state: Mapped[str | None]
+    fields: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The kind's own fields by their wire names."""
+    custom_properties: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The user's properties in wire form: {name: {metadataType, <type>_value}}."""
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+    updated_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class RegistryContext(RegistryEntity, Base):
+    """A registered model or a model version."""
+
+    __tablename__ = "registry_contexts"
+    __table_args__ = (
+        UniqueConstraint("kind", "parent_id", "name"),
+        Index("ix_registry_contexts_kind", "kind", "id"),
+        Index("ix_registry_contexts_updated", "kind", "updated_ms", "id"),
+        Index("ix_registry_contexts_children", "kind", "parent_id", "id"),
+        Index("ix_registry_contexts_children_updated", "kind", "parent_id", "updated_ms", "id"),
+    )
+
+    parent_id: Mapped[int] = mapped_column(BigInteger, default=NO_PARENT)
+    """The registered model of a version; NO_PARENT for a registered model."""
+    latest_number: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Of a registered model: the highest version name that is a number."""
+
+
+class RegistryArtifact(RegistryEntity, Base):
+    """An artifact, under a version or free."""
+
+    __tablename__ = "registry_artifacts"
+    __table_args__ = (
+        UniqueConstraint("kind", "parent_id", "name"),
+        Index("ix_registry_artifacts_kind", "kind", "id"),
+        Index("ix_registry_artifacts_updated", "kind", "updated_ms", "id"),
+        Index("ix_registry_artifacts_children", "parent_id", "id"),
+    )
+
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("registry_contexts.id"))
+    """The version; NULL for a free artifact, whose name need not be unique."""
+    uri: Mapped[str | None]
+
+
+class RegistryProperty:
+    """A scalar custom property as search sees it; exactly one of the values is set."""
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    string_start: Mapped[str | None]
+    """The first STRING_START characters of the string, short enough for an index."""
+    string_value: Mapped[str | None]
+    int_value: Mapped[int | None] = mapped_column(BigInteger)
+    double_value: Mapped[float | None]
+    bool_value: Mapped[bool | None]
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> tuple[Index, ...]:
+        table = cls.__tablename__  # type: ignore[attr-defined]  # every subclass is a mapped class
+        return tuple(
+            Index(
+                f"ix_{table}_{column}",
+                "name",
+                column,
+                sqlite_where=text(f"{column} IS NOT NULL"),
+                postgresql_where=text(f"{column} IS NOT NULL"),
+            )
+            for column in ("string_start", "int_value", "double_value")
+        )
+
+
+class RegistryContextProperty(RegistryProperty, Base):
+    """A property of a registered model or version."""
+
+    __tablename__ = "registry_context_properties"
+
+    owner_id: Mapped[int] = mapped_column(ForeignKey("registry_contexts.id"), primary_key=True, sort_order=-1)
+
+
+class RegistryArtifactProperty(RegistryProperty, Base):
+    """A property of an artifact."""
+
+    __tablename__ = "registry_artifact_properties"
+
+    owner_id: Mapped[int] = mapped_column(ForeignKey("registry_artifacts.id"), primary_key=True, sort_order=-1)
+
+
+class RegistryClock(Base):
+    """One row: the time of the registry's last write."""
+
+    __tablename__ = "registry_clock"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    last_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class LineageEdge(Base):
+    """One typed edge of the lineage graph, from what was there first to what came of it; never changed.
+
+    Node types and ids: `run` <run id>, `task` <run id>/<task name>, `artifact` <zeroflow.metadata.artifacts id>,
+    `model_version` <registry id>.
+    """
+
+    __tablename__ = "lineage_edges"
+    __table_args__ = (
+        UniqueConstraint("kind", "from_type", "from_id", "to_type", "to_id"),
+        Index("ix_lineage_edges_from", "from_type", "from_id"),
+        Index("ix_lineage_edges_to", "to_type", "to_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    kind: Mapped[str]
+    """contains (run > task), read (artifact > task), wrote (task > artifact), registered_as (artifact > version)."""
+    from_type: Mapped[str]
+    from_id: Mapped[str]
+    to_type: Mapped[str]
+    to_id: Mapped[str]
+    actor: Mapped[str]
+    """Who said so: the function's event source, or the client."""
+    cause_source: Mapped[str | None]
+    cause_id: Mapped[str | None]
+    """The CloudEvent that told of it."""
+    time_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)

@@ -1,0 +1,110 @@
+"""A model file is recognised by its bytes, and what cannot be served is refused by name."""
+
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pytest
+
+from zeroflow.models.errors import AmbiguousModel, CorruptModel, FormatNotSupported, NoModel
+from zeroflow.models.formats import find_model
+
+
+def archive(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as written:
+        for name, data in members.items():
+            written.writestr(name.replace("__", "/").replace("_dot_", "."), data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("compress", [0, 3, ("gzip", 3), ("bz2", 3), ("xz", 3)], ids=str)
+def test_joblib_is_recognised_however_it_is_compressed(tmp_path: Path, classifier: Any, compress: Any) -> None:
+    path = tmp_path / "model.joblib"
+    joblib.dump(classifier, path, compress=compress)
+    found = find_model(path)
+    assert (found.format, found.is_pickle) == ("sklearn", True)
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.pickle", "model.joblib", "model"], ids=str)
+def test_pickle_is_recognised_under_every_name(tmp_path: Path, classifier: Any, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps(classifier))
+    assert find_model(path).is_pickle
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "format_name"),
+    [
+        ("model", b"\x08\x0a\x12\x07pytorch:\xd0\x0b", "onnx"),
+        ("model.onnx", b"\x08\x08:\xd0\x0b", "onnx"),
+        ("model.joblib", b"\x89HDF\r\n\x1a\n", "keras"),
+        ("model.gguf", b"GGUF\x03\x00\x00\x00", "gguf"),
+        ("model.safetensors", (40).to_bytes(8, "little") + b'{"weight":{}}', "safetensors"),
+        ("model.bst", b"tree\nversion=v4\n", "lightgbm"),
+        ("model.json", b'{"learner":{}}', "xgboost"),
+        ("model.ubj", b"{L\x00\x00", "xgboost"),
+        ("model.pmml", b'<?xml version="1.0"?><PMML version="4.4">', "pmml"),
+        ("model.pt", archive(archive__data_dot_pkl=b""), "pytorch"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_other_formats_are_named_in_the_refusal(tmp_path: Path, name: str, data: bytes, format_name: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(FormatNotSupported, match=f"is a {format_name} model; formats served now: sklearn"):
+        find_model(tmp_path / name)
+
+
+def test_directory_with_one_model_is_that_model(tmp_path: Path, classifier: Any) -> None:
+    joblib.dump(classifier, tmp_path / "model.joblib")
+    (tmp_path / "README.md").write_text("about")
+    (tmp_path / "requirements.txt").write_text("scikit-learn")
+    (tmp_path / ".hidden.pkl").write_bytes(b"")
+    assert find_model(tmp_path).path == tmp_path / "model.joblib"
+
+
+def test_directory_with_two_models_is_refused(tmp_path: Path, classifier: Any) -> None:
+    joblib.dump(classifier, tmp_path / "a.joblib")
+    joblib.dump(classifier, tmp_path / "b.pkl")
+    with pytest.raises(AmbiguousModel, match=r"2 models, expected one: a\.joblib, b\.pkl"):
+        find_model(tmp_path)
+
+
+def test_directory_without_a_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(NoModel, match=r"found notes\.txt"):
+        find_model(tmp_path)
+
+
+def test_mlflow_directory_is_recognised(tmp_path: Path, classifier: Any) -> None:
+    (tmp_path / "MLmodel").write_text("flavors: {}")
+    joblib.dump(classifier, tmp_path / "model.pkl")
+    with pytest.raises(FormatNotSupported, match="mlflow"):
+        find_model(tmp_path)
+
+
+def test_declared_format_must_be_the_found_one(tmp_path: Path, classifier: Any) -> None:
+    joblib.dump(classifier, tmp_path / "model.joblib")
+    with pytest.raises(FormatNotSupported, match="is a sklearn model, but modelFormat says xgboost"):
+        find_model(tmp_path, "xgboost")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "fault"),
+    [
+        ("model.joblib", b"", "is empty"),
+        ("model.joblib", b"hello, world", "no pickle or joblib file"),
+        ("model.skops", b"hello, world", "not a zip archive"),
+        ("model.skops", archive(other=b"x"), r"no schema\.json"),
+        ("model.skops", archive(schema_dot_json=json.dumps({}).encode())[:40], "damaged archive"),
+    ],
+    ids=["empty", "text", "text-skops", "other-zip", "cut-zip"],
+)
+def test_damaged_files_are_refused(tmp_path: Path, name: str, data: bytes, fault: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(CorruptModel, match=fault):
+        find_model(tmp_path / name)

@@ -1,0 +1,122 @@
+"""Protocol V1 over real HTTP: answers, and what a client's mistakes get. Expected classes are sklearn's own."""
+
+import json
+from typing import Any
+
+import pytest
+from sklearn.datasets import load_iris
+
+SETOSA = [5.1, 3.5, 1.4, 0.2]  # the first row of the iris data
+FAULTS: list[tuple[str, Any, str]] = [
+    ("cut", b'{"instances": [[5.1, 3.5', "Unrecognized request format"),
+    ("empty", b"", "the body is empty"),
+    ("nan", b'{"instances": [[NaN, 1, 2, 3]]}', "Unrecognized request format"),
+    ("infinite", b'{"instances": [[1e999, 1, 2, 3]]}', "infinity"),
+    ("pickle", b"\x80\x04\x95\x00", "Unrecognized request format"),
+    ("list", [SETOSA], "must be a JSON object"),
+    ("no-instances", {"rows": [SETOSA]}, 'no "instances"'),
+    ("not-a-list", {"instances": "x"}, 'Expected "instances" to be a list of rows, got a string'),
+    ("no-rows", {"instances": []}, '"instances" is empty'),
+    ("scalars", {"instances": [1, 2]}, "instances[0] is a number, expected a list of 4 values"),
+    ("narrow", {"instances": [SETOSA, [1, 2, 3]]}, "instances[1] has 3 values, expected 4"),
+    ("wide", {"instances": [[1, 2, 3, 4, 5]]}, "instances[0] has 5 values, expected 4"),
+    ("string", {"instances": [[1, 2, "3", 4]]}, "instances[0][2] is a string, expected a number"),
+    ("deep", {"instances": [[[1, 2, 3, 4]]]}, "instances[0] has 1 values, expected 4"),
+    ("null", {"instances": [[1, 2, None, 4]]}, "instances[0][2] is null, and this model takes no missing values"),
+    ("object", {"instances": [{"a": 1}]}, "this model has no column names"),
+]
+
+
+def test_predictions_are_the_models_own(iris: Any, iris_model: Any) -> None:
+    rows, _ = load_iris(return_X_y=True)
+    answer = iris.predict({"instances": rows.tolist()})
+    assert answer.status == 200
+    assert answer.json() == {"predictions": iris_model.predict(rows).tolist()}
+
+
+def test_inputs_stand_for_instances(iris: Any) -> None:
+    assert iris.predict({"inputs": [SETOSA]}).json() == {"predictions": [0]}
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "application/json; charset=utf-8", "application/x-www-form-urlencoded", "text/plain", ""],
+)
+def test_any_content_type_will_do(iris: Any, content_type: str) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert iris.predict({"instances": [SETOSA]}, headers).json() == {"predictions": [0]}
+
+
+@pytest.mark.parametrize(("body", "fault"), [(b, f) for _, b, f in FAULTS], ids=[name for name, _, _ in FAULTS])
+def test_mistakes_are_400_and_the_connection_stays(iris: Any, body: Any, fault: str) -> None:
+    answer = iris.predict(body)
+    assert answer.status == 400
+    assert fault in answer.error
+    connected = iris.connection.sock
+    assert iris.predict({"instances": [SETOSA]}).status == 200
+    assert iris.connection.sock is connected
+
+
+def test_unknown_model_and_path_are_404(iris: Any) -> None:
+    assert iris.predict({"instances": [SETOSA]}, model="nope").status == 404
+    assert "nope" in iris.get("/v1/models/nope").error
+    assert iris.get("/v3").status == 404
+    assert iris.send("DELETE", "/v1/models/iris").status == 405
+
+
+def test_compressed_body_is_refused_by_name(iris: Any) -> None:
+    answer = iris.predict({"instances": [SETOSA]}, {"Content-Encoding": "gzip"})
+    assert (answer.status, answer.error) == (400, "content-encoding gzip is not supported; send the body uncompressed")
+
+
+def test_too_large_a_body_is_413_without_being_read(iris: Any) -> None:
+    iris.connection.putrequest("POST", "/v1/models/iris:predict")
+    iris.connection.putheader("Content-Length", str(1 << 30))
+    iris.connection.endheaders()
+    response = iris.connection.getresponse()
+    assert response.status == 413
+    assert json.loads(response.read())["error"].startswith("Request Entity Too Large")
+    iris.connection.close()
+    assert iris.predict({"instances": [SETOSA]}).status == 200
+
+
+def test_liveness_listing_and_readiness(iris: Any) -> None:
+    assert iris.get("/").json() == {"status": "alive"}
+    assert iris.get("/v1/models").json() == {"models": ["iris"]}
+    assert iris.get("/v1/models/iris").json() == {"name": "iris", "ready": True}
+    assert iris.get("/health/readiness").status == 200
+
+
+def test_explain_is_501(iris: Any) -> None:
+    answer = iris.send("POST", "/v1/models/iris:explain", {"instances": [SETOSA]})
+    assert (answer.status, answer.error) == (501, "Could not find explainer_host.")
+
+
+def test_every_answer_names_its_revision(iris: Any) -> None:
+    for answer in (iris.predict({"instances": [SETOSA]}), iris.predict(b""), iris.get("/nope")):
+        assert answer.headers["zeroflow-revision"] == "iris-predictor-00001"
+
+
+def test_cloudevent_in_is_cloudevent_out_in_binary_mode(iris: Any) -> None:
+    attributes = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/me", "ce-type": "rows"}
+    answer = iris.predict({"instances": [SETOSA]}, {**attributes, "Content-Type": "application/json"})
+    assert answer.json() == {"predictions": [0]}
+    assert answer.headers["ce-type"] == "io.kserve.inference.response"
+    assert answer.headers["ce-source"] == "io.kserve.inference.iris"
+    assert answer.headers["ce-specversion"] == "1.0"
+    assert answer.headers["ce-id"]
+
+
+def test_cloudevent_in_is_cloudevent_out_in_structured_mode(iris: Any) -> None:
+    event = {"specversion": "1.0", "id": "1", "source": "/me", "type": "rows", "data": {"instances": [SETOSA]}}
+    answer = iris.predict(event, {"Content-Type": "application/cloudevents+json"})
+    assert answer.headers["content-type"].startswith("application/cloudevents+json")
+    document = answer.json()
+    assert document["data"] == {"predictions": [0]}
+    assert document["type"] == "io.kserve.inference.response"
+
+
+def test_malformed_cloudevent_is_400(iris: Any) -> None:
+    answer = iris.predict({"instances": [SETOSA]}, {"ce-specversion": "1.0", "Content-Type": "application/json"})
+    assert answer.status == 400
+    assert "malformed CloudEvent" in answer.error

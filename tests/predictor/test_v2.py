@@ -1,0 +1,142 @@
+"""Protocol V2 (Open Inference Protocol, REST): answers and mistakes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+TENSOR = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2, 6.7, 3.0, 5.2, 2.3]}
+FAULTS: list[tuple[str, dict[str, Any], str]] = [
+    ("huge-shape", {"shape": [2**40, 4]}, "shape [1099511627776, 4] holds 4398046511104 values, data 8"),
+    ("overflowing-shape", {"shape": [2**63, 2]}, "values, data 8"),
+    ("negative-shape", {"shape": [-1, 4]}, "shape must be a list of non-negative integers"),
+    ("text-shape", {"shape": "2,4"}, "shape must be a list"),
+    ("short", {"data": [1, 2]}, "shape [2, 4] holds 8 values, data 2"),
+    ("ragged", {"data": [[1, 2, 3, 4], [1]]}, "data is ragged"),
+    ("nested-otherwise", {"data": [[1, 2], [3, 4], [5, 6], [7, 8]]}, "data is nested as [4, 2], shape says [2, 4]"),
+    ("narrow", {"shape": [4, 2]}, "has 2 columns, the model takes 4"),
+    ("flat", {"shape": [8]}, "has 1 dimension, expected 2"),
+    ("datatype", {"datatype": "FLOAT"}, "datatype 'FLOAT' is none of BOOL"),
+    ("text", {"datatype": "BYTES", "data": ["1"] * 8}, "is of datatype BYTES, this model takes numbers"),
+    ("strings", {"data": ["1"] * 8}, "data does not hold FP32 values"),
+    ("fractions", {"datatype": "INT32"}, "data does not hold INT32 values"),
+    ("range", {"datatype": "INT8", "data": [1, 2, 3, 4, 5, 6, 7, 300]}, "outside the range of INT8"),
+    ("missing", {"data": [None] * 8}, "missing, and this model takes no missing values"),
+    ("overflow", {"data": [1e300] * 8}, "not finite"),
+    ("no-rows", {"shape": [0, 4], "data": []}, "has no rows"),
+]
+
+
+def test_infer_answers_what_was_asked(iris: Any) -> None:
+    answer = iris.infer({"id": "42", "inputs": [TENSOR], "outputs": [{"name": "predict_proba"}, {"name": "predict"}]})
+    assert answer.status == 200
+    document = answer.json()
+    assert (document["model_name"], document["id"]) == ("iris", "42")
+    probabilities, classes = document["outputs"]
+    assert (classes["name"], classes["datatype"], classes["shape"]) == ("predict", "INT64", [2])
+    assert classes["data"] == [0, 2]
+    assert (probabilities["datatype"], probabilities["shape"]) == ("FP64", [2, 3])
+    assert sum(probabilities["data"][:3]) == pytest.approx(1)
+
+
+def test_infer_without_outputs_gives_the_prediction(iris: Any) -> None:
+    assert [output["name"] for output in iris.infer({"inputs": [TENSOR]}).json()["outputs"]] == ["predict"]
+
+
+def test_nested_data_are_the_same(iris: Any) -> None:
+    nested = TENSOR | {"data": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]}
+    assert iris.infer({"inputs": [nested]}).json() == iris.infer({"inputs": [TENSOR]}).json()
+
+
+@pytest.mark.parametrize(("change", "fault"), [(c, f) for _, c, f in FAULTS], ids=[name for name, _, _ in FAULTS])
+def test_mistakes_are_400_and_the_connection_stays(iris: Any, change: dict[str, Any], fault: str) -> None:
+    answer = iris.infer({"inputs": [TENSOR | change]})
+    assert answer.status == 400
+    assert fault in answer.error
+    connected = iris.connection.sock
+    assert iris.infer({"inputs": [TENSOR]}).status == 200
+    assert iris.connection.sock is connected
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ({}, '"inputs"'),
+        ({"inputs": []}, "at least one tensor"),
+        ({"inputs": [3]}, "inputs[0] must be an object"),
+        ({"inputs": [{"name": "x"}]}, "inputs[0] has no 'shape'"),
+        ({"inputs": [TENSOR], "id": 3}, "id must be a string"),
+        ({"inputs": [TENSOR, TENSOR]}, "name 'input-0' twice"),
+        (
+            {"inputs": [TENSOR], "outputs": [{"name": "explain"}]},
+            "none of this model's outputs: predict, predict_proba",
+        ),
+    ],
+    ids=["empty", "no-inputs", "no-object", "no-shape", "id", "twice", "output"],
+)
+def test_malformed_requests_are_400(iris: Any, body: Any, fault: str) -> None:
+    answer = iris.infer(body)
+    assert answer.status == 400
+    assert fault in answer.error
+
+
+def test_binary_tensors_are_refused_not_misread(iris: Any) -> None:
+    answer = iris.infer(b'{"inputs":[]}\x00\x00', {"Inference-Header-Content-Length": "13"})
+    assert (answer.status, "binary tensor extension" in answer.error) == (501, True)
+    sized = {**TENSOR, "parameters": {"binary_data_size": 32}}
+    assert iris.infer({"inputs": [sized]}).status == 501
+
+
+def test_health_and_metadata(iris: Any) -> None:
+    assert iris.get("/v2/health/live").json() == {"live": True}
+    assert iris.get("/v2/health/ready").json() == {"ready": True}
+    assert iris.get("/v2/models/iris/ready").json() == {"name": "iris", "ready": True}
+    assert iris.get("/v2/models").json() == {"models": ["iris"]}
+    metadata = iris.get("/v2/models/iris").json()
+    assert metadata["inputs"] == [{"name": "input-0", "datatype": "FP64", "shape": [-1, 4]}]
+    assert metadata["outputs"][1] == {"name": "predict_proba", "datatype": "FP64", "shape": [-1, 3]}
+    assert iris.get("/v2/models/nope").status == 404
+
+
+def test_versions(launcher: Any, iris: Any, iris_model: Any) -> None:
+    assert "have no versions" in iris.get("/v2/models/iris/versions/3").error
+    versioned = launcher.serve(iris_model, MODEL_VERSION="3")
+    assert versioned.get("/v2/models/iris").json()["versions"] == ["3"]
+    assert versioned.get("/v2/models/iris/versions/3/ready").json() == {"name": "iris", "ready": True}
+    assert versioned.get("/v2/models/iris/versions/2").status == 404
+    answer = versioned.send("POST", "/v2/models/iris/versions/3/infer", {"inputs": [TENSOR]})
+    assert answer.json()["model_version"] == "3"
+
+
+def test_answers_match_the_protocols_schema(iris: Any, contracts: Path) -> None:
+    """Every field that the Open Inference Protocol's OpenAPI requires is there, and of its type."""
+    schemas = yaml.safe_load((contracts / "kserve/protocol/open_inference_rest.yaml").read_text())["components"][
+        "schemas"
+    ]
+    body = {"id": "1", "inputs": [TENSOR], "outputs": [{"name": "predict_proba"}]}
+    for name, answer in (
+        ("metadata_server_response", iris.get("/v2")),
+        ("metadata_model_response", iris.get("/v2/models/iris")),
+        ("inference_response", iris.infer(body)),
+        ("inference_error_response", iris.infer({})),
+    ):
+        check(answer.json(), schemas[name], schemas)
+
+
+def check(value: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Check a value against the part of JSON Schema that the contract uses."""
+    if "$ref" in schema:
+        return check(value, schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    if "anyOf" in schema:
+        return None
+    types: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float)}
+    assert isinstance(value, types[schema["type"]]), (value, schema)
+    for name in schema.get("required", []):
+        assert name in value, (name, value)
+    for name, part in schema.get("properties", {}).items():
+        if name in value:
+            check(value[name], part, schemas)
+    for item in value if schema["type"] == "array" else ():
+        check(item, schema["items"], schemas)
+    return None

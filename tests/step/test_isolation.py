@@ -1,0 +1,57 @@
+"""What a step sees of the platform, and what steps share."""
+
+import os
+import time
+
+
+def test_the_platforms_settings_and_secrets_are_not_in_a_steps_environment(function, task, components):
+    wanted = task(components.say_environment)
+    wanted["executor"]["env"] = [{"name": "MINE", "value": "a b"}]
+    seen = function.request(wanted)["outputs"]["parameterValues"]
+    variables = seen["environ"]
+    assert variables["MINE"] == "a b"
+    assert variables["PATH"] == os.environ["PATH"]
+    forbidden = ("ZEROFLOW", "K_", "KUBECONFIG", "AWS_", "PORT", "GUNICORN")
+    assert [name for name in variables if name.startswith(forbidden)] == []
+    for text in ("platform-secret", "metadata.sqlite"):
+        assert text not in str(variables)
+        assert text not in seen["initial"]
+    assert seen["cwd"] == str(function.folder(wanted) / "work")
+    assert seen["tmp"] == str(function.folder(wanted) / "tmp")
+
+
+def test_variables_that_python_reads_at_its_start_are_there_before_it_starts(function, task, components):
+    wanted = task(components.say_environment)
+    wanted["executor"]["env"] = [{"name": "PYTHONHASHSEED", "value": "7"}]
+    seen = function.request(wanted)["outputs"]["parameterValues"]
+    assert "PYTHONHASHSEED=7" in seen["initial"]
+    assert "platform-secret" not in seen["initial"]
+
+
+def test_steps_do_not_draw_the_same_random_numbers(function, task, components):
+    draws = [function.request(task(components.draw))["outputs"]["parameterValues"]["Output"] for _ in range(2)]
+    assert all(first != second for first, second in zip(*draws, strict=True))
+
+
+def test_libraries_that_were_loaded_before_the_fork_compute_in_parallel_after_it(function, task, components):
+    """OpenBLAS and OpenMP threads do not survive a fork; none may have been started before it."""
+    for _ in range(3):
+        answer = function.request(task(components.fit_in_parallel, timeout_s=60))
+        assert answer["state"] == "SUCCEEDED", answer
+        assert answer["outputs"]["parameterValues"]["Output"] > 0.9
+
+
+def test_multiprocessing_works_in_a_step(function, task, components):
+    answer = function.request(task(components.use_processes, timeout_s=60))
+    assert answer["outputs"]["parameterValues"] == {"Output": [1, 2]}, answer
+
+
+def test_abandoned_folders_are_removed_when_the_function_starts(own_function):
+    function = own_function()
+    function.stop()
+    steps = function.home / "run" / "steps"
+    for name, age_s in (("old.1", 25 * 3600), ("recent.1", 60)):
+        (steps / name / "work").mkdir(parents=True)
+        os.utime(steps / name, (time.time() - age_s,) * 2)
+    function.start()
+    assert [path.name for path in steps.iterdir()] == ["recent.1"]
