@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def postgres_server() -> Iterator[str]:
     root = Path(tempfile.mkdtemp(prefix="zfpg-", dir="/tmp"))
     root.chmod(0o777)
     try:
-        data = root / "data"
+        data, log = root / "data", root / "log"
         subprocess.run(
             [
                 *as_user,
@@ -56,24 +57,23 @@ def postgres_server() -> Iterator[str]:
             "fsync": "off",
             "max_connections": "50",
         }
-        server = subprocess.Popen(
-            [*as_user, str(programs / "postgres"), "-D", str(data), *(f"--{k}={v}" for k, v in settings.items())],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=root,
-        )
+        with log.open("w") as errors:
+            server = subprocess.Popen(
+                [*as_user, str(programs / "postgres"), "-D", str(data), *(f"--{k}={v}" for k, v in settings.items())],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                cwd=root,
+            )
         try:
-            assert server.stderr is not None
-            for line in server.stderr:
-                if "ready to accept connections" in line:
-                    break
-            else:
-                pytest.fail("PostgreSQL did not start")
+            deadline = time.monotonic() + 30
+            while "ready to accept connections" not in log.read_text():
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"PostgreSQL did not start: {log.read_text()}")
+                time.sleep(0.02)
             yield f"postgresql+psycopg://zeroflow@/postgres?host={root}"
         finally:
             server.terminate()
-            server.communicate(timeout=20)
+            server.wait(timeout=20)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

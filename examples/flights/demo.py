@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pandas as pd
 import urllib3
@@ -36,7 +37,7 @@ NAME = "flight-delays"
 STABLE_WINDOW_S = 6.0
 BATCH = 5
 """Flights per live prediction request."""
-DEADLINE_S = 180.0
+DEADLINE_S = 60.0
 http = urllib3.PoolManager(retries=False, timeout=60.0)
 console = Console(highlight=False)
 
@@ -69,22 +70,28 @@ class Host:
 
     def apply(self, document: dict[str, Any]) -> None:
         """Declare a resource, as `kubectl apply --server-side` does."""
-        group, meta = document["apiVersion"], document["metadata"]
-        plural = document["kind"].lower() + "s"
-        path = f"/apis/{group}/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
-        answer = http.request(
-            "PATCH",
-            f"{self.url}{path}?fieldManager=demo&force=true",
-            body=json.dumps(document),
-            headers={"content-type": "application/apply-patch+yaml"},
-        )
+        path = resource_path(document["apiVersion"], document["kind"], document["metadata"])
+        self._patch(f"{path}?fieldManager=demo&force=true", "application/apply-patch+yaml", document)
+
+    def merge(self, kind: tuple[str, str], name: str, change: dict[str, Any]) -> None:
+        """Change a resource in namespace default, as `kubectl patch --type=merge` does."""
+        path = resource_path(*kind, {"namespace": "default", "name": name})
+        self._patch(path, "application/merge-patch+json", change)
+
+    def _patch(self, path: str, content_type: str, body: dict[str, Any]) -> None:
+        answer = http.request("PATCH", self.url + path, body=json.dumps(body), headers={"content-type": content_type})
         if answer.status >= 400:
-            raise DemoFailed(f"apply of {path} answered {answer.status}: {answer.data[:300]!r}")
+            raise DemoFailed(f"PATCH {path} answered {answer.status}: {answer.data[:300]!r}")
 
     def inference_service(self) -> dict[str, Any]:
         """Return the InferenceService."""
         found: dict[str, Any] = self.get(f"/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices/{NAME}")
         return found
+
+
+def resource_path(group: str, kind: str, meta: dict[str, Any]) -> str:
+    """Return where a resource lies in the Kubernetes API."""
+    return f"/apis/{group}/namespaces/{meta['namespace']}/{kind.lower()}s/{meta['name']}"
 
 
 @dataclass
@@ -226,13 +233,8 @@ def judge(host: Host, month: Month, flights: pd.DataFrame, requests: int) -> Non
         )
     newest = max(live)
     stage(f"{month.label}: no failed prediction, better on the newest days -> promote {newest}")
-    host.apply(
-        {
-            "apiVersion": "serving.kserve.io/v1beta1",
-            "kind": "InferenceService",
-            "metadata": {"name": NAME, "namespace": "default"},
-            "spec": {"predictor": {"canaryTrafficPercent": 100}},
-        }
+    host.merge(
+        ("serving.kserve.io/v1beta1", "InferenceService"), NAME, {"spec": {"predictor": {"canaryTrafficPercent": 100}}}
     )
     wait_for(lambda: ready_with(host, 100), "the promotion")
     after = predictions(host, flights, 40)
@@ -381,12 +383,20 @@ def overhead_ms(task: dict[str, Any]) -> float:
 def wakings(host: Host) -> Iterator[tuple[str, str, int]]:
     """Count, from the event log, which events reached which function."""
     counts: dict[tuple[str, str], int] = {}
-    for event in host.get("/eventing/events?limit=1000")["events"]:
-        for delivery in event.get("deliveries", []):
-            key = (delivery["subscriber"], event["type"])
-            counts[key] = counts.get(key, 0) + 1
+    for listed in host.get("/eventing?limit=1000")["events"]:
+        [event] = host.get(f"/eventing?id={quote(listed['id'])}")["events"][:1]
+        for delivery in event["deliveries"]:
+            if delivery["attempts"]:
+                key = (service_of(delivery["attempts"][-1]["to"]), event["type"])
+                counts[key] = counts.get(key, 0) + 1
     for (function, event_type), times in sorted(counts.items()):
         yield function, event_type, times
+
+
+def service_of(url: str) -> str:
+    """Return the Service that a subscriber's URL names, in either of its forms."""
+    parts = urlsplit(url)
+    return parts.path.split("/")[3] if parts.path.startswith("/serving/") else str(parts.hostname).split(".")[0]
 
 
 def shares(live: dict[str, Scored]) -> str:

@@ -1,7 +1,7 @@
 """Names, labels and annotations of KServe's contract and of our own. Source: KServe, pkg/constants."""
 
 API_VERSION, KIND = "serving.kserve.io/v1beta1", "InferenceService"
-SERVICE_API_VERSION, SERVICE_KIND = "serving.knative.dev/v1", "Service"
+SERVICE_API_VERSION, SERVICE_KIND, REVISION_KIND = "serving.knative.dev/v1", "Service", "Revision"
 MAPPING_API_VERSION, MAPPING_KIND = "serving.knative.dev/v1beta1", "DomainMapping"
 
 LABEL = "serving.kserve.io/inferenceservice"
@@ -11,7 +11,11 @@ VISIBILITY_LABEL = "networking.knative.dev/visibility"
 STOP = "serving.kserve.io/stop"
 TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
-AUTOSCALER_CLASS = "serving.kserve.io/autoscalerClass"
+AUTOSCALER_ANNOTATIONS = (
+    "serving.kserve.io/autoscalerClass",
+    "serving.kserve.io/metric",
+    "serving.kserve.io/targetUtilizationPercentage",
+)
 ROLLOUT_DURATION = "serving.knative.dev/rollout-duration"
 
 REGISTERED_MODEL = "zeroflow.dev/registered-model"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zeroflow.artifacts import Stores
-from zeroflow.errors import Conflict
+from zeroflow.errors import Conflict, InvalidInput, NotFound
 from zeroflow.functions.inference import inspection, manifests, names, rollout, status
 from zeroflow.functions.inference.manifests import Platform
 from zeroflow.functions.inference.refusal import Refused
@@ -20,6 +20,7 @@ from zeroflow.functions.inference.rollout import Rollout
 from zeroflow.functions.inference.spec import is_stopped, parse_spec
 from zeroflow.functions.inference.versions import newest_version, rolled_out
 from zeroflow.metadata import Database
+from zeroflow.resources import conditions
 from zeroflow.resources.client import Resources
 
 logger = logging.getLogger(__name__)
@@ -78,17 +79,34 @@ class Reconciler:
         targets = rollout.traffic(spec.canary_percent, done, tagged)
         service = self._apply(manifests.service(isvc, spec, word, targets, self.platform), found)
         mapping = manifests.mapping(isvc, self.platform)
-        mapped = self._apply_mapping(mapping) if mapping is not None else None
-        return status.served(isvc, service, mapped, done)
+        mapped = self._map(mapping) if mapping is not None else None
+        return status.served(isvc, service, mapped, done, self._failed_revision(service))
 
     def _apply(self, wanted: Object, found: Object | None) -> Object:
-        if found is None:
-            return self.resources().create(wanted)
-        version = found["metadata"]["resourceVersion"]
-        return self.resources().apply({**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}})
+        """Apply, never create: only fields that were applied go away when they are no longer wanted."""
+        if found is not None:
+            version = found["metadata"]["resourceVersion"]
+            wanted = {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
+        try:
+            return self.resources().apply(wanted)
+        except InvalidInput as error:  # what Knative's admission refuses, the user has asked for
+            raise Refused("KnativeServiceRefused", str(error)) from error
 
-    def _apply_mapping(self, wanted: Object) -> Object:
-        return self.resources().apply(wanted)
+    def _map(self, wanted: Object) -> Object | None:
+        """Apply the DomainMapping; a cluster that has no such kind gives the Knative Service's own URL only."""
+        try:
+            return self.resources().apply(wanted)
+        except NotFound:
+            return None
+
+    def _failed_revision(self, service: Object) -> Object | None:
+        """Return the newest revision when it is the reason that the Knative Service is not ready."""
+        configured = conditions.find_condition(service, "ConfigurationsReady")
+        newest = (service.get("status") or {}).get("latestCreatedRevisionName")
+        if configured is None or configured["status"] != "False" or not newest:
+            return None
+        namespace = service["metadata"]["namespace"]
+        return self.resources().find(names.SERVICE_API_VERSION, names.REVISION_KIND, namespace, newest)
 
     def _check_owner(self, isvc: Object, found: Object | None) -> None:
         """Refuse to take over a Knative Service of this name that somebody else made."""

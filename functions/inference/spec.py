@@ -1,7 +1,7 @@
 """What an InferenceService asks for, read from its spec, and what it asks for in vain.
 
-A field that this release does not honour is refused by name; none is ignored in silence. Absent `minReplicas` means 0
-here, while KServe takes 1: nothing idle stays up on this platform unless somebody asks for it by number.
+A field that this release does not honour is refused by name; none is ignored in silence. An absent `minReplicas`
+means 0 here, while KServe takes 1: nothing idle stays up on this platform unless somebody asks for it by number.
 
 Source: KServe v1beta1 API (InferenceServiceSpec, PredictorSpec, PredictorExtensionSpec, ComponentExtensionSpec).
 """
@@ -20,34 +20,21 @@ from zeroflow.models.trust import TRUST_ANNOTATION
 FRAMEWORKS = (
     "sklearn",
     "xgboost",
+    "lightgbm",
     "tensorflow",
     "pytorch",
     "triton",
     "onnx",
     "huggingface",
     "pmml",
-    "lightgbm",
     "paddle",
 )
 RUNTIMES = ("kserve-sklearnserver",)
 """Names of KServe's runtimes that the predictor stands in for."""
-PREDICTOR_FIELDS = (
-    *("model", "minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "containerConcurrency", "timeout"),
-    *("canaryTrafficPercent", "serviceAccountName", "imagePullSecrets", "labels", "annotations", *FRAMEWORKS),
-)
-MODEL_FIELDS = (
-    *(
-        "modelFormat",
-        "storageUri",
-        "protocolVersion",
-        "runtime",
-        "env",
-        "resources",
-        "name",
-        "image",
-        "imagePullPolicy",
-    ),
-)
+SCALING_FIELDS = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "containerConcurrency", "timeout")
+POD_FIELDS = ("serviceAccountName", "imagePullSecrets", "labels", "annotations")
+PREDICTOR_FIELDS = ("model", "canaryTrafficPercent", *SCALING_FIELDS, *POD_FIELDS, *FRAMEWORKS)
+MODEL_FIELDS = ("modelFormat", "storageUri", "protocolVersion", "runtime", "env", "resources", "name")
 RESERVED_ENV = ("MODEL_NAME", "STORAGE_URI", "MODEL_FORMAT", "MODEL_VERSION", "PROTOCOL", "PORT")
 MAX_TIMEOUT_S = 600
 
@@ -60,7 +47,7 @@ class PredictorSpec:
     model_format: str
     protocol: str
     canary_percent: int | None = None
-    min_replicas: int = 0
+    min_replicas: int | None = None
     max_replicas: int | None = None
     scale_target: int | None = None
     scale_metric: str | None = None
@@ -68,7 +55,6 @@ class PredictorSpec:
     timeout_s: int | None = None
     service_account: str | None = None
     image_pull_secrets: tuple[Any, ...] = ()
-    image: str | None = None
     env: tuple[Any, ...] = ()
     resources: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +83,7 @@ def parse_spec(isvc: Mapping[str, Any]) -> PredictorSpec:
         model_format=model["modelFormat"]["name"],
         protocol=_protocol(place, model),
         canary_percent=_number(predictor, "canaryTrafficPercent", 0, 100),
-        min_replicas=_number(predictor, "minReplicas", 0) or 0,
+        min_replicas=_number(predictor, "minReplicas", 0),
         max_replicas=_replicas(predictor),
         scale_target=_number(predictor, "scaleTarget", 1),
         scale_metric=_metric(predictor),
@@ -105,7 +91,6 @@ def parse_spec(isvc: Mapping[str, Any]) -> PredictorSpec:
         timeout_s=_number(predictor, "timeout", 1, MAX_TIMEOUT_S),
         service_account=predictor.get("serviceAccountName"),
         image_pull_secrets=tuple(predictor.get("imagePullSecrets") or ()),
-        image=model.get("image"),
         env=_env(place, model),
         resources=model.get("resources") or {},
         labels=predictor.get("labels") or {},
@@ -141,10 +126,9 @@ def _check_modes(annotations: Mapping[str, str]) -> None:
             "UnsupportedDeploymentMode",
             f"annotation {names.DEPLOYMENT_MODE}: {mode} is not supported; predictors run as Knative Services",
         )
-    if names.AUTOSCALER_CLASS in annotations:
-        raise Refused(
-            "UnsupportedField", f"annotation {names.AUTOSCALER_CLASS} is not supported; Knative scales predictors"
-        )
+    for name in names.AUTOSCALER_ANNOTATIONS:
+        if name in annotations:
+            raise Refused("UnsupportedField", f"annotation {name} is not supported; Knative scales predictors")
     canary_percent(annotations)
 
 

@@ -18,11 +18,13 @@ Object = dict[str, Any]
 
 _FAULT = re.compile(r"model \S+ cannot be served: (?:\w+: )?[^\n]*")
 """The predictor's last words, in the log tail that a failed revision's condition holds."""
-_EXIT_CODE = re.compile(r"(?:exit ?code:? ?|ExitCode)(\d+)", re.IGNORECASE)
+_EXIT_CODE = re.compile(r"ExitCode(\d+)")
 
 
-def served(isvc: Object, service: Object, mapping: Object | None, rollout: Rollout) -> Object:
-    """Return the status while the Knative Service is what the InferenceService asks for."""
+def served(
+    isvc: Object, service: Object, mapping: Object | None, rollout: Rollout, failed: Object | None = None
+) -> Object:
+    """Return the status while the Knative Service is what is asked for; `failed` is its newest revision, if it did."""
     status = _begun(isvc)
     status["components"] = {"predictor": _component(isvc, service, rollout)}
     _address(status, service, mapping)
@@ -33,7 +35,7 @@ def served(isvc: Object, service: Object, mapping: Object | None, rollout: Rollo
     _set(status, ready, configuration, route, ingress)
     _set(status, _summary(ready, ingress))
     _drop(status, "Stopped")
-    status["modelStatus"] = _model_status(status, service, configuration)
+    status["modelStatus"] = _model_status(status, service, configuration, failed)
     return status
 
 
@@ -136,7 +138,7 @@ def _summary(*parts: Object) -> Object:
     return condition("Ready", "True")
 
 
-def _model_status(status: Object, service: Object, configuration: Object) -> Object:
+def _model_status(status: Object, service: Object, configuration: Object, failed: Object | None) -> Object:
     loaded = "Loaded" if _has_ready_revision(service) else "Pending"
     found = service.get("status") or {}
     newest = found.get("latestCreatedRevisionName")
@@ -152,8 +154,8 @@ def _model_status(status: Object, service: Object, configuration: Object) -> Obj
         }
     message = configuration.get("message", "")
     info: Object = {"reason": "ModelLoadFailed", "message": message, "modelRevisionName": newest}
-    if code := _EXIT_CODE.search(f"{configuration.get('reason', '')} {message}"):
-        info["exitCode"] = int(code.group(1))
+    if (code := _exit_code(failed)) is not None:
+        info["exitCode"] = code
     model = {
         "transitionStatus": "BlockedByFailedLoad",
         "states": {
@@ -163,6 +165,13 @@ def _model_status(status: Object, service: Object, configuration: Object) -> Obj
         "lastFailureInfo": info,
     }
     return _timed(status, model)
+
+
+def _exit_code(revision: Object | None) -> int | None:
+    """Return the exit code of a revision's container, which Knative writes into the condition's reason."""
+    found = conditions.find_condition(revision, "ContainerHealthy") or {}
+    code = _EXIT_CODE.fullmatch(found.get("reason", ""))
+    return int(code.group(1)) if code else None
 
 
 def _timed(status: Object, model: Object) -> Object:

@@ -88,14 +88,17 @@ class Advance:
         )
 
     def _settle(self) -> None:
-        while self._final or self._ready:
-            if self._final:
-                self._propagate(self._final.popleft())
-            else:
-                batch, self._ready = self._ready, deque()
-                self._fetch_producers(batch)
-                for row in batch:
-                    self._start(row)
+        # Queries here read only rows that `_open`, `_succeed` and `_stop` have flushed: a flush per query would cost
+        # more than the query.
+        with self.session.no_autoflush:
+            while self._final or self._ready:
+                if self._final:
+                    self._propagate(self._final.popleft())
+                else:
+                    batch, self._ready = self._ready, deque()
+                    self._fetch_producers(batch)
+                    for row in batch:
+                        self._start(row)
 
     def _start(self, row: Task) -> None:
         if row.state != "PENDING":
@@ -144,6 +147,7 @@ class Advance:
             if not task.upstream:
                 self._rows[child.id] = child
                 self._ready.append(child)
+        self.session.flush()
         if row.open_children == 0:
             self._close(row)
 
@@ -208,6 +212,7 @@ class Advance:
             )
             self.session.merge(entry)
         self._end(row, "SUCCEEDED", finished_ms or self.now)
+        self.session.flush()
         outcomes.announce_models(self.tx, self.run, row, values)
 
     def _reuse(self, row: Task) -> bool:

@@ -20,8 +20,8 @@ def register(routes: Blueprint, context: Context) -> None:
     def list_tasks(run_id: str) -> Response:
         with app.database.reading() as session:
             run = runs.get(session, run_id)
-            rows = session.scalars(select(Task).where(Task.run_id == run_id).order_by(Task.created_ms, Task.name))
-            tasks = [wire.task(row) for row in rows]
+            rows = session.scalars(select(Task).where(Task.run_id == run_id)).all()
+            tasks = [wire.task(row) for row in sorted(rows, key=_began)]
         return answer({"run_id": run_id, "state": run.state, "error": run.error, "tasks": tasks})
 
     @routes.get("/runs/<run_id>/tasks/<task>")
@@ -50,6 +50,11 @@ def register(routes: Blueprint, context: Context) -> None:
     def get_lineage(artifact_id: str) -> Response:
         with app.database.reading() as session:
             return answer(lineage.of(session, artifact_id))
+
+
+def _began(row: Task) -> tuple[float, str]:
+    """Sort tasks as they began, those that did not at the end."""
+    return row.requested_ms or row.started_ms or float("inf"), row.name
 
 
 def _task(session: Session, run_id: str, task: str) -> Task:

@@ -1,23 +1,25 @@
 """The edge of the pipeline function: events and requests in, one plain call each, answers out.
 
-Events: `task.finished` and `task.delayed` at `POST /`, any event at `POST /triggers/<pipeline>`. Everything else is the
-KFP v2beta1 API (`api`).
+Events: `task.finished` and `task.delayed` at `POST /`, any event at `POST /triggers/<pipeline>`, what nobody could take
+at `POST /dead-letters`. Everything else is the KFP v2beta1 API (`api`).
 """
 
-import copy
+import logging
 import time
 
 from flask import Flask, Response, request
 
 from zeroflow.artifacts import Stores
 from zeroflow.events import Delivery, FunctionApp
-from zeroflow.functions.pipeline import outcomes, triggers
+from zeroflow.functions.pipeline import deadletters, outcomes, triggers
 from zeroflow.functions.pipeline.advance import TASK_DELAYED
 from zeroflow.functions.pipeline.api import Context, blueprint
 from zeroflow.functions.pipeline.engine import Engine
 from zeroflow.functions.pipeline.plans import Plans
 from zeroflow.metadata import now_ms
 from zeroflow.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 TASK_FINISHED = "dev.zeroflow.task.finished"
 MAX_WAIT_S = 10.0
@@ -52,10 +54,23 @@ def create_app(settings: Settings | None = None) -> Flask:
     def trigger(pipeline_name: str) -> Response:
         # One event may start several pipelines: each address is a consumer of its own, which handles it once.
         address = request.full_path.rstrip("?")
-        consumer = copy.copy(app)
-        consumer.name = f"pipeline{address}"
         query = request.args.to_dict()
-        return consumer.receive(lambda delivery: triggers.start_run(engine, delivery, pipeline_name, query, address))
+        return app.receive(
+            lambda delivery: triggers.start_run(engine, delivery, pipeline_name, query, address),
+            consumer=f"pipeline{address}",
+        )
+
+    @app.flask.post("/dead-letters")
+    def dead_letter() -> Response:
+        return app.receive(task_undeliverable, consumer="pipeline/dead-letters")
+
+    def task_undeliverable(delivery: Delivery) -> None:
+        outcome = deadletters.failure(delivery)
+        if outcome is None:
+            logger.warning("undeliverable: %s %s from %s", delivery.type, delivery.id, delivery.source)
+            return
+        with delivery.transaction() as tx:
+            engine.finished(tx, outcome)
 
     app.flask.register_blueprint(blueprint(Context(app, engine, stores)))
     return app.flask

@@ -92,7 +92,7 @@ def _sorting(sort_by: str, columns: Columns) -> tuple[str, bool]:
 def _sortable(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
     """Sort what is absent before everything else, so that a page can begin after it."""
     if not column.expression.nullable:
-        return column
+        return column.expression
     return func.coalesce(column, 0 if column.type.python_type is int else "")
 
 

@@ -127,6 +127,7 @@ def announce_models(tx: Transaction, run: Run, row: Task, values: Values) -> Non
         for item in held:
             name = item["metadata"].get("register_as")
             if item["type"] == "system.Model" and isinstance(name, str) and name:
+                tx.session.flush()  # emit must see what this transaction has emitted: a reused model is announced once
                 tx.emit(
                     MODEL_PRODUCED,
                     subject=f"runs/{run.id}/tasks/{row.name}",

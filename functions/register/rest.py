@@ -277,7 +277,11 @@ def _registered(tx: Transaction, row: Row, version: RegistryContext | None) -> N
 
 
 def _body() -> dict[str, Any]:
-    return read_object(request.get_data())
+    body = request.get_data()
+    announced = request.content_length
+    if announced is not None and len(body) < announced:  # the server passes on what came before the connection ended
+        raise InvalidInput(f"the body ended after {len(body)} of the {announced} bytes that Content-Length announced")
+    return read_object(body)
 
 
 def _type_of(body: dict[str, Any]) -> EntityType:

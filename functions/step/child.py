@@ -126,7 +126,7 @@ def _execute(step: dict[str, Any]) -> None:
     sys.argv = [str(executor_main.__file__), "--component_module_path", step["source"]]
     sys.argv += ["--executor_input", json.dumps(step["executor_input"]), "--function_to_execute", step["function"]]
     if tempfile := sys.modules.get("tempfile"):
-        tempfile.tempdir = None  # the parent's choice
+        tempfile.tempdir = None  # type: ignore[attr-defined]  # the parent's choice
     if (numpy := sys.modules.get("numpy")) and "numpy.random" in sys.modules:
         numpy.random.seed()  # a fork would otherwise draw what every other fork draws
     executor_main.executor_main()

@@ -29,7 +29,7 @@ _USE_VENV = (
 _PREFIX, _SUFFIX = "PIP_DISABLE_PIP_VERSION_CHECK=1 ", ' && "$0" "$@"'
 _PIP_INSTALL = ["python3", "-m", "pip", "install"]
 _OPTIONS = ("--index-url", "--extra-index-url", "--trusted-host")
-_HOST_KFP = re.compile(r"^kfp\s*==\s*[0-9A-Za-z.]+$")
+_HOST_KFP = re.compile(r"^kfp\s*==\s*[0-9A-Za-z.+!-]+$")
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ TAIL_LINES = 15
 class Environments:
     """Finds or builds the environment for a component's packages. Safe across threads and processes."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
-        self._directory, self._environment = directory, dict(environment)
+    def __init__(self, directory: Path, environment: Mapping[str, str], installer: str = "uv") -> None:
+        self._directory, self._environment, self._installer = directory, dict(environment), installer
 
     def python_for(self, installs: tuple[Install, ...], log: Path, timeout_s: float) -> str | None:
         """Return the interpreter for these packages, or None when the platform's own has them already.
@@ -61,7 +61,7 @@ class Environments:
 
     def _build(self, path: Path, installs: tuple[Install, ...], log: Path, deadline: float) -> None:
         shutil.rmtree(path, ignore_errors=True)
-        uv = _uv()
+        uv = _uv() if self._installer == "uv" else None
         named = [requirement for install in installs for requirement in install.requirements]
         with log.open("a") as output:
             output.write(f"[zeroflow] building an environment with {', '.join(named)}\n")
@@ -71,14 +71,14 @@ class Environments:
             else:
                 self._call([sys.executable, "-m", "venv", "--without-pip", str(path)], named, log, deadline)
             for install in installs:
-                self._call(self._installer(uv, path, install), list(install.requirements), log, deadline)
+                self._call(self._command(uv, path, install), list(install.requirements), log, deadline)
             _link_kfp(path)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
         (path / "ready.json").write_text(json.dumps({"requirements": named}))
 
-    def _installer(self, uv: str | None, path: Path, install: Install) -> list[str]:
+    def _command(self, uv: str | None, path: Path, install: Install) -> list[str]:
         python = str(path / "bin" / "python")
         if uv is None:
             command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]

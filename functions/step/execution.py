@@ -5,13 +5,16 @@ before anything else happens, so a second delivery after a crash goes on from th
 handler at a time; whoever takes over an attempt first makes sure that no process of it is left.
 """
 
-import logging
+import queue
+import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from zeroflow.artifacts import Stores
@@ -25,8 +28,6 @@ from zeroflow.functions.step.outputs import Outputs, collect
 from zeroflow.functions.step.request import Attempt, Task
 from zeroflow.functions.step.settings import StepSettings
 from zeroflow.functions.step.workspace import GONE_S, Ended, Workspace, remove_abandoned
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -62,13 +63,26 @@ class Steps:
     def __init__(self, settings: StepSettings, stores: Stores, environment: Mapping[str, str]) -> None:
         self.settings, self.stores = settings, stores
         self.passed = environ.passed_on(environment)
-        self.environments = Environments(settings.environments, environ.for_installer(environment))
+        self.environments = Environments(settings.environments, environ.for_installer(environment), settings.installer)
         self.forks = Forks(self.passed, settings.preload)
+        self._discarded: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._remover: threading.Thread | None = None
         remove_abandoned(settings.directory)
 
     def workspace(self, attempt: Attempt) -> Workspace:
         """Return the attempt's folder."""
         return Workspace(self.settings.directory / attempt.key)
+
+    def discard(self, workspace: Workspace) -> None:
+        """Take an attempt's folder away; its files are removed after the answer, since there may be many."""
+        self._discarded.put(workspace.discard())
+        if self._remover is None or not self._remover.is_alive():
+            self._remover = threading.Thread(target=self._remove_discarded, name="remover", daemon=True)
+            self._remover.start()
+
+    def _remove_discarded(self) -> None:
+        while True:
+            shutil.rmtree(self._discarded.get(), ignore_errors=True)
 
     def close(self) -> None:
         """End every step."""
@@ -92,7 +106,7 @@ def run(steps: Steps, workspace: Workspace, data: Mapping[str, Any], deadline: f
     except (Interrupted, Unavailable):
         raise
     except ZeroflowError as error:
-        outcome.state = "CANCELED" if isinstance(error, Canceled) else "FAILED"
+        outcome.state = "FAILED"  # a cancelation too: its reason tells it apart
         outcome.error = {"message": " ".join(str(error).split()), "reason": error.reason}
         if log is not None and outcome.exit_code in (None, 0):
             log.note(f"{error.reason}: {error}")

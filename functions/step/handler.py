@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
                             "log_uri": data.get("log_uri"),
                         },
                     )
-            workspace.remove()
+            steps.discard(workspace)
 
     @app.on(CANCELED)
     def on_canceled(delivery: Delivery) -> None:

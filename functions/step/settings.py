@@ -23,6 +23,8 @@ class StepSettings:
     preload: tuple[str, ...] = PRELOAD
     """ZEROFLOW_STEP_PRELOAD: comma-separated packages. One is loaded ahead of the forks once a step has imported it;
     an empty value loads none."""
+    installer: str = "uv"
+    """ZEROFLOW_STEP_INSTALLER: `uv` (pip where there is none) or `pip`."""
     time_limit_s: float = 570.0
     """ZEROFLOW_STEP_TIME_LIMIT_S: the longest that a step may take inside a request, which Knative ends after 600 s."""
 
@@ -41,10 +43,14 @@ class StepSettings:
             time_limit_s = 0.0
         if not 0 < time_limit_s < float("inf"):
             raise InvalidInput(f"ZEROFLOW_STEP_TIME_LIMIT_S must be a number of seconds above 0, got {limit!r}")
+        installer = env.get("ZEROFLOW_STEP_INSTALLER", "uv")
+        if installer not in ("uv", "pip"):
+            raise InvalidInput(f"ZEROFLOW_STEP_INSTALLER must be uv or pip, got {installer!r}")
         home = env.get("ZEROFLOW_HOME")
         return cls(
             directory=settings.scratch.absolute() / "steps",
             environments=(Path(home) if home else settings.scratch).absolute() / "environments",
             preload=tuple(name for name in preload if name),
+            installer=installer,
             time_limit_s=time_limit_s,
         )

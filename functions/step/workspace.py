@@ -30,6 +30,7 @@ GRACE_S = 1.0
 """How long a step has between SIGTERM and SIGKILL."""
 GONE_S = 5.0
 """How long a killed step may take to be gone; the kernel needs milliseconds."""
+DISCARDED = ".discarded-"
 ABANDONED_S = 24 * 3600.0
 """Age at which a folder that nobody works on is removed."""
 
@@ -83,7 +84,7 @@ class Workspace:
         """Make the folder empty and ready for a child; say whether an earlier child has left something."""
         left = self._pid.exists()
         self.clear()
-        for folder in (self.control, self.work, self.tmp, self.parameters, self.component, *self.mounts.values()):
+        for folder in (self.control, self.work, self.tmp, self.parameters, self.component):
             folder.mkdir(exist_ok=True)
         return left
 
@@ -99,9 +100,11 @@ class Workspace:
             else:
                 os.unlink(found.path)
 
-    def remove(self) -> None:
-        """Remove the folder; what cannot be removed now is left to `remove_abandoned`."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def discard(self) -> Path:
+        """Move the folder out of the way, for its holder to remove at leisure; return where it is."""
+        discarded = self.path.with_name(f"{DISCARDED}{self.path.name}.{time.time_ns()}")
+        self.path.rename(discarded)
+        return discarded
 
     def ended(self) -> Ended | None:
         """Return how the user's code ended, if it did since this machine was started.
@@ -160,6 +163,8 @@ def remove_abandoned(directory: Path) -> None:
         return
     for entry in found:
         with suppress(OSError):
+            if entry.name.startswith(DISCARDED):
+                shutil.rmtree(entry.path, ignore_errors=True)
             if time.time() - entry.stat().st_mtime < ABANDONED_S:
                 continue
             lock = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY)

@@ -28,6 +28,7 @@ from contextlib import suppress
 from zeroflow.functions.step import child
 
 MAX_MESSAGE_BYTES = 1 << 16
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Zygote:
@@ -58,6 +59,7 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the function decides when it is over
             signal.signal(number, signal.SIG_IGN)
+        child.LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._poll.register(self._function, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
         while not self._retired or self._steps:
@@ -73,9 +75,10 @@ class Zygote:
                     self._abandon(descriptor)
 
     def kill_all(self) -> None:
-        """Kill the process group of every step."""
+        """Kill the process group of every step, and what has left them."""
         for pid in self._steps:
             _kill_group(pid)
+        _kill_orphans()
 
     def _accept(self) -> bool:
         try:
@@ -112,24 +115,21 @@ class Zygote:
                 self._poll.unregister(step)
 
     def _reap(self) -> None:
-        while self._steps:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None:
-                return
-            _kill_group(
-                ended.si_pid
-            )  # what the step left behind goes with it; its number is taken until it is waited for
-            pid, status, usage = os.wait4(ended.si_pid, 0)
-            step = self._steps.pop(pid)
-            with suppress(KeyError):
-                self._poll.unregister(step)
-            cpu_ms = round((usage.ru_utime + usage.ru_stime) * 1000, 3)
-            code = os.waitstatus_to_exitcode(status)
-            _say(step, {"code": code, "cpu_ms": cpu_ms, "max_rss_bytes": usage.ru_maxrss * 1024})
-            step.close()
+        """Take every process that has ended: steps, and what steps have left to this process."""
+        with suppress(ChildProcessError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in self._steps:
+                    _kill_group(ended.si_pid)  # what the step left behind; the number is taken until it is waited for
+                pid, status, usage = os.wait4(ended.si_pid, 0)
+                if step := self._steps.pop(pid, None):
+                    with suppress(KeyError):
+                        self._poll.unregister(step)
+                    cpu_ms = round((usage.ru_utime + usage.ru_stime) * 1000, 3)
+                    code = os.waitstatus_to_exitcode(status)
+                    _say(step, {"code": code, "cpu_ms": cpu_ms, "max_rss_bytes": usage.ru_maxrss * 1024})
+                    step.close()
+        if not self._steps:
+            _kill_orphans()
 
 
 _REHEARSED = """
@@ -143,7 +143,7 @@ def rehearsed(text: str, model: Output[Model], metrics: Output[Metrics]) -> Name
 
 
 def _rehearse() -> None:
-    """Run a component here once and undo its traces: what is imported and compiled on the way is done for every step."""
+    """Run a component here once and undo its traces: what it imports and compiles is then done for every step."""
     executor_main = importlib.import_module("kfp.dsl.executor_main")
     artifact_types = importlib.import_module("kfp.dsl.types.artifact_types")
     argv, stdout, path = sys.argv, sys.stdout, list(sys.path)
@@ -162,7 +162,7 @@ def _rehearse() -> None:
         finally:
             sys.argv, sys.stdout, sys.path[:] = argv, stdout, path
             sys.modules.pop("rehearsed_component", None)
-            artifact_types.CONTAINER_TASK_ROOT = None
+            artifact_types.CONTAINER_TASK_ROOT = None  # type: ignore[attr-defined]
             for handler in logging.root.handlers[:]:
                 logging.root.removeHandler(handler)
             logging.root.setLevel(logging.WARNING)
@@ -171,6 +171,14 @@ def _rehearse() -> None:
 def _say(step: socket.socket, message: dict[str, object]) -> None:
     with suppress(OSError):  # the function has gone away: the poll says so
         step.send(json.dumps(message).encode())
+
+
+def _kill_orphans() -> None:
+    """Kill what has left its step's process group and outlived its parents; such a process becomes this one's child."""
+    with suppress(OSError), open(f"/proc/self/task/{os.getpid()}/children") as children:
+        for pid in map(int, children.read().split()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _kill_group(pid: int) -> None:

@@ -67,8 +67,10 @@ class Guard:
 
     allowed_hosts: Collection[str] = ()
     """Host names besides this machine's own loopback names."""
-    token: str | None = None
-    """The bearer token that every request needs, or None on loopback."""
+    token: str = ""
+    """The platform's bearer token."""
+    token_required: bool = False
+    """Whether every request needs the token: beyond loopback."""
 
     def target(self, request: web.Request) -> Target | None:
         """Return the Service that the Host header names; raise web.HTTPException when the request may not come in."""
@@ -84,7 +86,7 @@ class Guard:
             raise web.HTTPForbidden(text=f"requests from pages of {origin} are refused\n")
         if origin == "null" or request.headers.get("Sec-Fetch-Site") == "cross-site":
             raise web.HTTPForbidden(text="cross-site requests are refused\n")
-        if self.token is not None and not self._authorised(request):
+        if self.token_required and not self.is_platform(request):
             raise web.HTTPUnauthorized(
                 text="this host listens beyond loopback: send Authorization: Bearer <token> "
                 "(the token is in secrets/platform.token of the host's home)\n",
@@ -105,9 +107,14 @@ class Guard:
             return False
         return True
 
-    def _authorised(self, request: web.Request) -> bool:
+    def is_platform(self, request: web.Request) -> bool:
+        """Say whether the request carries the platform's token."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip(), self.token or "")
+        return scheme.lower() == "bearer" and bool(self.token) and hmac.compare_digest(given.strip(), self.token)
+
+
+def _is_event(request: web.Request) -> bool:
+    return "ce-specversion" in request.headers or request.content_type == "application/cloudevents+json"
 
 
 class Front:
@@ -134,7 +141,16 @@ class Front:
         prefix = SYSTEM_HOSTS.get(target)
         if prefix is not None:
             return await self._by_path(request, prefix + request.rel_url.raw_path)
-        return await self._services.serve(request, target.namespace, target.name, request.rel_url.raw_path)
+        return await self._service(request, target.namespace, target.name, request.rel_url.raw_path)
+
+    async def _service(self, request: web.Request, namespace: str, name: str, path: str) -> web.StreamResponse:
+        """Pass a request on to a Service; the platform's own functions get events only through the broker."""
+        if namespace == PLATFORM_NAMESPACE and _is_event(request) and not self._guard.is_platform(request):
+            raise web.HTTPForbidden(
+                text="the platform's functions take events from the broker alone: "
+                f"POST to /eventing/{PLATFORM_NAMESPACE}/default\n"
+            )
+        return await self._services.serve(request, namespace, name, path)
 
     async def _by_path(self, request: web.Request, path: str) -> web.StreamResponse:
         if path == "/":
@@ -148,7 +164,7 @@ class Front:
         if f"/{first}" in RESOURCE_PATHS:
             return await self._resources(request)
         if first == "serving" and len(rest) >= 2:
-            return await self._services.serve(request, rest[0], rest[1], "/" + "/".join(rest[2:]))
+            return await self._service(request, rest[0], rest[1], "/" + "/".join(rest[2:]))
         if first == "eventing":
             if not rest or rest[0] == "events":
                 return await self._eventing.log(request)

@@ -96,7 +96,7 @@ async def _serve(
         resources=resources.handle,
         services=serving.activator,
         eventing=eventing,
-        guard=Guard(options.allowed_hosts, home.platform_token() if exposed else None),
+        guard=Guard(options.allowed_hosts, home.platform_token(), token_required=exposed),
         welcome=WELCOME.format(base=urls.base, kubeconfig=home.kubeconfig),
     )
     stop = _stop_on_signals()
@@ -116,6 +116,7 @@ async def _serve(
         await stop.wait()
     finally:
         logger.info("stopping")
+        await resources.close()  # ends watches, which would hold the door open
         await eventing.close()
         await jobs.close()
         await serving.close(SHUTDOWN_GRACE_S)

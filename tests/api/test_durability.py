@@ -3,6 +3,7 @@
 import signal
 import stat
 import threading
+import urllib.request
 from typing import Any
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -39,6 +40,13 @@ def test_everything_that_was_answered_survives_a_kill(own_server: Any) -> None:
     assert len(set(versions)) == len(versions)
     later = own_server.call("POST", MAPS, {"metadata": {"name": "later"}})[1]
     assert int(later["metadata"]["resourceVersion"]) > max(versions)
+
+
+def test_a_stop_ends_open_watches_and_is_clean(own_server: Any) -> None:
+    with urllib.request.urlopen(f"{own_server.url}{MAPS}?watch=true", timeout=20) as watch:
+        own_server.call("POST", MAPS, {"metadata": {"name": "seen"}})
+        assert b"seen" in watch.readline()
+        assert own_server.end() == 0
 
 
 def test_only_the_owner_can_read_the_secrets_on_disk(own_server: Any) -> None:

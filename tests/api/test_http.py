@@ -220,6 +220,34 @@ def test_a_bad_body_is_refused_with_a_reason_and_nothing_is_kept(server: Any, bo
     assert server.call("GET", MAPS)[1]["items"] == before
 
 
+def crd(**changes: Any) -> dict[str, Any]:
+    names = {"plural": "things", "kind": "Thing"}
+    version = {"name": "v1", "served": True, "storage": True} | changes.pop("version", {})
+    spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]} | changes
+    return {"metadata": {"name": "things.example.com"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (crd(version={"name": 1}), "spec.versions[0].name"),
+        (crd(version={"storage": False}), "spec.versions"),
+        (crd(version={"additionalPrinterColumns": [{"name": "a"}]}), "spec.versions[0].additionalPrinterColumns[0]"),
+        (crd(versions={}), "spec.versions"),
+        (crd(scope="Everywhere"), "spec.scope"),
+        (crd(names={"plural": "things"}), "spec.names.kind"),
+        (crd(group="other.com"), "metadata.name"),
+        ({"metadata": {"name": "things.example.com"}, "spec": []}, "spec"),
+        ({"metadata": {"name": "things.example.com"}}, "spec"),
+    ],
+)
+def test_a_definition_that_makes_no_kind_is_refused_by_its_field(server: Any, body: Any, field: str) -> None:
+    code, answer = server.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
+    assert code == 422
+    assert answer["details"]["causes"][0]["field"].startswith(field)
+    assert server.call("GET", "/apis/example.com/v1")[0] == 404
+
+
 def test_a_body_that_stops_half_way_keeps_nothing(server: Any) -> None:
     address = urllib.parse.urlsplit(server.url)
     body = json.dumps(config_map("halfway")).encode()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from zeroflow.knative.local.api import crds
+from zeroflow.knative.local.api.deletions import DeleteOptions
 from zeroflow.knative.local.api.errors import (
     AlreadyExists,
     Conflict,
@@ -20,7 +21,6 @@ from zeroflow.knative.local.api.errors import (
     NotFound,
     StorageFailed,
 )
-from zeroflow.knative.local.api.mutations import DeleteOptions
 from zeroflow.knative.local.api.store import Store
 
 WIDGETS = "Widget.example.com"
@@ -334,9 +334,8 @@ def test_a_list_made_during_a_write_is_followed_by_that_write(monkeypatch: pytes
 
         monkeypatch.setattr(store, "_flush", slow)
         writing = asyncio.create_task(store.create(config_map("late")))
-        while not store._queue and store._writer is None:
+        while store._state.version == store._state.published:  # until the write has its version
             await asyncio.sleep(0)
-        await asyncio.sleep(0)
         listed, since = store.list("ConfigMap"), store.version
         assert listed == []
         async with store.subscribe(["ConfigMap"], since=since) as changes:

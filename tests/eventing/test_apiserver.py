@@ -26,9 +26,7 @@ def source(name: str = "s", **spec: Any) -> dict[str, Any]:
     }
 
 
-def config_map(
-    name: str, namespace: str = "default", labels: dict[str, str] | None = None, **data: str
-) -> dict[str, Any]:
+def config_map(name: str, namespace: str = "default", labels: Any = None, **data: str) -> dict[str, Any]:
     metadata = {"name": name, "namespace": namespace, **({"labels": labels} if labels else {})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
@@ -114,9 +112,8 @@ def test_selectors_decide_and_leaving_one_is_a_deletion(run_room: Run) -> None:
 def test_namespaces_and_owners_decide(run_room: Run) -> None:
     async def scenario(room: Room) -> None:
         owner = {"apiVersion": "v1", "kind": "Secret"}
-        await watching(
-            room, owner=owner, namespaceSelector={"matchLabels": {"kubernetes.io/metadata.name": "zeroflow"}}
-        )
+        selector = {"matchLabels": {"kubernetes.io/metadata.name": "zeroflow"}}
+        await watching(room, owner=owner, namespaceSelector=selector)
         for namespace in ("default", "zeroflow"):
             secret = await room.store.create(
                 {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "o", "namespace": namespace}}

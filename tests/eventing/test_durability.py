@@ -18,8 +18,11 @@ from aiohttp import web
 
 from eventing.rooms import Receiver, Room, binary, receiving, room, service_ref
 from zeroflow.knative.local.eventing.cloudevent import create
+from zeroflow.knative.local.eventing.delivery import DeliveryPolicy
+from zeroflow.knative.local.eventing.destinations import Destination, ToUri
+from zeroflow.knative.local.eventing.dispatcher import Dispatcher, Subscriber
 from zeroflow.knative.local.eventing.errors import NewerLog
-from zeroflow.knative.local.eventing.log import EventLog, NewEvent
+from zeroflow.knative.local.eventing.log import Delivery, EventLog, NewEvent
 from zeroflow.knative.local.eventing.retention import prune
 from zeroflow.knative.local.eventing.settings import EventingSettings
 
@@ -171,6 +174,73 @@ def test_an_event_is_delivered_even_if_its_producer_hangs_up_before_the_answer(r
         assert got.id == "e1"
 
     run_room(scenario)
+
+
+def test_a_caller_that_gives_up_leaves_the_others_of_its_group_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        log = await EventLog.open(tmp_path / "broker.sqlite")
+        writes = [
+            asyncio.create_task(
+                log.write(lambda connection, n=number: connection.execute("SELECT ?", (n,)).fetchone()[0])
+            )
+            for number in range(3)
+        ]
+        await asyncio.sleep(0)
+        writes[0].cancel()
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*writes[1:]) == [1, 2]
+        await log.close()
+
+    asyncio.run(main())
+
+
+def test_a_page_read_before_a_delivery_was_settled_does_not_deliver_it_again(tmp_path: Path) -> None:
+    """The reader's snapshot may be older than a settlement: what it still shows as waiting is not taken again."""
+
+    async def main() -> None:
+        log = await EventLog.open(tmp_path / "broker.sqlite")
+        event = create("t", "/s", id="e1")
+        subscription = "trigger/default/t/uid"
+        await log.accept(NewEvent("default", "default", event, 255, {}, [subscription]))
+        (stale, _) = await log.waiting(subscription, 10)
+        reading, read_on, attempts, finish = asyncio.Event(), asyncio.Event(), 0, asyncio.Event()
+        pages = iter([stale, stale])
+
+        async def waiting(_: str, __: int) -> tuple[list[Delivery], float | None]:
+            page = next(pages, [])
+            if attempts:
+                reading.set()
+                await read_on.wait()
+            return page, None
+
+        async def deliver(_: Delivery, __: Subscriber) -> float | None:
+            nonlocal attempts
+            attempts += 1
+            await finish.wait()
+            return None
+
+        log.waiting = waiting  # type: ignore[method-assign]
+        dispatcher = Dispatcher(log, deliver, EventingSettings())
+        dispatcher.subscribe(
+            subscription, Subscriber(Destination(ToUri("http://x/"), "http://x/"), DeliveryPolicy(), "default")
+        )
+        async with asyncio.timeout(5):
+            while not attempts:
+                await asyncio.sleep(0)
+            dispatcher._queues[subscription]._wake()  # a timer asks for the next page while the attempt runs
+            await reading.wait()
+            finish.set()
+            while dispatcher.under_way:
+                await asyncio.sleep(0)
+            read_on.set()
+            while dispatcher._queues[subscription].reads:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert attempts == 1
+        await dispatcher.close()
+        await log.close()
+
+    asyncio.run(main())
 
 
 def test_one_operation_that_fails_does_not_fail_the_group_it_is_committed_with(tmp_path: Path) -> None:

@@ -30,10 +30,9 @@ def job_sink(name: str = "train", **pod: Any) -> dict[str, Any]:
     }
 
 
-async def post(
-    room: Room, headers: dict[str, str], name: str = "train", body: bytes = b'{"n":1}'
-) -> tuple[int, Any, str]:
-    async with room.session.post(f"{room.base}/jobsinks/default/{name}", headers=headers, data=body) as answer:
+async def post(room: Room, headers: dict[str, str], name: str = "train") -> tuple[int, Any, str]:
+    url = f"{room.base}/jobsinks/default/{name}"
+    async with room.session.post(url, headers=headers, data=b'{"n":1}') as answer:
         return answer.status, answer.headers, await answer.text()
 
 
@@ -91,7 +90,7 @@ def test_the_location_tells_the_state_of_the_job(run_room: Run) -> None:
         (job,) = room.store.list("Job.batch")
         for condition, status in (("Complete", 200), ("Failed", 400)):
             job["status"] = {"conditions": [{"type": condition, "status": "True"}]}
-            await room.store.update_status(job)
+            job = await room.store.update_status(job)
             assert await state() == (status, condition)
         await room.store.delete("Job.batch", "default", job["metadata"]["name"])
         assert (await state())[0] == 500
@@ -161,6 +160,10 @@ def test_event_files_go_with_their_job(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def pod_of(sink: dict[str, Any]) -> dict[str, Any]:
+    return sink["spec"]["job"]["spec"]["template"]["spec"]
+
+
 def test_a_job_sink_with_a_long_name_gets_a_name_within_63_characters() -> None:
     sink = "s" * 50
     key = hashlib.md5(b"/srcid").hexdigest()
@@ -174,10 +177,10 @@ def test_a_job_sink_with_a_long_name_gets_a_name_within_63_characters() -> None:
     [
         (lambda sink: sink["spec"].pop("job"), "spec.job.spec"),
         (lambda sink: sink["spec"]["job"].update(kind="Pod"), "spec.job.kind"),
-        (lambda sink: sink["spec"]["job"]["spec"]["template"]["spec"].update(containers=[]), "containers"),
-        (lambda sink: sink["spec"]["job"]["spec"]["template"]["spec"].update(restartPolicy="Always"), "restartPolicy"),
+        (lambda sink: pod_of(sink).update(containers=[]), "containers"),
+        (lambda sink: pod_of(sink).update(restartPolicy="Always"), "restartPolicy"),
         (
-            lambda sink: sink["spec"]["job"]["spec"]["template"]["spec"]["containers"][0].pop("name"),
+            lambda sink: pod_of(sink)["containers"][0].pop("name"),
             "containers[0].name",
         ),
     ],

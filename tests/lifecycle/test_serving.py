@@ -106,7 +106,7 @@ def test_serve_canary_promote_and_roll_back(host, model_uris, wait_until):
         ("climbs", "store://artifacts/../../etc/passwd", "climbs"),
         ("outside", "file:///etc/passwd", "outside the store"),
         ("nothing", "store://artifacts/none", "nothing at"),
-        ("pickle", "store://incoming/unknown.joblib", "vouched"),
+        ("pickle", "store://incoming/unknown.joblib", "PickleNotVouched"),
         ("otherwise", "store://incoming/text.joblib", ""),
     ],
 )

@@ -91,7 +91,7 @@ def test_an_event_without_the_parameter_starts_nothing_and_says_why(uploaded, wa
     assert answer.status == 202
 
     def explained() -> str:
-        found = uploaded.get("/eventing/events?type=com.example.wrong")
+        found = uploaded.get("/eventing/events?id=w1")
         return "data.absent" in json.dumps(found)
 
     wait_until(explained, "the log to tell why")
@@ -102,3 +102,11 @@ def test_nobody_else_may_publish_the_platforms_events(uploaded):
     event = {"ce-specversion": "1.0", "ce-id": "x", "ce-source": "/t", "ce-type": "dev.zeroflow.run.finished"}
     answer = uploaded.request("POST", "/eventing/zeroflow/default", body=b"{}", headers=event)
     assert answer.status == 403
+
+
+@pytest.mark.parametrize("path", ["/serving/zeroflow/pipeline/", "/serving/zeroflow/step/"])
+def test_the_platforms_functions_take_events_from_the_broker_alone(uploaded, path):
+    event = {"ce-specversion": "1.0", "ce-id": "x", "ce-source": "/t", "ce-type": "dev.zeroflow.task.finished"}
+    assert uploaded.request("POST", path, body=b"{}", headers=event).status == 403
+    structured = {"content-type": "application/cloudevents+json"}
+    assert uploaded.request("POST", path, body=b"{}", headers=structured).status == 403

@@ -119,7 +119,7 @@ class Platform:
 
     def deliver(self, event: Event, path: str = "/") -> Any:
         """Deliver one event to the function, as the broker does; its reply is accepted."""
-        answer = self.client.post(path, data=orjson.dumps(event["data"]), headers=headers_of(event))
+        answer = self.app.test_client().post(path, data=orjson.dumps(event["data"]), headers=headers_of(event))
         if answer.status_code == 200:
             self.broker.accept(dict(answer.headers), answer.data)
         return answer
@@ -206,7 +206,7 @@ def component(
 
 
 def task(component_name: str, after: tuple[str, ...] = (), **inputs: Any) -> dict[str, Any]:
-    """Describe a task; an input is `pipeline.<name>`, `<task>/<output>`, `<task>//<artifact>` or a {constant: value}."""
+    """Describe a task; an input is `pipeline.<name>`, `<task>/<output>`, `<task>//<artifact>` or {constant: value}."""
     parameters, artifacts = {}, {}
     for key, source in inputs.items():
         if isinstance(source, dict):

@@ -1,5 +1,7 @@
 """What becomes of a run, driven by events, with a step that only pretends."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from pipelines.harness import Platform, chain, component, constant, fails, finished, gives, pipeline, task
@@ -135,6 +137,18 @@ def test_a_redelivered_outcome_gets_the_same_answer_and_does_the_work_once(platf
     assert first.headers["ce-id"] == second.headers["ce-id"]
     assert first.json == second.json
     assert first.json["task_name"] == "t1"
+
+
+def test_outcomes_that_arrive_at_once_are_all_counted(platform: Platform) -> None:
+    leaves = {f"leaf{n}": task("leaf") for n in range(24)}
+    run_id = platform.submit(pipeline({**leaves, "join": task("join", tuple(leaves))}))
+    outcomes = [finished(event) for event in platform.broker.events if "task_id" in event["data"]]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(platform.deliver, [*outcomes, *outcomes]))
+    assert {answer.status_code for answer in answers} <= {200, 204}
+    joins = [event for event in platform.broker.events if event["data"].get("task_name") == "join"]
+    assert len({event["id"] for event in joins}) == 1
+    assert set(platform.states(run_id).values()) == {"SUCCEEDED", "RUNNING"}
 
 
 def test_termination_cancels_what_runs_and_ignores_its_answers(platform: Platform) -> None:

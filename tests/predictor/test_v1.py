@@ -120,3 +120,10 @@ def test_malformed_cloudevent_is_400(iris: Any) -> None:
     answer = iris.predict({"instances": [SETOSA]}, {"ce-specversion": "1.0", "Content-Type": "application/json"})
     assert answer.status == 400
     assert "malformed CloudEvent" in answer.error
+
+
+def test_numbers_that_are_none_are_refused_in_events_too(iris: Any) -> None:
+    """The CloudEvents SDK reads NaN and Infinity, which are no JSON."""
+    event = b'{"specversion":"1.0","id":"1","source":"/me","type":"rows","data":{"instances":[[Infinity,1,2,3]]}}'
+    answer = iris.predict(event, {"Content-Type": "application/cloudevents+json"})
+    assert (answer.status, answer.error) == (400, "instances[0][0] is not finite")

@@ -147,9 +147,7 @@ def test_a_module_that_is_missing_or_broken_is_skipped(run, caplog):
 
 
 def test_a_module_that_starts_a_thread_makes_its_runtime_unusable_and_is_named(run, tmp_path, monkeypatch):
-    code = (
-        "import threading as t, time\nt.Thread(target=time.sleep, args=(60,), name='helper', daemon=True).start()\n"
-    )
+    code = "import threading as t, time\nt.Thread(target=time.sleep, args=(60,), name='helper', daemon=True).start()\n"
     (tmp_path / "starts_a_thread.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
@@ -238,18 +236,31 @@ def test_the_runtimes_of_the_platform_load_without_threads(run):
     run(scenario, runtimes=RUNTIMES)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_nothing_outlives_the_host(tmp_path, number):
+@pytest.fixture
+def host(tmp_path):
+    """Return a running host that starts processes, and the pids of everything it has started."""
     (tmp_path / "tiny.py").write_text(TINY)
-    host = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("host.py")), str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    with host:
-        pids = json.loads(host.stdout.readline())
+    script = Path(__file__).with_name("host.py")
+    with subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE) as process:
+        pids = json.loads(process.stdout.readline())
         assert {"plain", "grandchild", "served", "worker 0", "parent test", "parent command"} <= set(pids)
         assert all(alive(pid) for pid in pids.values())
-        host.send_signal(number)
-        host.wait()
+        yield process, pids
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_nothing_outlives_the_host(host, number):
+    process, pids = host
+    process.send_signal(number)
+    process.wait()
     until(lambda: not any(alive(pid) for pid in pids.values()))
+
+
+def test_containers_die_even_when_host_and_fork_servers_are_killed_together(host):
+    process, pids = host
+    process.send_signal(signal.SIGSTOP)  # it can do nothing about what comes
+    for name in ("parent test", "parent command"):
+        os.kill(pids[name], signal.SIGKILL)
+    until(lambda: not any(alive(pids[name]) for name in ("plain", "served", "worker 0")))
+    os.kill(pids["grandchild"], signal.SIGKILL)  # left behind by a shell: only a fork server could have known of it

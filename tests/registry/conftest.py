@@ -20,9 +20,7 @@ from urllib.parse import urlencode
 import pytest
 import urllib3
 
-from zeroflow.metadata import Database
 from zeroflow.metadata.migrate import upgrade
-from zeroflow.metadata.schema import Base
 
 START_TIMEOUT_S = 30.0
 
@@ -159,7 +157,7 @@ def registry_database_url(request: pytest.FixtureRequest, tmp_path_factory: pyte
     """Yield one database for all of this topic's tests, per supported server; they keep apart by names."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('registry') / 'metadata.sqlite'}"
-        _make_schema(url)
+        upgrade(url)
         yield url
         return
     import psycopg
@@ -170,7 +168,7 @@ def registry_database_url(request: pytest.FixtureRequest, tmp_path_factory: pyte
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     url = server.replace("/postgres?", f"/{name}?")
-    _make_schema(url)
+    upgrade(url)
     yield url
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -203,13 +201,6 @@ def registry(
     finally:
         process.terminate()
         process.wait(timeout=20)
-
-
-def _make_schema(url: str) -> None:
-    upgrade(url)
-    database = Database(url)
-    Base.metadata.create_all(database.engine)
-    database.close()
 
 
 def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-models = pytest.importorskip("zeroflow.cli.models")
+from zeroflow.cli import models
 
 
 @pytest.fixture
 def run(registry: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(models, "host_url", lambda: registry.url)
+    monkeypatch.setenv("ZEROFLOW_URL", registry.url)
     return lambda *arguments: CliRunner().invoke(models.app, arguments)
 
 
@@ -50,3 +50,11 @@ def test_says_in_one_line_what_is_not_there(registry: Any, run: Any) -> None:
     assert missing.exit_code == 1
     assert missing.stderr.count("\n") == 1
     assert "no registered model found for name='no such model'" in missing.stderr
+
+
+def test_says_in_one_line_that_no_host_answers(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROFLOW_URL", "http://127.0.0.1:1")
+    failed = run("list")
+    assert failed.exit_code == 1
+    assert failed.stderr.count("\n") == 1
+    assert "nothing answers at http://127.0.0.1:1" in failed.stderr

@@ -1,5 +1,4 @@
 """Components as a user writes them; the SDK compiles them from their source."""
-# ruff: noqa: PLC0415
 
 from typing import NamedTuple
 
@@ -50,7 +49,8 @@ def make_dataset(rows: int, data: Output[Dataset], metrics: Output[Metrics]):
 def train(data: Input[Dataset], model: Output[Model]) -> int:
     import os
 
-    lines = open(data.path).read().splitlines()
+    with open(data.path) as file:
+        lines = file.read().splitlines()
     os.makedirs(os.path.join(model.path, "deep"))
     for name in ("weights.txt", "deep/more.txt"):
         with open(os.path.join(model.path, name), "w") as file:
@@ -277,6 +277,16 @@ def leave_a_process_behind(pids: str):
 
 
 @component
+def leave_a_daemon_behind(pids: str):
+    import subprocess
+    import sys
+
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    with open(pids, "w") as file:
+        file.write(str(left.pid))
+
+
+@component
 def finish_in_a_thread(data: Output[Dataset]):
     import atexit
     import threading
@@ -296,6 +306,7 @@ def draw() -> list:
     import random
 
     import numpy as np
+    import numpy.random
 
     return [random.random(), float(np.random.random()), float(np.random.default_rng().random())]
 

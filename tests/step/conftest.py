@@ -37,6 +37,15 @@ def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLI
     return value
 
 
+def process_lives(pid: int) -> bool:
+    """Say whether a process exists and is not only waiting to be waited for."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
 def compiled(component: Any, tmp: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the PipelineContainerSpec and the ComponentSpec that the SDK makes of a component."""
     path = tmp / f"{uuid.uuid4().hex}.yaml"
@@ -126,6 +135,7 @@ class StepFunction:
 
     def stop(self) -> None:
         """Stop gunicorn and see that nothing is left of it."""
+        self.http.clear()  # gunicorn waits for connections that are kept
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -136,7 +146,6 @@ class StepFunction:
     def close(self) -> None:
         self.stop()
         self.database.close()
-        self.http.clear()
         self._listener.close()
 
     def send(self, event_type: str, event_id: str, data: dict[str, Any], subject: str = "") -> urllib3.BaseHTTPResponse:
@@ -269,7 +278,8 @@ def own_function(tmp_path: Path) -> Iterator[Callable[..., StepFunction]]:
 def components() -> Any:
     """Return the module of sample components."""
     spec = importlib.util.spec_from_file_location("step_components", Path(__file__).parent / "components.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -280,6 +290,12 @@ def components() -> Any:
 def task(tmp_path: Path) -> Tasks:
     """Build task requests from components."""
     return Tasks(tmp_path)
+
+
+@pytest.fixture
+def lives() -> Callable[[int], bool]:
+    """Say whether a process lives."""
+    return process_lives
 
 
 @pytest.fixture

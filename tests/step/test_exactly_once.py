@@ -41,7 +41,7 @@ def test_a_redelivery_while_the_step_runs_waits_for_it(function, task, component
 
 @pytest.mark.parametrize("victim", ["worker", "gunicorn"])
 def test_a_step_dies_with_its_function_and_runs_again_when_it_is_delivered_again(
-    own_function, task, components, tmp_path, until, pool, victim
+    own_function, task, components, tmp_path, until, lives, pool, victim
 ):
     function, counter, gate = own_function(), tmp_path / "count", tmp_path / "gate"
     wanted = task(components.count_and_wait, {"counter": str(counter), "gate": str(gate)})
@@ -56,7 +56,7 @@ def test_a_step_dies_with_its_function_and_runs_again_when_it_is_delivered_again
     else:
         function.kill()
     assert lost.exception(30) is not None
-    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in below), "the end of all that belonged to it")
+    until(lambda: not any(lives(pid) for pid in below), "the end of all that belonged to it")
     if victim == "gunicorn":
         function.start()
     again = pool.submit(function.request, wanted)
@@ -130,7 +130,7 @@ def test_the_fork_server_is_replaced_when_it_dies(own_function, task, components
 
 @pytest.mark.parametrize("stubborn", [False, True], ids=["plain", "ignores-sigterm"])
 def test_a_cancelation_ends_the_process_group_within_two_seconds(
-    function, task, components, tmp_path, until, pool, stubborn
+    function, task, components, tmp_path, until, lives, pool, stubborn
 ):
     wanted = task(components.start_a_family, {"pids": str(tmp_path / "pids"), "stubborn": stubborn})
     answer = pool.submit(function.request, wanted)
@@ -138,8 +138,8 @@ def test_a_cancelation_ends_the_process_group_within_two_seconds(
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     function.cancel(wanted)
     answer = answer.result(2)
-    assert (answer["state"], answer["error"]) == ("CANCELED", {"message": "canceled", "reason": "Canceled"})
-    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the end of the process group", 1)
+    assert (answer["state"], answer["error"]) == ("FAILED", {"message": "canceled", "reason": "Canceled"})
+    until(lambda: not any(lives(pid) for pid in pids), "the end of the process group", 1)
 
 
 def test_another_instance_of_the_function_can_cancel(own_function, task, components, tmp_path, until, pool):
@@ -149,13 +149,13 @@ def test_another_instance_of_the_function_can_cancel(own_function, task, compone
     answer = pool.submit(function.request, wanted)
     until((tmp_path / "pids").exists, "the step")
     other.cancel(wanted)
-    assert answer.result(2)["state"] == "CANCELED"
+    assert answer.result(2)["error"]["reason"] == "Canceled"
 
 
 def test_an_attempt_that_was_canceled_before_it_began_does_not_begin(function, task, components, tmp_path):
     wanted = task(components.count_and_wait, {"counter": str(tmp_path / "count"), "gate": ""})
     function.cancel(wanted)
     answer = function.request(wanted)
-    assert (answer["state"], answer["error"]["reason"]) == ("CANCELED", "Canceled")
+    assert (answer["state"], answer["error"]["reason"]) == ("FAILED", "Canceled")
     assert ran(tmp_path / "count") == 0
     assert not function.folder(wanted).exists()

@@ -19,7 +19,8 @@ def test_an_exception_is_the_cause_and_its_traceback_is_in_the_log(function, tas
     assert "Traceback (most recent call last)" in log
     assert 'raise ValueError("no rows\\nin the whole file")' in log
     assert "in the whole file" in log
-    assert "executor.py" not in log and "child.py" not in log
+    assert "executor.py" not in log
+    assert "child.py" not in log
 
 
 @pytest.mark.parametrize(
@@ -32,22 +33,23 @@ def test_an_exception_is_the_cause_and_its_traceback_is_in_the_log(function, tas
             "kill_self", {"number": int(signal.SIGKILL)}, "killed by signal 9 (out of memory?)", "Killed", -9, id="kill"
         ),
         pytest.param(
-            "kill_self", {"number": int(signal.SIGSEGV)}, "killed by signal 11 (Segmentation fault)", "Killed", -11, id="segv"
+            "kill_self", {"number": int(signal.SIGSEGV)}, "killed by signal 11 (Segmentation fault)", "Killed", -11,
+            id="segv",
         ),
         pytest.param(
             "broken_source", {}, "ModuleNotFoundError: No module named 'no_such_module'", "Failed", 1, id="import"
         ),
         pytest.param(
-            "return_nothing", {}, "the step ended without writing its output parameter 'Output' (STRING)", "MissingOutput", 0,
-            id="missing-output",
+            "return_nothing", {}, "the step ended without writing its output parameter 'Output' (STRING)",
+            "MissingOutput", 0, id="missing-output",
         ),
         pytest.param(
             "write_wrong_type", {}, "output parameter 'count' is declared NUMBER_INTEGER, the step wrote \"seven\"",
             "InvalidOutput", 0, id="wrong-type-in-file",
         ),
         pytest.param(
-            "return_nan", {}, "output parameter 'Output' holds NaN or an infinity, which JSON does not have", "InvalidOutput", 0,
-            id="nan",
+            "return_nan", {}, "output parameter 'Output' holds NaN or an infinity, which JSON does not have",
+            "InvalidOutput", 0, id="nan",
         ),
     ],
 )  # fmt: skip
@@ -66,11 +68,11 @@ def test_a_wrong_return_type_is_named(function, task, components):
     assert message.startswith("ValueError: Function `return_wrong_type` returned value of type")
 
 
-def test_a_time_out_ends_the_whole_process_group(function, task, components, tmp_path, until):
+def test_a_time_out_ends_the_whole_process_group(function, task, components, tmp_path, until, lives):
     wanted = task(components.start_a_family, {"pids": str(tmp_path / "pids"), "stubborn": False}, timeout_s=0.8)
     assert failed(function, wanted)[:2] == ("timed out after 0.8 s", "TimedOut")
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    until(lambda: not any(map(alive, pids)), "the end of the process group")
+    until(lambda: not any(map(lives, pids)), "the end of the process group")
 
 
 def test_the_functions_own_limit_says_that_it_is_one(own_function, task, components, tmp_path):
@@ -83,21 +85,20 @@ def test_the_functions_own_limit_says_that_it_is_one(own_function, task, compone
     )
 
 
-def test_what_a_step_leaves_running_ends_with_it(function, task, components, tmp_path, until):
+def test_what_a_step_leaves_running_ends_with_it(function, task, components, tmp_path, until, lives):
     assert (
         function.request(task(components.leave_a_process_behind, {"pids": str(tmp_path / "pid")}))["state"]
         == "SUCCEEDED"
     )
     left = int((tmp_path / "pid").read_text())
-    until(lambda: not alive(left), "the end of the process left behind")
+    until(lambda: not lives(left), "the end of the process left behind")
 
 
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def test_a_process_that_leaves_the_steps_session_ends_with_it_too(function, task, components, tmp_path, until, lives):
+    wanted = task(components.leave_a_daemon_behind, {"pids": str(tmp_path / "pid")})
+    assert function.request(wanted)["state"] == "SUCCEEDED"
+    left = int((tmp_path / "pid").read_text())
+    until(lambda: not lives(left), "the end of the daemon")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_abandoned_folders_are_removed_when_the_function_starts(own_function):
     function = own_function()
     function.stop()
     steps = function.home / "run" / "steps"
-    for name, age_s in (("old.1", 25 * 3600), ("recent.1", 60)):
+    for name, age_s in (("old.1", 25 * 3600), ("recent.1", 60), (".discarded-x.1.7", 60)):
         (steps / name / "work").mkdir(parents=True)
         os.utime(steps / name, (time.time() - age_s,) * 2)
     function.start()

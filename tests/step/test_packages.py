@@ -25,9 +25,10 @@ def wheels(tmp_path_factory):
 
 
 @pytest.fixture
-def packaged(own_function, wheels):
-    """Start a function whose pip finds nothing but that wheel."""
-    return own_function(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels), PIP_CONFIG_FILE="/dev/null")
+def packaged(own_function, wheels, request):
+    """Start a function whose installer, uv if not said otherwise, finds nothing but that wheel."""
+    only = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": "/dev/null"}
+    return own_function(**only, ZEROFLOW_STEP_INSTALLER=getattr(request, "param", "uv"))
 
 
 def tiny(components, requirement):
@@ -41,14 +42,8 @@ def test_packages_that_are_there_need_no_environment(function, task, components)
     assert not (function.home / "environments").exists()
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip"])
-def test_a_missing_package_is_installed_into_an_environment_of_its_own_and_kept(
-    packaged, task, components, installer, monkeypatch
-):
-    if installer == "pip":
-        packaged.stop()
-        packaged.environment["ZEROFLOW_STEP_INSTALLER"] = "pip"
-        packaged.start()
+@pytest.mark.parametrize("packaged", ["uv", "pip"], indirect=True)
+def test_a_missing_package_is_installed_into_an_environment_of_its_own_and_kept(packaged, task, components):
     component = tiny(components, "zeroflow-tiny==1.2")
     first = packaged.request(task(component, timeout_s=60))
     assert first["state"] == "SUCCEEDED", first

@@ -28,9 +28,11 @@ def check_core(kind: Kind, obj: Object, old: Object | None) -> None:
 
 
 def _encode_strings(obj: Object) -> None:
-    plain = obj.pop("stringData", None)
-    if isinstance(plain, dict) and plain:
-        data = obj.get("data") or {}
+    plain, data = obj.get("stringData", {}), obj.get("data", {})
+    if not isinstance(plain, dict) or not isinstance(data, dict):
+        return  # reported as a fault
+    obj.pop("stringData", None)
+    if plain:
         obj["data"] = data | {
             key: base64.b64encode(value.encode()).decode() if isinstance(value, str) else value
             for key, value in plain.items()
@@ -39,7 +41,7 @@ def _encode_strings(obj: Object) -> None:
 
 def _faults(kind: Kind, obj: Object) -> Iterator[Cause]:
     encoded = ("data",) if kind.key == "Secret" else ("binaryData",)
-    for field in ("data", "binaryData"):
+    for field in ("data", "binaryData", "stringData"):
         values = obj.get(field)
         if values is None:
             continue

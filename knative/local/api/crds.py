@@ -6,46 +6,49 @@ kinds.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from zeroflow.knative.local.api.errors import Cause, Invalid
 from zeroflow.knative.local.api.kinds import Column, Kind, Version
-from zeroflow.knative.local.api.objects import Object, meta, now
+from zeroflow.knative.local.api.objects import LABEL, SUBDOMAIN, Object, meta, now
+
+KIND: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
 
 def kind_of(crd: Object) -> Kind:
     """Return the kind that a definition declares; raise Invalid naming the field that is missing or wrong."""
-    name = str(meta(crd).get("name", ""))
-    spec = _mapping(crd.get("spec"), "spec", name)
-    names = _mapping(spec.get("names"), "spec.names", name)
-    group, plural, kind = (
-        _text(spec.get("group"), "spec.group", name),
-        _text(names.get("plural"), "spec.names.plural", name),
-        _text(names.get("kind"), "spec.names.kind", name),
-    )
-    if name != f"{plural}.{group}":
-        raise _invalid(name, "metadata.name", f'Invalid value: "{name}": must be spec.names.plural+"."+spec.group')
+    read = Reader(str(meta(crd).get("name", "")))
+    spec = read.mapping(crd.get("spec"), "spec")
+    names = read.mapping(spec.get("names"), "spec.names")
+    group = read.text(spec.get("group"), "spec.group", SUBDOMAIN)
+    plural = read.text(names.get("plural"), "spec.names.plural", LABEL)
+    kind = read.text(names.get("kind"), "spec.names.kind", KIND)
+    if read.name != f"{plural}.{group}":
+        raise read.invalid("metadata.name", f'Invalid value: "{read.name}": must be spec.names.plural+"."+spec.group')
     if spec.get("scope") not in ("Namespaced", "Cluster"):
-        raise _invalid(name, "spec.scope", 'Unsupported value: supported values: "Cluster", "Namespaced"')
-    versions = spec.get("versions")
-    if not isinstance(versions, list) or not all(isinstance(v, dict) and v.get("name") for v in versions):
-        raise _invalid(name, "spec.versions", "Required value: a list of versions with names")
-    stored = [str(version["name"]) for version in versions if version.get("storage")]
+        raise read.invalid("spec.scope", 'Unsupported value: supported values: "Cluster", "Namespaced"')
+    versions = [
+        read.mapping(version, f"spec.versions[{index}]")
+        for index, version in enumerate(read.items(spec.get("versions"), "spec.versions"))
+    ]
+    served = tuple(_version(read, version, f"spec.versions[{index}]") for index, version in enumerate(versions))
+    stored = [version for version in versions if version.get("storage") is True]
     if len(stored) != 1:
-        raise _invalid(name, "spec.versions", "Invalid value: must have exactly one version marked as storage version")
+        raise read.invalid("spec.versions", "Invalid value: must have exactly one version marked as storage version")
     return Kind(
         group=group,
         kind=kind,
         plural=plural,
-        versions=tuple(_version(version) for version in versions if version.get("served", True)),
-        storage_version=stored[0],
+        versions=tuple(each for each, version in zip(served, versions, strict=True) if version.get("served", True)),
+        storage_version=stored[0]["name"],
         namespaced=spec["scope"] == "Namespaced",
-        singular=names.get("singular") or kind.lower(),
-        short_names=tuple(names.get("shortNames") or ()),
-        categories=tuple(names.get("categories") or ()),
+        singular=read.text(names.get("singular") or kind.lower(), "spec.names.singular", LABEL),
+        short_names=read.words(names.get("shortNames"), "spec.names.shortNames"),
+        categories=read.words(names.get("categories"), "spec.names.categories"),
         custom=True,
-        fields=_fields(next(version for version in versions if version["name"] == stored[0])),
+        fields=_fields(stored[0]),
     )
 
 
@@ -78,45 +81,72 @@ def bundled() -> list[Object]:
     ]
 
 
+class Reader:
+    """Reads the fields of one definition; a wrong one raises Invalid with its path."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def mapping(self, value: Any, field: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.invalid(field, "Required value: must be an object")
+        return value
+
+    def items(self, value: Any, field: str) -> list[Any]:
+        if value is not None and not isinstance(value, list):
+            raise self.invalid(field, "Invalid value: must be a list")
+        return value or []
+
+    def text(self, value: Any, field: str, form: re.Pattern[str] | None = None) -> str:
+        if not isinstance(value, str) or not value:
+            raise self.invalid(field, "Required value: must be a string")
+        if form is not None and form.fullmatch(value) is None:
+            raise self.invalid(field, f'Invalid value: "{value}"')
+        return value
+
+    def words(self, value: Any, field: str) -> tuple[str, ...]:
+        items = self.items(value, field)
+        return tuple(self.text(word, f"{field}[{index}]", LABEL) for index, word in enumerate(items))
+
+    def invalid(self, field: str, message: str) -> Invalid:
+        return Invalid.fields("CustomResourceDefinition", "apiextensions.k8s.io", self.name, Cause(field, message))
+
+
+def _version(read: Reader, version: dict[str, Any], path: str) -> Version:
+    name = read.text(version.get("name"), f"{path}.name", LABEL)
+    columns = []
+    for index, item in enumerate(
+        read.items(version.get("additionalPrinterColumns"), f"{path}.additionalPrinterColumns")
+    ):
+        here = f"{path}.additionalPrinterColumns[{index}]"
+        column = read.mapping(item, here)
+        priority = column.get("priority", 0)
+        if not isinstance(priority, int):
+            raise read.invalid(f"{here}.priority", "Invalid value: must be an integer")
+        columns.append(
+            Column(
+                name=read.text(column.get("name"), f"{here}.name"),
+                path=read.text(column.get("jsonPath"), f"{here}.jsonPath"),
+                type=read.text(column.get("type", "string"), f"{here}.type"),
+                format=read.text(column.get("format") or " ", f"{here}.format").strip(),
+                description=read.text(column.get("description") or " ", f"{here}.description").strip(),
+                priority=priority,
+            )
+        )
+    schema = read.mapping(version.get("schema") or {}, f"{path}.schema").get("openAPIV3Schema") or {}
+    properties = read.mapping(schema, f"{path}.schema.openAPIV3Schema").get("properties")
+    read.mapping(properties or {}, f"{path}.schema.openAPIV3Schema.properties")
+    subresources = read.mapping(version.get("subresources") or {}, f"{path}.subresources")
+    return Version(name, tuple(columns), status="status" in subresources)
+
+
 def _fields(version: dict[str, Any]) -> tuple[str, ...] | None:
     """Return the top-level fields that a schema allows; None when it leaves them open."""
     schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-    properties = schema.get("properties")
-    if not isinstance(properties, dict) or schema.get("x-kubernetes-preserve-unknown-fields"):
+    if not schema.get("properties") or schema.get("x-kubernetes-preserve-unknown-fields"):
         return None
-    return tuple(properties)
-
-
-def _version(version: dict[str, Any]) -> Version:
-    columns = tuple(
-        Column(
-            name=str(column.get("name", "")),
-            path=str(column.get("jsonPath", "")),
-            type=str(column.get("type", "string")),
-            format=str(column.get("format", "")),
-            description=str(column.get("description", "")),
-            priority=int(column.get("priority", 0)),
-        )
-        for column in version.get("additionalPrinterColumns") or ()
-    )
-    return Version(str(version["name"]), columns, status="status" in (version.get("subresources") or {}))
+    return tuple(schema["properties"])
 
 
 def _condition(kind: str, reason: str, message: str, since: str) -> dict[str, str]:
     return {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since}
-
-
-def _mapping(value: Any, field: str, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _invalid(name, field, "Required value")
-    return value
-
-
-def _text(value: Any, field: str, name: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _invalid(name, field, "Required value")
-    return value
-
-
-def _invalid(name: str, field: str, message: str) -> Invalid:
-    return Invalid.fields("CustomResourceDefinition", "apiextensions.k8s.io", name, Cause(field, message))

@@ -1,4 +1,4 @@
-"""What a write does to a draft: create, update, delete, and everything that follows from them.
+"""What a write does to a draft: create, update, update status, delete.
 
 Guarantees: owner references and namespaces cascade inside the same draft, so a cascade is committed whole. An update
 that changes nothing writes nothing. Objects passed in are given up by the caller. Admission hooks run before
@@ -14,30 +14,21 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from zeroflow.knative.local.api import crds
-from zeroflow.knative.local.api.builtin import CRD_KEY, INITIAL_NAMESPACES
+from zeroflow.knative.local.api.builtin import CRD_KEY
 from zeroflow.knative.local.api.core import check_core
+from zeroflow.knative.local.api.deletions import DeleteOptions, Deletions, present
 from zeroflow.knative.local.api.errors import AlreadyExists, Cause, Conflict, Forbidden, Invalid, NotFound
 from zeroflow.knative.local.api.kinds import Kind, KindRegistry
-from zeroflow.knative.local.api.objects import Object, copy, declared, generated_name, meta, now, without
+from zeroflow.knative.local.api.objects import Object, copy, declared, generated_name, meta, now
 from zeroflow.knative.local.api.persistence import Key
 from zeroflow.knative.local.api.state import Draft
 from zeroflow.knative.local.api.validation import check_object
 
 Hook: TypeAlias = Callable[[Object, Object | None], Object]
 
-FOREGROUND: Final = "foregroundDeletion"
 NAME_ATTEMPTS: Final = 8  # for generateName, before a clash is reported
 MAX_EVENTS: Final = 400
 SERVER_FIELDS: Final = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
-    """metav1.DeleteOptions: what happens to dependents, and on which object the caller insists."""
-
-    propagation: str = "Background"  # Background | Foreground | Orphan
-    uid: str | None = None
-    resource_version: str | None = None
 
 
 @dataclass(slots=True)
@@ -100,27 +91,13 @@ class Mutations:
             meta(updated)["managedFields"] = managers
         return self._replace(draft, kind, key, updated, old)
 
-    def delete(self, draft: Draft, kind: Kind, key: Key, options: DeleteOptions = DeleteOptions()) -> Object:
+    def delete(self, draft: Draft, kind: Kind, key: Key, options: DeleteOptions) -> Object:
         """Stage a deletion and what follows from it; return the object's last state."""
-        old = self.present(draft, kind, key)
-        if options.uid is not None and options.uid != meta(old)["uid"]:
-            raise Conflict.stale(kind.resource, key[2])
-        if options.resource_version is not None and options.resource_version != meta(old)["resourceVersion"]:
-            raise Conflict.stale(kind.resource, key[2])
-        if kind.key == "Namespace" and key[2] in INITIAL_NAMESPACES:
-            raise Forbidden(f'namespaces "{key[2]}" is forbidden: this namespace may not be deleted', kind="namespaces")
-        if options.propagation == "Orphan":
-            self._orphan(draft, meta(old)["uid"])
-        self._delete(draft, key, foreground=options.propagation == "Foreground")
-        self._settle(draft, {key})
-        return draft.find(key) or old
+        return Deletions(self.kinds).delete(draft, kind, key, options)
 
     def present(self, draft: Draft, kind: Kind, key: Key) -> Object:
         """Return the object of this key; raise NotFound."""
-        found = draft.find(key)
-        if found is None:
-            raise NotFound.named(kind.resource, key[2])
-        return found
+        return present(draft, kind, key)
 
     def place(self, kind: Kind, obj: Object) -> None:
         """Store under the storage version, and without a namespace where there is none."""
@@ -188,9 +165,10 @@ class Mutations:
         obj = self._finished(draft, kind, obj, old)
         if obj == old:
             return obj
-        if metadata.get("deletionTimestamp") and not metadata.get("finalizers") and not self._waits(draft, key):
+        deletions = Deletions(self.kinds)
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers") and not deletions.waits(draft, key):
             draft.remove(key)
-            self._settle(draft, {key})
+            deletions.settle(draft, {key})
             return obj
         draft.write(key, obj)
         return obj
@@ -229,117 +207,6 @@ class Mutations:
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
         if draft.find(("ServiceAccount", namespace, "default")) is None:
             draft.write(("ServiceAccount", namespace, "default"), account)
-
-    def _delete(self, draft: Draft, key: Key, foreground: bool = False) -> None:
-        """Remove an object, or mark it when something has to happen first; take its contents and dependents along."""
-        old = draft.find(key)
-        if old is None:
-            return
-        if key[0] == "Namespace":
-            self._mark(draft, key, old)
-            for content in sorted(draft.keys_in(key[2])):
-                self._delete(draft, content)
-        elif key[0] == CRD_KEY:
-            self._mark(draft, key, old)
-            for instance in sorted(draft.keys_of(crds.kind_of(old).key)):
-                self._delete(draft, instance)
-        elif meta(old).get("finalizers"):
-            self._mark(draft, key, old)
-        elif foreground:
-            self._delete_dependents(draft, meta(old)["uid"], foreground=True)
-            if self._blocked(draft, meta(old)["uid"]):
-                waiting = copy(old)
-                meta(waiting)["finalizers"] = [FOREGROUND]
-                self._mark(draft, key, waiting)
-                return
-            draft.remove(key)
-        else:
-            draft.remove(key)
-            self._delete_dependents(draft, meta(old)["uid"])
-
-    def _mark(self, draft: Draft, key: Key, old: Object) -> None:
-        if meta(old).get("deletionTimestamp"):
-            return
-        leaving = copy(old)
-        meta(leaving).update(deletionTimestamp=now(), deletionGracePeriodSeconds=0)
-        if "generation" in meta(leaving):
-            meta(leaving)["generation"] += 1
-        if key[0] == "Namespace":
-            leaving["status"] = {"phase": "Terminating"}
-        draft.write(key, leaving)
-
-    def _delete_dependents(self, draft: Draft, uid: str, foreground: bool = False) -> None:
-        """Delete what this owner alone still held; others only lose the reference."""
-        for key in sorted(draft.owned_by(uid)):
-            dependent = draft.find(key)
-            if dependent is None:
-                continue
-            others = [
-                owner
-                for owner in meta(dependent)["ownerReferences"]
-                if owner.get("uid") != uid and self._exists(draft, owner, key[1])
-            ]
-            if others:
-                kept = copy(dependent)
-                meta(kept)["ownerReferences"] = others
-                draft.write(key, kept)
-            else:
-                self._delete(draft, key, foreground)
-
-    def _exists(self, draft: Draft, owner: Mapping[str, Any], namespace: str) -> bool:
-        group, _, _ = str(owner.get("apiVersion", "")).rpartition("/")
-        key = f"{owner.get('kind')}.{group}" if group else str(owner.get("kind"))
-        found = draft.find((key, namespace, str(owner.get("name")))) or draft.find((key, "", str(owner.get("name"))))
-        return found is not None and meta(found)["uid"] == owner.get("uid")
-
-    def _orphan(self, draft: Draft, uid: str) -> None:
-        for key in sorted(draft.owned_by(uid)):
-            dependent = draft.find(key)
-            if dependent is None:
-                continue
-            kept = copy(dependent)
-            owners = [owner for owner in meta(kept)["ownerReferences"] if owner.get("uid") != uid]
-            meta(kept)["ownerReferences"] = owners
-            if not owners:
-                del meta(kept)["ownerReferences"]
-            draft.write(key, kept)
-
-    def _blocked(self, draft: Draft, uid: str) -> bool:
-        return bool(draft.owned_by(uid))
-
-    def _waits(self, draft: Draft, key: Key) -> bool:
-        """Say whether a namespace or definition that is being deleted still has contents."""
-        if key[0] == "Namespace":
-            return bool(draft.keys_in(key[2]))
-        if key[0] == CRD_KEY and (definition := draft.find(key)) is not None:
-            return bool(draft.keys_of(crds.kind_of(definition).key))
-        return False
-
-    def _settle(self, draft: Draft, touched: set[Key]) -> None:
-        """Finish deletions that only waited for what is gone now: owners, namespaces, definitions."""
-        pending = [change for _, change in draft.changes if change.type == "DELETED"]
-        candidates = set(touched)
-        for change in pending:
-            metadata = meta(change.object)
-            candidates.add(("Namespace", "", str(metadata.get("namespace", ""))))
-            if (kind := self.kinds.find(change.kind)) is not None and kind.custom:
-                candidates.add((CRD_KEY, "", kind.resource))
-            for owner in metadata.get("ownerReferences") or ():
-                group, _, _ = str(owner.get("apiVersion", "")).rpartition("/")
-                owner_kind = f"{owner.get('kind')}.{group}" if group else str(owner.get("kind"))
-                candidates.add((owner_kind, str(metadata.get("namespace", "")), str(owner.get("name"))))
-        for key in sorted(candidates):
-            obj = draft.find(key)
-            if obj is None or not meta(obj).get("deletionTimestamp"):
-                continue
-            waits_for = meta(obj).get("finalizers") or []
-            if waits_for == [FOREGROUND] and not self._blocked(draft, meta(obj)["uid"]):
-                released = {**obj, "metadata": without(meta(obj), ["finalizers"])}
-                draft.write(key, released)
-                waits_for = []
-            if not waits_for and not self._waits(draft, key):
-                draft.remove(key)
-                self._settle(draft, set())
 
 
 def _about(kind: Kind, obj: Object, error: Invalid) -> Invalid:

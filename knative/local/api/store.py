@@ -19,10 +19,11 @@ from typing import TypeVar
 
 from zeroflow.knative.local.api import crds, managers
 from zeroflow.knative.local.api.builtin import BUILTIN_KINDS, CRD_KEY, INITIAL_NAMESPACES
+from zeroflow.knative.local.api.deletions import DeleteOptions
 from zeroflow.knative.local.api.errors import Expired, NotFound
 from zeroflow.knative.local.api.kinds import Kind, KindRegistry
 from zeroflow.knative.local.api.managers import Manager
-from zeroflow.knative.local.api.mutations import DeleteOptions, Hook, Mutations, key_of
+from zeroflow.knative.local.api.mutations import Hook, Mutations, key_of
 from zeroflow.knative.local.api.objects import Object, copy
 from zeroflow.knative.local.api.objects import labels as labels_of
 from zeroflow.knative.local.api.persistence import RESERVED_BLOCK, Key, ResourceFile
@@ -173,6 +174,9 @@ class Store:
                 step = Draft(draft)
                 try:
                     result = operation(step)
+                except StopIteration as error:  # no future can carry it
+                    answer.set_exception(RuntimeError(f"an operation ended with {error!r}"))
+                    continue
                 except Exception as error:
                     answer.set_exception(error)
                     continue
@@ -181,12 +185,12 @@ class Store:
             try:
                 if self._must_flush(draft):
                     await loop.run_in_executor(self._thread, self._flush, draft)
+                self._publish(draft)
             except Exception as error:
                 for answer, _ in accepted:
                     if not answer.done():
                         answer.set_exception(error)
                 continue
-            self._publish(draft)
             for answer, result in accepted:
                 if not answer.done():
                     answer.set_result(result)

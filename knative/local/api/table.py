@@ -45,7 +45,7 @@ def table(kind: Kind, version: str, objects: Iterable[Object], include: str, hea
     ]
     if not header:
         made["columnDefinitions"] = None
-    made["rows"] = [{"cells": [cell.value(obj) for cell in cells]} | _carried(obj, include) for obj in objects]
+    made["rows"] = [{"cells": [_cell(cell, obj) for cell in cells]} | _carried(obj, include) for obj in objects]
     return made
 
 
@@ -68,6 +68,13 @@ def columns(kind: Kind, version: str) -> list[Cell]:
         for c in (served.columns if served else ())
     ]
     return [name, *(declared or [AGE])]
+
+
+def _cell(cell: Cell, obj: Object) -> Any:
+    try:
+        return cell.value(obj)
+    except (TypeError, ValueError, AttributeError, KeyError):
+        return NONE  # an object of an unexpected form must not hide the others
 
 
 def _carried(obj: Object, include: str) -> Object:

@@ -53,6 +53,7 @@ class JobRun:
         self._loop = asyncio.get_running_loop()
         self._failures_in_a_row = 0
         self._not_before_s = 0.0
+        self._started_s: float | None = None  # exact, where this host has started it; startTime has whole seconds
         self.grace_s: float | None = None  # instead of the pods' own, when the host ends
 
     def wake_sources(self) -> None:
@@ -98,7 +99,8 @@ class JobRun:
     async def _advance(self, job: Object) -> None:
         """Decide whether it is over; otherwise start what is missing."""
         spec, status = job["spec"], job.setdefault("status", {})
-        status.setdefault("startTime", now())
+        if "startTime" not in status:
+            status["startTime"], self._started_s = now(), self._loop.time()
         set_condition(status, "Suspended", "False", "JobResumed", "Job resumed", only_known=True)
         succeeded, failed = status.get("succeeded", 0), status.get("failed", 0)
         completions = spec.get("completions")
@@ -194,6 +196,8 @@ class JobRun:
         started = (job.get("status") or {}).get("startTime")
         if limit is None or started is None:
             return None
+        if self._started_s is not None:
+            return max(0.0, float(limit) - (self._loop.time() - self._started_s))
         return max(0.0, float(limit) - (datetime.now(UTC) - parse(started)).total_seconds())
 
     async def _write(self, job: Object) -> None:

@@ -53,5 +53,9 @@ RUNTIMES: Mapping[str, Runtime] = {
         (*_FUNCTION, "zeroflow.functions.step.handler", "kfp.dsl.executor_main"),
         {"_KFP_RUNTIME": "true"},
     ),
-    "predictor": Runtime((*_FUNCTION, "numpy", "sklearn", "zeroflow.functions.predictor.handler")),
+    # OpenBLAS starts its threads when it is loaded, and they do not survive a fork; requests have threads of their own.
+    "predictor": Runtime(
+        (*_FUNCTION, "numpy", "sklearn", "zeroflow.functions.predictor.handler"),
+        {"OPENBLAS_NUM_THREADS": "1"},
+    ),
 }

@@ -34,8 +34,7 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
         if task.listener is not None:
             self.cfg.set("bind", [f"fd://{task.listener}"])
         self.cfg.set("graceful_timeout", max(1, round(task.grace_s)))
-        if not _mentions(given, "--keep-alive"):
-            self.cfg.set("keepalive", KEEPALIVE_S)
+        self.cfg.set("keepalive", max(self.cfg.keepalive, KEEPALIVE_S))
         if not _mentions(given, "--log-level"):
             self.cfg.set("loglevel", "warning")
         if not _mentions(given, "--worker-tmp-dir") and os.path.isdir(MEMORY_DIR):

@@ -158,6 +158,8 @@ class ServerLink:
         match message["op"]:
             case "loaded":
                 self.loaded = True
+                if message["threads"] > 1:
+                    logger.info("fork server %s has %d threads; its children have one", self.label, message["threads"])
                 for module, reason in message["skipped"].items():
                     logger.info("fork server %s: module %s is not preloaded: %s", self.label, module, reason)
             case "started":

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp import web
 
-from zeroflow.errors import NotFound, Unavailable
+from zeroflow.errors import InvalidInput, NotFound, Unavailable
 from zeroflow.knative.local.serving import websocket
 from zeroflow.knative.local.serving.headers import request_head, response_headers
 from zeroflow.knative.local.serving.pod import Pod
@@ -41,6 +43,9 @@ logger = logging.getLogger(__name__)
 TIMED_OUT = "activator request timeout"
 RETRY_AFTER_S = 1
 _ATTEMPTS = 5
+_BREAKS = 1  # a request that kills whoever gets it must not go round
+_DYING_S = 0.2
+_PLAIN = re.compile(r"/[!-~]*")
 
 
 class Unreachable(Unavailable):
@@ -67,8 +72,14 @@ class Answer:
 class Activator:
     """Route requests to instances."""
 
-    def __init__(self, routes: RouteTable, pool: Callable[[str, str], Pool | None], changed: asyncio.Condition) -> None:
-        self._routes, self._pool, self._changed = routes, pool, changed
+    def __init__(
+        self,
+        routes: RouteTable,
+        pool: Callable[[str, str], Pool | None],
+        exists: Callable[[str, str], bool],
+        changed: asyncio.Condition,
+    ) -> None:
+        self._routes, self._pool, self._exists, self._changed = routes, pool, exists, changed
         self._session: aiohttp.ClientSession | None = None
 
     def mapped(self, host: str) -> tuple[str, str] | None:
@@ -98,9 +109,11 @@ class Activator:
         """POST to a Service from inside the host; raise NotFound, Unreachable or Timeout."""
         pool = await self._resolve(namespace, name, timeout_s)
         given = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()]
+        if any(b"\r" in word or b"\n" in word for pair in given for word in pair):
+            raise InvalidInput("a header must not contain a line break")
         if not any(header.lower() == b"host" for header, _ in given):
             given.insert(0, (b"Host", f"{name}.{namespace}.svc.cluster.local".encode()))
-        head = request_head("POST", path or "/", given, client="127.0.0.1", scheme="http", length=len(body))
+        head = request_head("POST", _target(path), given, client="127.0.0.1", scheme="http", length=len(body))
         limits = limits_of(pool.revision["spec"])
         sent = Outgoing("POST", head, body, None)
         try:
@@ -127,20 +140,14 @@ class Activator:
 
     async def _resolve(self, namespace: str, label: str, timeout_s: float = 300.0) -> Pool:
         """Return the pool for one request; wait for a Service that is still being deployed for the first time."""
-        found = self._routes.find(namespace, label)
-        if found is None:
-            raise NotFound(f"no Service {label!r} in namespace {namespace!r}")
+        deadline_s = time.monotonic() + timeout_s
+        while (found := self._routes.find(namespace, label)) is None or not found[0].targets:
+            if found is None and not self._exists(namespace, label):
+                raise NotFound(f"no Service {label!r} in namespace {namespace!r}")
+            if found is not None and found[0].message:
+                raise Unreachable(f"Service {found[0].service} has no ready revision: {found[0].message}", 503)
+            await self._wait_for_change(deadline_s)
         entry, picked = found
-        if not entry.targets:
-            deadline_s = time.monotonic() + timeout_s
-            while not entry.targets:
-                if entry.message:
-                    raise Unreachable(f"Service {entry.service} has no ready revision: {entry.message}", 503)
-                await self._wait_for_change(deadline_s)
-                found = self._routes.find(namespace, label)
-                if found is None:
-                    raise NotFound(f"no Service {label!r} in namespace {namespace!r}")
-                entry, picked = found
         revision = entry.pick(picked)
         pool = self._pool(namespace, revision) if revision is not None else None
         if pool is None:
@@ -181,6 +188,7 @@ class Activator:
 
     async def _send(self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout) -> tuple[Pod, Connection]:
         """Give the request to an instance and return both when the head of the answer is there."""
+        broken = 0
         for attempt in range(_ATTEMPTS):
             pod = pool.acquire_now() or await self._acquire(pool, clock)
             try:
@@ -193,8 +201,10 @@ class Activator:
                     raise Unreachable(str(error), 502) from error
             except Broken:
                 pool.release(pod)
-                if sent.method not in SAFE_METHODS or not sent.repeatable or attempt:
+                broken += 1
+                if sent.method not in SAFE_METHODS or not sent.repeatable or broken > _BREAKS:
                     raise
+                await pod.gone(_DYING_S)  # a killed process may accept connections for a moment
             except BaseException:
                 pool.release(pod)
                 raise
@@ -228,6 +238,13 @@ class Activator:
             raise Timeout(TIMED_OUT, 504) from error
         except aiohttp.ClientError as error:
             raise Unreachable(f"websocket: {error}", 502) from error
+
+
+def _target(path: str) -> str:
+    """Return a request target that stays on its line, whatever the caller has decoded."""
+    if _PLAIN.fullmatch(path):
+        return path
+    return quote(path, safe="/?%:@!$&'()*+,;=~-._[]") if path.startswith("/") else _target(f"/{path}")
 
 
 def _cut(

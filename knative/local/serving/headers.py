@@ -80,7 +80,7 @@ def response_headers(given: RawHeaders) -> list[tuple[str, str]]:
     """Return the headers of an answer that go on to the client, without those of its framing."""
     named = _named_by_connection(given)
     return [
-        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+        (name.decode("latin-1"), value.decode("utf-8", "replace"))
         for name, value in given
         if (lower := name.lower()) not in HOP_BY_HOP and lower not in named
     ]

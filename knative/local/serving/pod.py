@@ -25,7 +25,7 @@ from zeroflow.knative.local.processes.process import Process, ProcessSpec
 from zeroflow.knative.local.processes.runtimes import ANNOTATION
 from zeroflow.knative.local.processes.server_link import inherited_environment
 from zeroflow.knative.local.serving import labels, probes
-from zeroflow.knative.local.serving.upstream import Connections
+from zeroflow.knative.local.serving.upstream import IDLE_S, IDLE_UNKNOWN_S, Connections
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class Pod:
         finally:
             listener.close()
         self.record.running(ready=False)
-        self._connections = Connections(port)
+        self._connections = Connections(port, IDLE_UNKNOWN_S if inherited is None else IDLE_S)
         if inherited is not None and not await process.serving():
             raise ContainerFailed(await process.wait(), log_tail(self.log))
         await self._until_ready(process, listening=inherited is not None)
@@ -152,6 +152,15 @@ class Pod:
             finally:
                 probing.cancel()
                 ending.cancel()
+
+    async def gone(self, timeout_s: float) -> bool:
+        """Return whether the process has ended, or ends within `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def wait(self) -> int:
         """Return the exit code when the process ends; only after it was started."""

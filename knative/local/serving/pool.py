@@ -83,6 +83,7 @@ class Pool:
         self.failure: Failure | None = None
         self.desired = 0
         self._reachable = True
+        self._deploying = False  # it is the newest revision and has to show that it works
         self._context, self._pace, self._changed = context, pace, changed
         self._loop = asyncio.get_running_loop()
         self._pods: list[Pod] = []
@@ -132,8 +133,18 @@ class Pool:
 
     def deploy(self) -> None:
         """Start the first instances of a new revision, to see that it works."""
+        self._deploying = True
         if not self.proven and not self._pods and self.failure is None:
             self.scale_to(max(self.settings.initial_scale, self.settings.min_scale))
+
+    def retire(self) -> None:
+        """Stop trying: there is a newer revision."""
+        if self._deploying and not self.proven:
+            if self._retry is not None:
+                self._retry.cancel()
+                self._retry = None
+            self.scale_to(0)
+        self._deploying = False
 
     def set_reachable(self, reachable: bool) -> None:
         """Say whether traffic leads here; min-scale counts only then."""
@@ -371,7 +382,7 @@ class Pool:
     def _needed(self) -> bool:
         """Return whether an instance is wanted although no request is in one."""
         kept = self._reachable and self.settings.min_scale > self.ready + self.starting
-        return bool(self._waiting) or kept or not self.proven
+        return bool(self._waiting) or kept or (self._deploying and not self.proven)
 
     def _delay_s(self) -> float:
         if self._failures <= 1:

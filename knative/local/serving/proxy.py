@@ -77,10 +77,6 @@ class Outgoing:
         except BaseException:
             sending.cancel()
             raise
-        finally:
-            if sending.done() and not sending.cancelled():
-                with suppress(Broken, OSError):
-                    sending.result()
         connection.sending = None if sending.done() else sending
 
     async def _pump(self, connection: Connection) -> None:
@@ -94,8 +90,7 @@ class Outgoing:
         except Broken:
             return  # whoever reads the answer sees the same
         except Exception:
-            connection.abort()  # the client broke off in the middle of the body
-            raise
+            connection.abort()  # the client broke off in the middle of the body: so does the answer
 
 
 async def outgoing(request: web.Request, target: str) -> Outgoing:

@@ -18,6 +18,7 @@ from zeroflow.knative.local.serving import conditions, labels, objects, statuses
 from zeroflow.knative.local.serving.conditions import Condition
 from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.routes import Entry, RouteTable, Target
+from zeroflow.knative.local.serving.statuses import Seen
 from zeroflow.knative.local.urls import Urls
 
 Object = dict[str, Any]
@@ -30,24 +31,28 @@ class Reconciler:
     def __init__(self, store: Store, urls: Urls, routes: RouteTable, pool_of: PoolOf) -> None:
         self._store, self._urls, self._routes, self._pool_of = store, urls, routes, pool_of
 
-    async def service(self, namespace: str, name: str) -> None:
+    async def service(self, namespace: str, service_name: str) -> None:
         """Bring one Service's objects up to date."""
-        service = self._store.find(labels.SERVICE_KIND, namespace, name)
+        service = self._store.find(labels.SERVICE_KIND, namespace, service_name)
         if service is None or service["metadata"].get("deletionTimestamp"):
-            self._routes.remove(namespace, name)
+            self._routes.remove(namespace, service_name)
             return
         config = await self._ensure(labels.CONFIGURATION_KIND, objects.configuration(service))
         newest, taken = await self._newest(service, config)
-        revisions = self._revisions(namespace, name)
-        pools = {revision["metadata"]["name"]: self._pool_of(revision) for revision in revisions}
-        if not taken:
-            pools[newest["metadata"]["name"]].deploy()
+        revisions = self._revisions(namespace, service_name)
+        pools = {str(revision["metadata"]["name"]): self._pool_of(revision) for revision in revisions}
+        for name, pool in pools.items():
+            if name == newest["metadata"]["name"] and not taken:
+                pool.deploy()
+            else:
+                pool.retire()
+        seen = {name: statuses.look(pool) for name, pool in pools.items()}
         for revision in revisions:
-            await self._write_revision(revision, pools[revision["metadata"]["name"]])
-        await self._write_configuration(config, newest, pools)
+            await self._write_revision(revision, seen[revision["metadata"]["name"]])
+        await self._write_configuration(config, newest, seen)
         route = await self._ensure(labels.ROUTE_KIND, objects.route(service))
-        await self._write_route(route, config, pools)
-        await self._mark_routed(revisions, route, pools)
+        await self._write_route(route, config, seen)
+        await self._mark_routed(revisions, route, seen, pools)
         await self._write_service(service, config, route, newest if taken else None)
 
     async def mapping(self, namespace: str, name: str) -> None:
@@ -94,33 +99,33 @@ class Reconciler:
         found = self._store.list(labels.REVISION_KIND, namespace, {labels.SERVICE: service})
         return sorted(found, key=lambda revision: int(revision["metadata"]["labels"][labels.CONFIGURATION_GENERATION]))
 
-    async def _write_revision(self, revision: Object, pool: Pool) -> None:
+    async def _write_revision(self, revision: Object, seen: Seen) -> None:
         container = revision["spec"]["containers"][0]
         revision.setdefault("status", {}).update(
             containerStatuses=[{"name": container["name"], "imageDigest": container.get("image", "")}],
-            actualReplicas=pool.ready,
-            desiredReplicas=pool.desired,
+            actualReplicas=seen.actual,
+            desiredReplicas=seen.desired,
         )
-        await self._write_status(revision, statuses.revision(pool))
+        await self._write_status(revision, list(seen.conditions))
 
-    async def _write_configuration(self, config: Object, newest: Object, pools: dict[str, Pool]) -> None:
+    async def _write_configuration(self, config: Object, newest: Object, seen: dict[str, Seen]) -> None:
         status = config.setdefault("status", {})
         name = newest["metadata"]["name"]
-        ready = statuses.ready(pools[name]) if name in pools else conditions.unknown("Ready")
+        ready = seen[name].ready if name in seen else conditions.unknown("Ready")
         status["latestCreatedRevisionName"] = name
         if ready.status == "True":
             status["latestReadyRevisionName"] = name
-        elif status.get("latestReadyRevisionName") not in pools:
-            others = [other for other, pool in pools.items() if pool.proven]
+        elif status.get("latestReadyRevisionName") not in seen:
+            others = [other for other, look in seen.items() if look.proven]
             status.pop("latestReadyRevisionName", None)
             if others:
                 status["latestReadyRevisionName"] = others[-1]
         await self._write_status(config, [], statuses.configuration(name, ready))
 
-    async def _write_route(self, route: Object, config: Object, pools: dict[str, Pool]) -> None:
+    async def _write_route(self, route: Object, config: Object, seen: dict[str, Seen]) -> None:
         namespace, name = route["metadata"]["namespace"], route["metadata"]["name"]
         status = route.setdefault("status", {})
-        assigned, traffic = self._assign(route, config, pools)
+        assigned, traffic = self._assign(route, config, seen)
         if assigned.status == "True":
             status["traffic"] = traffic
         url = self._urls.service(namespace, name)
@@ -130,12 +135,12 @@ class Reconciler:
         targets = tuple(
             Target(target["revisionName"], target.get("percent") or 0, target.get("tag", ""))
             for target in status.get("traffic") or ()
-            if target["revisionName"] in pools
+            if target["revisionName"] in seen
         )
         message = "" if assigned.status != "False" else conditions.read(config, "Ready").message or assigned.message
         self._routes.set(namespace, Entry(name, targets, message))
 
-    def _assign(self, route: Object, config: Object, pools: dict[str, Pool]) -> tuple[Condition, list[Object]]:
+    def _assign(self, route: Object, config: Object, seen: dict[str, Seen]) -> tuple[Condition, list[Object]]:
         """Return whether every target can take traffic, and the traffic with revisions instead of "latest"."""
         namespace, name = route["metadata"]["namespace"], route["metadata"]["name"]
         present = {target["revisionName"] for target in route["status"].get("traffic") or ()}
@@ -146,10 +151,10 @@ class Reconciler:
                 revision = config["status"].get("latestReadyRevisionName")
                 if revision is None:
                     return statuses.no_latest(name, conditions.read(config, "Ready")), []
-            elif revision not in pools:
+            elif revision not in seen:
                 return statuses.missing(revision), []
-            elif not pools[revision].proven and revision not in present:
-                return statuses.not_ready(revision, statuses.ready(pools[revision])), []
+            elif not seen[revision].proven and revision not in present:
+                return statuses.not_ready(revision, seen[revision].ready), []
             wire: Object = {"latestRevision": target["latestRevision"], "revisionName": revision}
             if target.get("percent") is not None:
                 wire["percent"] = target["percent"]
@@ -158,14 +163,16 @@ class Reconciler:
             traffic.append(wire)
         return Condition("AllTrafficAssigned"), traffic
 
-    async def _mark_routed(self, revisions: list[Object], route: Object, pools: dict[str, Pool]) -> None:
+    async def _mark_routed(
+        self, revisions: list[Object], route: Object, seen: dict[str, Seen], pools: dict[str, Pool]
+    ) -> None:
         """Label revisions as active (traffic or a tag leads there) or reserve."""
         routed = {target["revisionName"] for target in route["status"].get("traffic") or ()}
         for revision in revisions:
             meta = revision["metadata"]
-            pool = pools[meta["name"]]
-            pool.set_reachable(meta["name"] in routed or not pool.proven)
-            state = "active" if meta["name"] in routed else "reserve" if pool.proven or pool.failure else "pending"
+            look = seen[meta["name"]]
+            pools[meta["name"]].set_reachable(meta["name"] in routed or not look.proven)
+            state = "active" if meta["name"] in routed else "reserve" if look.proven or look.failed else "pending"
             if meta["labels"].get(labels.ROUTING_STATE) == state:
                 continue
             fresh = self._store.find(labels.REVISION_KIND, meta["namespace"], meta["name"])

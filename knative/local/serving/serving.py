@@ -12,7 +12,7 @@ import logging
 from typing import Any
 
 from zeroflow.errors import InvalidInput, ZeroflowError
-from zeroflow.knative.local.api.errors import Conflict
+from zeroflow.knative.local.api.errors import AlreadyExists, Conflict
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.processes.launcher import Launcher
@@ -57,7 +57,10 @@ class Serving:
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self.activator = Activator(
-            self._routes, lambda namespace, name: self._pools.get((namespace, name)), self._changed
+            self._routes,
+            lambda namespace, name: self._pools.get((namespace, name)),
+            lambda namespace, name: store.find(labels.SERVICE_KIND, namespace, name) is not None,
+            self._changed,
         )
         admission.register(store)
 
@@ -147,7 +150,7 @@ class Serving:
                 else:
                     await self._reconciler.mapping(namespace, name)
                 return
-            except Conflict:
+            except (Conflict, AlreadyExists):
                 continue
             except ZeroflowError as error:
                 logger.warning("%s %s/%s: %s", kind, namespace, name, error)

@@ -5,6 +5,8 @@ Source: knative.dev/serving pkg/apis/serving/v1/{revision,configuration,route,se
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from zeroflow.knative.local.serving.conditions import Condition, false, summary, unknown
 from zeroflow.knative.local.serving.pool import Pool
 
@@ -12,9 +14,22 @@ RESOURCES, HEALTHY, ACTIVE = "ResourcesAvailable", "ContainerHealthy", "Active"
 RESOURCE_REASONS = ("ProgressDeadlineExceeded", "CreateContainerConfigError", "InvalidInput", "Unavailable")
 
 
-def revision(pool: Pool) -> list[Condition]:
-    """Return the conditions of a revision as its pool sees it."""
-    return [*_deployed(pool), _active(pool)]
+@dataclass(frozen=True)
+class Seen:
+    """What a pool was like when a reconciliation began: all that it writes tells the same story."""
+
+    conditions: tuple[Condition, ...]
+    ready: Condition
+    proven: bool
+    failed: bool
+    actual: int
+    desired: int
+
+
+def look(pool: Pool) -> Seen:
+    """Return the conditions and numbers of a revision as its pool has them now."""
+    given = [*_deployed(pool), _active(pool)]
+    return Seen(tuple(given), summary(given), pool.proven, pool.failure is not None, pool.ready, pool.desired)
 
 
 def _deployed(pool: Pool) -> list[Condition]:
@@ -35,11 +50,6 @@ def _active(pool: Pool) -> Condition:
         message = "Requests to the target are being buffered as resources are provisioned."
         return unknown(ACTIVE, "Queued", message, info=True)
     return false(ACTIVE, "NoTraffic", "The target is not receiving traffic.", info=True)
-
-
-def ready(pool: Pool) -> Condition:
-    """Return the Ready condition of a revision."""
-    return summary(revision(pool))
 
 
 def configuration(revision_name: str, newest: Condition) -> list[Condition]:

@@ -8,6 +8,7 @@ on it. Source: RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from typing import Any, cast
 
@@ -15,7 +16,8 @@ import httptools
 
 from zeroflow.errors import Unavailable
 
-IDLE_S = 60.0  # gunicorn is told to keep connections longer, so it is this side that closes first
+IDLE_S = 60.0  # for gunicorn, which is told to keep connections longer: it is this side that closes first
+IDLE_UNKNOWN_S = 1.0  # for other servers, which close idle connections after a time of their own
 _HIGH_WATER_BYTES = 256 << 10
 _NO_BODY = frozenset({204, 304})
 
@@ -136,6 +138,14 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
+    def quiet(self) -> bool:
+        """Return whether the pod has neither closed nor said anything, also not just now (one system call)."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
+
     @property
     def reusable(self) -> bool:
         """Whether the exchange is over and another may follow on this connection."""
@@ -202,7 +212,8 @@ class Connection(asyncio.Protocol):
 class Connections:
     """The idle connections to one pod."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, idle_s: float = IDLE_UNKNOWN_S) -> None:
+        self._idle_s = idle_s
         self.port = port
         self._loop = asyncio.get_running_loop()
         self._idle: deque[Connection] = deque()
@@ -210,10 +221,10 @@ class Connections:
 
     async def take(self) -> Connection:
         """Return an open connection; raise NotSent when none can be made."""
-        oldest = self._loop.time() - IDLE_S
+        oldest = self._loop.time() - self._idle_s
         while self._idle:
             connection = self._idle.pop()
-            if connection.open and connection.idle_since >= oldest:
+            if connection.idle_since >= oldest and connection.quiet():
                 return connection
             connection.abort()
         try:

@@ -2,12 +2,10 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import typer
-import urllib3
 
-from zeroflow.cli.host import host_url
+from zeroflow.cli.host import Host, host_url
 from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.errors import ZeroflowError
 
@@ -17,33 +15,26 @@ Output = Annotated[str, typer.Option("--output", "-o", help="table or json")]
 
 API = "/api/model_registry/v1"
 PAGE = "100"
-TIMEOUT_S = 30.0
 NEWEST_FIRST = {"orderBy": "CREATE_TIME", "sortOrder": "DESC"}
 
 
 class _Registry:
-    """The registry's REST API at the host that the user means."""
+    """The registry's REST API at the host that the user means; a failure ends the command with one line."""
 
     def __init__(self) -> None:
         try:
-            self._base = f"{host_url()}{API}"
+            self._host = Host(host_url())
         except ZeroflowError as error:
             fail(str(error))
-        self._pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
 
     def get(self, path: str, **query: str) -> Any:
-        """GET one document; say in one line why there is none and end."""
-        url = f"{self._base}/{path}" + (f"?{urlencode(query)}" if query else "")
+        """GET one document."""
         try:
-            answer = self._pool.request("GET", url)
-            document = answer.json()
-        except urllib3.exceptions.HTTPError as error:
-            fail(f"the model registry at {self._base} does not answer: {error}")
+            return self._host.json("GET", f"{API}/{path}", query=query)
+        except ZeroflowError as error:
+            fail(str(error))
         except ValueError:
-            fail(f"the model registry at {self._base} answered {answer.status} without a JSON document")
-        if answer.status != 200:
-            fail(str(document.get("message", answer.status)))
-        return document
+            fail(f"{self._host.url}{API} did not answer with JSON; is that a Zeroflow host?")
 
     def all(self, path: str, **query: str) -> list[Any]:
         """Read every page of a list."""

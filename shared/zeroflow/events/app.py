@@ -21,7 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException
 
-from zeroflow.errors import ZeroflowError
+from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.events.http import data_of, from_record, from_request, to_message
 from zeroflow.events.outbox import Outbox, Transaction
 from zeroflow.events.publisher import NoSink, SinkPublisher
@@ -35,7 +35,7 @@ HTTP_STATUS = {"InvalidInput": 400, "Forbidden": 403, "NotFound": 404, "Conflict
 """What a reason means to an HTTP client; any other is 500."""
 
 EVENT_STATUS = {**HTTP_STATUS, "NotFound": 400}
-"""The same for a broker, which retries 404 and 409: an object that is gone will not come back."""
+"""The same for a broker, which would retry a 404: an object that is gone will not come back. It retries 409 and 503."""
 
 
 class Delivery:
@@ -44,7 +44,8 @@ class Delivery:
     def __init__(self, outbox: Outbox, consumer: str, event: BaseCloudEvent, wants_reply: bool) -> None:
         self.event = event
         self.committed: Transaction | None = None
-        self._outbox, self._consumer, self._wants_reply = outbox, consumer, wants_reply
+        self.consumer = consumer
+        self._outbox, self._wants_reply = outbox, wants_reply
 
     @property
     def id(self) -> str:
@@ -78,12 +79,12 @@ class Delivery:
             raise RuntimeError(f"event {self.id!r} was already handled by a transaction of this delivery")
         with self._outbox.database.transaction() as session:
             handled = HandledEvent(
-                consumer=self._consumer, source=self.source, id=self.id, handled_ms=now_ms(), reply_seq=None
+                consumer=self.consumer, source=self.source, id=self.id, handled_ms=now_ms(), reply_seq=None
             )
             session.add(handled)
             session.flush()  # a concurrent delivery of the same event fails here, before it has done anything
             transaction = Transaction(
-                session, self._outbox.source, self._consumer, (self.source, self.id), self.traceparent
+                session, self._outbox.source, self.consumer, (self.source, self.id), self.traceparent
             )
             yield transaction
             session.flush()
@@ -130,11 +131,13 @@ class FunctionApp:
         """Open a transaction for a plain HTTP request; its events are published after commit."""
         return self.outbox.transaction(request.headers.get("traceparent"))
 
-    def receive(self, handler: Handler) -> Response:
-        """Handle the event in the current request with `handler`, once, and answer for the broker."""
+    def receive(self, handler: Handler, consumer: str | None = None) -> Response:
+        """Handle the event in the current request with `handler`, once, and answer for the broker.
+
+        One event may reach a function at several addresses: each is a `consumer` of its own, which handles it once.
+        """
         try:
-            event = from_request(dict(request.headers), request.get_data())
-            return self._deliver(event, handler)
+            return self._deliver(_event_of_request(), handler, consumer or self.name)
         except ZeroflowError as error:
             logger.warning("event refused: %s", error)
             return Response(f"{error}\n", EVENT_STATUS.get(error.reason, 500), mimetype="text/plain")
@@ -143,7 +146,7 @@ class FunctionApp:
         event_type = request.headers.get("ce-type")
         if event_type is None:
             try:
-                event_type = str(from_request(dict(request.headers), request.get_data()).get_type())
+                event_type = str(_event_of_request().get_type())
             except ZeroflowError as error:
                 return Response(f"{error}\n", 400, mimetype="text/plain")
         handler = self._handlers.get(event_type)
@@ -155,29 +158,32 @@ class FunctionApp:
         return self.receive(handler)
 
     def _on_sweep(self) -> Response:
-        self.outbox.sweep(int(request.args.get("older_than_ms", "5000")))
+        age = request.args.get("older_than_ms", "5000")
+        if not age.isdecimal():
+            raise InvalidInput(f"older_than_ms must be a number of milliseconds, got {age!r}")
+        self.outbox.sweep(int(age))
         return Response(status=204)
 
-    def _deliver(self, event: BaseCloudEvent, handler: Handler) -> Response:
+    def _deliver(self, event: BaseCloudEvent, handler: Handler, consumer: str) -> Response:
         wants_reply = "reply" in request.headers.get("prefer", "")
-        delivery = Delivery(self.outbox, self.name, event, wants_reply)
-        if not self._handled(delivery):
+        delivery = Delivery(self.outbox, consumer, event, wants_reply)
+        if self._handled(delivery) is None:
             try:
                 handler(delivery)
                 if delivery.committed is None:
                     with delivery.transaction():
                         pass
             except IntegrityError:
-                if not self._handled(delivery):
+                if self._handled(delivery) is None:
                     raise
                 delivery.committed = None
         emitted = delivery.committed.emitted if delivery.committed else self._emitted_before(delivery)
         self.outbox.publish(emitted)
         return self._reply(delivery, emitted) if wants_reply else Response(status=204)
 
-    def _handled(self, delivery: Delivery) -> bool:
+    def _handled(self, delivery: Delivery) -> HandledEvent | None:
         with self.database.reading() as session:
-            return session.get(HandledEvent, (self.name, delivery.source, delivery.id)) is not None
+            return session.get(HandledEvent, (delivery.consumer, delivery.source, delivery.id))
 
     def _emitted_before(self, delivery: Delivery) -> list[EventRecord]:
         with self.database.reading() as session:
@@ -187,7 +193,7 @@ class FunctionApp:
                     .where(
                         EventRecord.cause_source == delivery.source,
                         EventRecord.cause_id == delivery.id,
-                        EventRecord.consumer == self.name,
+                        EventRecord.consumer == delivery.consumer,
                     )
                     .order_by(EventRecord.seq)
                 )
@@ -195,19 +201,22 @@ class FunctionApp:
 
     def _reply(self, delivery: Delivery, emitted: list[EventRecord]) -> Response:
         """Answer with the event that was chosen as the reply when this delivery was first handled."""
-        if not emitted:
-            return Response(status=204)
         if delivery.committed:
-            reply = emitted[0]
+            reply = emitted[0] if emitted else None
         else:
-            with self.database.reading() as session:
-                handled = session.get_one(HandledEvent, (self.name, delivery.source, delivery.id))
-            chosen = [record for record in emitted if record.seq == handled.reply_seq]
-            if not chosen:
-                return Response(status=204)
-            reply = chosen[0]
+            handled = self._handled(delivery)
+            reply = next((record for record in emitted if handled and record.seq == handled.reply_seq), None)
+        if reply is None:
+            return Response(status=204)
         message = to_message(from_record(reply))
         return Response(message.body, 200, headers=message.headers)
+
+
+def _event_of_request() -> BaseCloudEvent:
+    body = request.get_data()
+    if request.content_length is not None and len(body) != request.content_length:
+        raise InvalidInput(f"the body ended after {len(body)} of {request.content_length} bytes")
+    return from_request(dict(request.headers), body)
 
 
 def _on_health(_aspect: str) -> Response:

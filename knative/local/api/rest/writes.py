@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from zeroflow.knative.local.api import managers
+from zeroflow.knative.local.api.deletions import DeleteOptions
 from zeroflow.knative.local.api.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, UnsupportedMediaType
 from zeroflow.knative.local.api.managers import Manager
-from zeroflow.knative.local.api.mutations import DeleteOptions
 from zeroflow.knative.local.api.objects import Object, copy, meta
 from zeroflow.knative.local.api.patches import APPLY_PATCH, patched
 from zeroflow.knative.local.api.rest import bodies, protobuf, status

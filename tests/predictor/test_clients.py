@@ -1,0 +1,52 @@
+"""Official, unmodified clients against a running predictor."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+CLIENTS = Path(__file__).parent / "clients"
+
+
+def run(python: str, script: str, address: str) -> dict[str, Any]:
+    done = subprocess.run([python, str(CLIENTS / script), address], capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_kserves_rest_client(clients_python: str, iris: Any) -> None:
+    assert run(clients_python, "kserve_rest.py", iris.url) == {
+        "v1_live": True,
+        "v1_ready": True,
+        "v1_predictions": [0, 2],
+        "v2_live": True,
+        "v2_ready": True,
+        "v2_model_ready": True,
+        "v2_outputs": [[0, 2]],
+        "v2_id": "7",
+    }
+
+
+def test_tritons_http_client(clients_python: str, iris: Any) -> None:
+    found = run(clients_python, "triton_http.py", iris.url.removeprefix("http://"))
+    assert "binary tensor extension is not supported here" in found.pop("binary")
+    assert found == {
+        "live": True,
+        "ready": True,
+        "model_ready": True,
+        "unknown_ready": False,
+        "server": "zeroflow",
+        "inputs": [{"name": "input-0", "datatype": "FP64", "shape": [-1, 4]}],
+        "predict": [0, 2],
+        "shape": [2, 3],
+        "id": "7",
+    }
+
+
+def test_open_inference_client(clients_python: str, iris: Any) -> None:
+    assert run(clients_python, "oip.py", iris.url) == {
+        "name": "iris",
+        "outputs": ["predict", "predict_proba"],
+        "data": [0],
+        "id": "7",
+    }
