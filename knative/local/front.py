@@ -47,6 +47,9 @@ class Services(Protocol):
     async def serve(self, request: web.Request, namespace: str, name: str, path: str) -> web.StreamResponse:
         """Stream the request to the Service and its answer back."""
 
+    def mapped(self, host: str) -> tuple[str, str] | None:
+        """Return namespace and Service of a DomainMapping for a host name."""
+
 
 class Eventing(Protocol):
     """What answers for brokers, JobSinks and the event log."""
@@ -81,6 +84,11 @@ class Guard:
                 target = target_of(request.host)
             except InvalidInput as error:
                 raise web.HTTPMisdirectedRequest(text=f"{error}\n") from error
+        self.check_caller(request)
+        return target
+
+    def check_caller(self, request: web.Request) -> None:
+        """Raise web.HTTPException for a page of another site, and for a missing token where one is needed."""
         origin = request.headers.get("Origin")
         if origin and origin != "null" and not self._own(origin, request.host):
             raise web.HTTPForbidden(text=f"requests from pages of {origin} are refused\n")
@@ -92,7 +100,6 @@ class Guard:
                 "(the token is in secrets/platform.token of the host's home)\n",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        return target
 
     def _own(self, origin: str, host: str) -> bool:
         """Say whether a page's origin is this host: one of its names, and the port that it was asked at."""
@@ -135,6 +142,10 @@ class Front:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
+        mapped = self._services.mapped(request.host.rsplit(":", 1)[0].lower())
+        if mapped is not None:
+            self._guard.check_caller(request)
+            return await self._service(request, *mapped, request.rel_url.raw_path)
         target = self._guard.target(request)
         if target is None:
             return await self._by_path(request, request.rel_url.raw_path)

@@ -7,9 +7,11 @@ was accepted.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -64,6 +66,7 @@ async def run(options: HostOptions, started: "asyncio.Future[Urls] | None" = Non
     """
     home = Home(options.home)
     home.prepare()
+    _allow_many_files()
     lock = home.lock()
     try:
         listener = bind(options.listen, options.port)
@@ -181,6 +184,13 @@ def _schema_of(path: Path) -> str | None:
 
 def _newest_schema() -> str:
     return max(path.name for path in MIGRATIONS.glob("[0-9]*.py")).split("_")[0]
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one: each connection is one, on both sides of the proxy."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _started_event() -> dict[str, object]:

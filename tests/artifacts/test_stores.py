@@ -175,3 +175,12 @@ def test_a_directory_with_a_link_has_no_hash(folder):
     (folder / "link").symlink_to("/etc/passwd")
     with pytest.raises(InvalidInput, match="symbolic link"):
         content.of(folder)
+
+
+def test_a_directory_with_a_link_is_neither_stored_nor_fetched(folder, tmp_path):
+    stores = Stores(tmp_path / "store")
+    stores.put(folder, "store://artifacts/folder")
+    (tmp_path / "store/artifacts/folder/link").symlink_to("/etc/passwd")
+    with pytest.raises(InvalidInput, match="symbolic link"):
+        stores.fetch("store://artifacts/folder", tmp_path / "back")
+    assert not (tmp_path / "back").exists()

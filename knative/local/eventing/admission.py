@@ -23,6 +23,8 @@ BROKER_CLASS_ANNOTATION = "eventing.knative.dev/broker.class"
 BROKER_CLASS = "MTChannelBasedBroker"
 BROKER_LABEL = "eventing.knative.dev/broker"
 DEPENDENCY_ANNOTATION = "knative.dev/dependency"
+PARALLELISM_ANNOTATION = "zeroflow.dev/parallelism"
+MAX_PARALLELISM = 1000
 INJECTION_ANNOTATION = "eventing.knative.dev/injection"
 
 Check = Callable[[Object, Object | None], Object]
@@ -114,6 +116,18 @@ def _default_delivery(spec: dict[str, Any], namespace: str) -> None:
         delivery["deadLetterSink"] = destinations.with_namespace(delivery["deadLetterSink"], namespace)
 
 
+def parallelism_of(metadata: Object) -> int | None:
+    """Return how many deliveries of a trigger may be under way at once, or None when it leaves that to the host."""
+    text = (metadata.get("annotations") or {}).get(PARALLELISM_ANNOTATION)
+    if text is None:
+        return None
+    if not str(text).isdecimal() or not 1 <= int(text) <= MAX_PARALLELISM:
+        raise InvalidSpec(
+            f"metadata.annotations[{PARALLELISM_ANNOTATION}]", f"expected 1 <= N <= {MAX_PARALLELISM}, got {text!r}"
+        )
+    return int(text)
+
+
 def _check_annotations(metadata: dict[str, Any], namespace: str, broker: str) -> None:
     annotations = metadata.get("annotations") or {}
     injection = annotations.get(INJECTION_ANNOTATION)
@@ -123,6 +137,7 @@ def _check_annotations(metadata: dict[str, Any], namespace: str, broker: str) ->
             raise InvalidSpec(path, f'must be "enabled" or "disabled", not {injection!r}')
         if broker != "default":
             raise InvalidSpec(path, f"applies to the broker named default only, not to {broker!r}")
+    parallelism_of(metadata)
     text = annotations.get(DEPENDENCY_ANNOTATION)
     if text is None:
         return

@@ -27,13 +27,15 @@ STORAGE_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """Whom a subscription delivers to, and how. `replies`: an answer may carry an event for the broker."""
+    """Whom a subscription delivers to, and how. `replies`: an answer may carry an event for the broker; `parallelism`:
+    deliveries under way at once, when it is not the host's default."""
 
     destination: Destination
     policy: DeliveryPolicy
     namespace: str
     dead_letter: Destination | None = None
     replies: bool = True
+    parallelism: int | None = None
 
 
 class Deliver(Protocol):
@@ -122,7 +124,8 @@ class _Queue:
         """Start what may start; read the next page when memory runs low."""
         if self._stopped or self.subscriber is None:
             return
-        while self._ready and len(self.tasks) < self._settings.in_flight:
+        limit = self.subscriber.parallelism or self._settings.in_flight
+        while self._ready and len(self.tasks) < limit:
             delivery = self._ready.popleft()
             task = asyncio.get_running_loop().create_task(self._attempt(delivery, self.subscriber))
             self.tasks[task] = delivery.seq

@@ -13,7 +13,12 @@ from typing import Any
 
 from zeroflow.knative.local.api.objects import Object
 from zeroflow.knative.local.api.store import Store
-from zeroflow.knative.local.eventing.admission import BROKER_CLASS, BROKER_CLASS_ANNOTATION, DEPENDENCY_ANNOTATION
+from zeroflow.knative.local.eventing.admission import (
+    BROKER_CLASS,
+    BROKER_CLASS_ANNOTATION,
+    DEPENDENCY_ANNOTATION,
+    parallelism_of,
+)
 from zeroflow.knative.local.eventing.conditions import Conditions
 from zeroflow.knative.local.eventing.delivery import DeliveryPolicy, parse_policy
 from zeroflow.knative.local.eventing.destinations import BROKER, Destination, Resolver, reference_key
@@ -125,7 +130,7 @@ class TriggerReconciler:
             policy = DeliveryPolicy()
         wants_sink = bool(delivery.get("deadLetterSink"))
         if destination is not None and (dead_letter is not None or not wants_sink):
-            subscriber = Subscriber(destination, policy, namespace, dead_letter)
+            subscriber = Subscriber(destination, policy, namespace, dead_letter, parallelism=parallelism_of(metadata))
             conditions.true("SubscriptionReady")
         else:
             conditions.unknown("SubscriptionReady", "SubscriberUnresolved", "events wait on disk until it is resolved")

@@ -20,8 +20,7 @@ from zeroflow.knative.local.api.objects import now
 from zeroflow.knative.local.jobs.admission import JOB_KIND
 from zeroflow.knative.local.jobs.pod import JobPod
 from zeroflow.knative.local.processes.container import NotRunnable
-from zeroflow.knative.local.processes.pods import shell_code
-from zeroflow.knative.local.serving.pod import PodContext
+from zeroflow.knative.local.processes.pods import PodContext, shell_code
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)

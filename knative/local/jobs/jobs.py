@@ -19,7 +19,7 @@ from zeroflow.knative.local.jobs import admission
 from zeroflow.knative.local.jobs.admission import JOB_KIND
 from zeroflow.knative.local.jobs.job import Backoff, JobRun, finished, finished_at
 from zeroflow.knative.local.processes.launcher import Launcher
-from zeroflow.knative.local.serving.pod import Places, PodContext
+from zeroflow.knative.local.processes.pods import Places, PodContext
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)

@@ -11,10 +11,9 @@ from zeroflow.knative.local.api.objects import generated_name
 from zeroflow.knative.local.jobs.admission import CONTROLLER_UID, JOB_NAME
 from zeroflow.knative.local.processes import volumes
 from zeroflow.knative.local.processes.container import BadContainer, resolve
-from zeroflow.knative.local.processes.pods import PodRecord
+from zeroflow.knative.local.processes.pods import PodContext, PodRecord
 from zeroflow.knative.local.processes.process import Process, ProcessSpec
 from zeroflow.knative.local.processes.server_link import inherited_environment
-from zeroflow.knative.local.serving.pod import PodContext
 
 Object = dict[str, Any]
 

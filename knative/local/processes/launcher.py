@@ -66,6 +66,8 @@ def listening_socket() -> socket.socket:
     """Return a socket that already accepts connections on a free loopback port."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
+        # gunicorn sets this too late for connections that are made before it runs: each answer would wait for an ACK.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind(("127.0.0.1", 0))
         sock.listen(_BACKLOG)
     except OSError as error:

@@ -11,11 +11,14 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.knative.local.api.objects import now
+from zeroflow.knative.local.processes.container import Find
+from zeroflow.knative.local.processes.launcher import Launcher
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -171,3 +174,21 @@ def _transition(pod: Object, condition: Object) -> str:
         if before["type"] == condition["type"] and before["status"] == condition["status"]:
             return str(before["lastTransitionTime"])
     return now()
+
+
+class Places(Protocol):
+    """Where logs and scratch lie (`Home`)."""
+
+    @property
+    def run(self) -> Path: ...
+    def pod_log(self, namespace: str, pod: str, container: str) -> Path: ...
+
+
+@dataclass(frozen=True)
+class PodContext:
+    """What every pod needs of the host."""
+
+    store: PodStore
+    find: Find
+    launcher: Launcher
+    home: Places

@@ -32,8 +32,9 @@ _SERVER = (
 _FUNCTION = (
     *_SERVER,
     "flask",
-    "cloudevents",
-    "sqlalchemy",
+    "cloudevents.core.bindings.http",
+    "cloudevents.core.v1.event",
+    "sqlalchemy.orm",
     "sqlalchemy.dialects.sqlite.pysqlite",
     "zeroflow.events.app",
 )
@@ -42,20 +43,19 @@ RUNTIMES: Mapping[str, Runtime] = {
     "function": Runtime(
         (
             *_FUNCTION,
+            "kubernetes.client",
+            "kubernetes.config",
             "zeroflow.functions.pipeline.handler",
+            "zeroflow.functions.step.handler",
             "zeroflow.functions.register.handler",
             "zeroflow.functions.inference.handler",
             "zeroflow.functions.ingest.handler",
         )
     ),
-    # kfp reads _KFP_RUNTIME while it is imported and then leaves its compiler and client out.
-    "step": Runtime(
-        (*_FUNCTION, "zeroflow.functions.step.handler", "kfp.dsl.executor_main"),
-        {"_KFP_RUNTIME": "true"},
-    ),
     # OpenBLAS starts its threads when it is loaded, and they do not survive a fork; requests have threads of their own.
+    # libgomp reads its variable when it is loaded, so a container's own setting would come too late.
     "predictor": Runtime(
-        (*_FUNCTION, "numpy", "sklearn", "zeroflow.functions.predictor.handler"),
-        {"OPENBLAS_NUM_THREADS": "1"},
+        (*_FUNCTION, "zeroflow.functions.predictor.handler", "zeroflow.functions.predictor.preload"),
+        {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     ),
 }

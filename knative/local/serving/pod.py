@@ -11,16 +11,14 @@ import logging
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.api.objects import generated_name
 from zeroflow.knative.local.processes import volumes
-from zeroflow.knative.local.processes.container import Find, resolve
-from zeroflow.knative.local.processes.launcher import Launcher, listening_socket
-from zeroflow.knative.local.processes.pods import PodRecord, PodStore, log_tail, shell_code
+from zeroflow.knative.local.processes.container import resolve
+from zeroflow.knative.local.processes.launcher import listening_socket
+from zeroflow.knative.local.processes.pods import PodContext, PodRecord, log_tail, shell_code
 from zeroflow.knative.local.processes.process import Process, ProcessSpec
 from zeroflow.knative.local.processes.runtimes import ANNOTATION
 from zeroflow.knative.local.processes.server_link import inherited_environment
@@ -39,24 +37,6 @@ class ContainerFailed(ZeroflowError):
     def __init__(self, code: int, tail: str) -> None:
         super().__init__(f"Container failed with: {tail or f'exit code {shell_code(code)} and an empty log'}")
         self.reason = f"ExitCode{shell_code(code)}"
-
-
-class Places(Protocol):
-    """Where logs and scratch lie (`Home`)."""
-
-    @property
-    def run(self) -> Path: ...
-    def pod_log(self, namespace: str, pod: str, container: str) -> Path: ...
-
-
-@dataclass(frozen=True)
-class PodContext:
-    """What every pod needs of the host."""
-
-    store: PodStore
-    find: Find
-    launcher: Launcher
-    home: Places
 
 
 class Pod:

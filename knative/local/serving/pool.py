@@ -21,8 +21,8 @@ from typing import Any
 
 from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.processes.container import NotRunnable
-from zeroflow.knative.local.processes.pods import log_tail, prune_logs
-from zeroflow.knative.local.serving.pod import ContainerFailed, Pod, PodContext
+from zeroflow.knative.local.processes.pods import PodContext, log_tail, prune_logs
+from zeroflow.knative.local.serving.pod import ContainerFailed, Pod
 from zeroflow.knative.local.serving.scaling import Demand, ScaleSettings, bounded
 
 Object = dict[str, Any]

@@ -16,9 +16,9 @@ from zeroflow.knative.local.api.errors import AlreadyExists, Conflict
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.processes.launcher import Launcher
+from zeroflow.knative.local.processes.pods import Places, PodContext
 from zeroflow.knative.local.serving import admission, conditions, labels
 from zeroflow.knative.local.serving.activator import Activator
-from zeroflow.knative.local.serving.pod import Places, PodContext
 from zeroflow.knative.local.serving.pool import Pace, Pool
 from zeroflow.knative.local.serving.reconciler import Reconciler
 from zeroflow.knative.local.serving.routes import RouteTable
