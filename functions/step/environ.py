@@ -5,7 +5,6 @@ the step's to see. What the component sets itself (`set_env_variable`) is added.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from zeroflow.errors import InvalidInput
@@ -52,8 +51,12 @@ def of_container(executor: Mapping[str, Any]) -> dict[str, str]:
     return result
 
 
-def for_step(passed: Mapping[str, str], own: Mapping[str, str], tmp: Path, *, isolated: bool) -> dict[str, str]:
-    """Return a step's environment; an isolated one does not look for modules where the platform does."""
+def for_step(passed: Mapping[str, str], own: Mapping[str, str], *, isolated: bool) -> dict[str, str]:
+    """Return a step's environment; an isolated one does not look for modules where the platform does.
+
+    Temporary files go where the machine keeps them: pipelines that pass the path of one from step to step, as a
+    widespread tutorial does, work as they do in one shell.
+    """
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if isolated else ()
     base = {name: value for name, value in passed.items() if name not in hidden}
-    return {**base, "TMPDIR": str(tmp), "_KFP_RUNTIME": "true", **own}
+    return {**base, "_KFP_RUNTIME": "true", **own}

@@ -180,7 +180,7 @@ class _Run:
             source=str(source),
             function=component.function,
             log=str(log.path),
-            env=environ.for_step(steps.passed, own, workspace.tmp, isolated=isolated),
+            env=environ.for_step(steps.passed, own, isolated=isolated),
         )
         # With variables of its own nothing is loaded ahead: libraries read some when they are loaded.
         imports = steps.forks.imports(component.source) if python is None and not own else frozenset[str]()

@@ -5,7 +5,7 @@
         component/  the source
         store/ s3/  artifacts, under the same bucket and key as in their store
         parameters/ output parameters that are written to a file
-        tmp/ work/  the child's TMPDIR and working directory
+        work/  the child's working directory
 
 Guarantees: one handler at a time holds an attempt, across processes (a lock on the folder itself, released by the
 kernel when its holder dies); a child that runs holds a lock on `control/pid`, so that whether it lives is known
@@ -53,7 +53,7 @@ class Workspace:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.control, self.work, self.tmp = path / "control", path / "work", path / "tmp"
+        self.control, self.work = path / "control", path / "work"
         self.parameters, self.component = path / "parameters", path / "component"
         self.mounts = {"store": path / "store", "s3": path / "s3"}
         self._ended, self._canceled, self._pid = (self.control / name for name in ("ended.json", "canceled", "pid"))
@@ -84,7 +84,7 @@ class Workspace:
         """Make the folder empty and ready for a child; say whether an earlier child has left something."""
         left = self._pid.exists()
         self.clear()
-        for folder in (self.control, self.work, self.tmp, self.parameters, self.component):
+        for folder in (self.control, self.work, self.parameters, self.component):
             folder.mkdir(exist_ok=True)
         return left
 

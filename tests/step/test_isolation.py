@@ -17,7 +17,6 @@ def test_the_platforms_settings_and_secrets_are_not_in_a_steps_environment(funct
         assert text not in str(variables)
         assert text not in seen["initial"]
     assert seen["cwd"] == str(function.folder(wanted) / "work")
-    assert seen["tmp"] == str(function.folder(wanted) / "tmp")
 
 
 def test_variables_that_python_reads_at_its_start_are_there_before_it_starts(function, task, components):
