@@ -47,7 +47,7 @@ def report(host: Host, months: list[Month], slept: ColdStart, seconds: float) ->
     console.print(table)
     steps = Table(
         title="Steps: time, and what the platform added",
-        caption="The first use of a library loads it once, for all steps to come: that is most of what the first month adds.",
+        caption="A library is loaded at its first use, once for all later steps: most of what the first month adds.",
     )
     for column in ("step", *(month.label for month in months)):
         steps.add_column(column)
