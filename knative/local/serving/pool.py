@@ -23,7 +23,7 @@ from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.processes.container import NotRunnable
 from zeroflow.knative.local.processes.pods import PodContext, log_tail, prune_logs
 from zeroflow.knative.local.serving.pod import ContainerFailed, Pod
-from zeroflow.knative.local.serving.scaling import Demand, ScaleSettings, bounded
+from zeroflow.knative.local.serving.scaling import Demand, ScaleSettings, bounded, progress_deadline_s
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -85,6 +85,8 @@ class Pool:
         self._reachable = True
         self._deploying = False  # it is the newest revision and has to show that it works
         self._context, self._pace, self._changed = context, pace, changed
+        annotations = revision["metadata"].get("annotations") or {}
+        self._deadline_s = progress_deadline_s(annotations, pace.progress_deadline_s)
         self._loop = asyncio.get_running_loop()
         self._pods: list[Pod] = []
         self._waiting: deque[asyncio.Future[Pod]] = deque()
@@ -334,7 +336,7 @@ class Pool:
     async def _run(self, pod: Pod) -> None:
         """Start an instance and stay with it until it has ended by itself or is drained."""
         try:
-            await pod.start(self._pace.progress_deadline_s)
+            await pod.start(self._deadline_s)
         except (ZeroflowError, OSError) as error:
             self._pods.remove(pod)
             await self._failed(pod, error if isinstance(error, ZeroflowError) else Unavailable(str(error)))
@@ -351,7 +353,7 @@ class Pool:
         self._schedule()
         code = await pod.wait()
         self._pods.remove(pod)
-        if self._loop.time() - started_s >= self._pace.steady_s:
+        if pod.answered or self._loop.time() - started_s >= self._pace.steady_s:
             self._failures = 0
         await self._failed(pod, ContainerFailed(code, log_tail(pod.log)), code)
 
@@ -372,7 +374,7 @@ class Pool:
         self._blocked_until_s = self._loop.time() + self._delay_s()
         self.failure = Failure(error.reason, str(error), permanent=isinstance(error, NotRunnable))
         logger.warning("revision %s: instance %s: %s: %s", self.name, pod.name, error.reason, _first_line(str(error)))
-        overdue = not self.proven and self._loop.time() - self._created_s > self._pace.progress_deadline_s
+        overdue = not self.proven and self._loop.time() - self._created_s > self._deadline_s
         if not self.ready and (self.failure.permanent or self._failures >= TOLD_AFTER):
             self._refuse(NoInstance(self._why()))
         if self._needed() and not self.failure.permanent and not overdue:
