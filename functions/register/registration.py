@@ -18,6 +18,7 @@ from zeroflow.metadata.artifacts import Artifact
 from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
 
 REGISTERED = "dev.zeroflow.modelversion.registered"
+APPROVED = "dev.zeroflow.modelversion.approved"
 
 DEFAULT_NAMESPACE = "default"
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
@@ -60,29 +61,45 @@ def announce(
     run_id: str | None = None,
     metrics: Mapping[str, float] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    needs_approval: bool = False,
 ) -> None:
     """Emit the event that a version has a model, once per model artifact."""
-    namespaces = (properties.text(row.custom_properties, "namespace") for row in (artifact, version, model))
+    told: dict[str, Any] = {"run_id": run_id, "metrics": dict(metrics or {}), "metadata": dict(metadata or {})}
+    told |= {"needs_approval": True} if needs_approval else {}
     tx.emit(
         REGISTERED,
         subject=f"models/{model.name}/versions/{version.name}",
         event_id=f"{artifact.id}.registered",
-        data={
-            "registered_model_id": str(model.id),
-            "registered_model": model.name,
-            "version_id": str(version.id),
-            "version": version.name,
-            "model_artifact_id": str(artifact.id),
-            "uri": artifact.uri,
-            "sha256": sha256_of(artifact),
-            "model_format_name": artifact.fields.get("modelFormatName"),
-            "model_format_version": artifact.fields.get("modelFormatVersion"),
-            "namespace": next((found for found in namespaces if found), DEFAULT_NAMESPACE),
-            "run_id": run_id,
-            "metrics": dict(metrics or {}),
-            "metadata": dict(metadata or {}),
-        },
+        data=_described(model, version, artifact) | told,
     )
+
+
+def announce_approval(
+    tx: Transaction, model: RegistryContext, version: RegistryContext, artifact: RegistryArtifact, approved_by: str
+) -> None:
+    """Emit the event that a version's model artifact may be deployed; deployments of such models wait for it."""
+    tx.emit(
+        APPROVED,
+        subject=f"models/{model.name}/versions/{version.name}",
+        event_id=f"{artifact.id}.{version.updated_ms}.approved",
+        data=_described(model, version, artifact) | {"approved_by": approved_by},
+    )
+
+
+def _described(model: RegistryContext, version: RegistryContext, artifact: RegistryArtifact) -> dict[str, Any]:
+    namespaces = (properties.text(row.custom_properties, "namespace") for row in (artifact, version, model))
+    return {
+        "registered_model_id": str(model.id),
+        "registered_model": model.name,
+        "version_id": str(version.id),
+        "version": version.name,
+        "model_artifact_id": str(artifact.id),
+        "uri": artifact.uri,
+        "sha256": sha256_of(artifact),
+        "model_format_name": artifact.fields.get("modelFormatName"),
+        "model_format_version": artifact.fields.get("modelFormatVersion"),
+        "namespace": next((found for found in namespaces if found), DEFAULT_NAMESPACE),
+    }
 
 
 def _size_bytes(artifact: RegistryArtifact) -> int | None:
