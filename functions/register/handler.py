@@ -6,7 +6,7 @@ Run it with `gunicorn "zeroflow.functions.register.handler:create_app()"`.
 from flask import Flask
 
 from zeroflow.events import FunctionApp
-from zeroflow.functions.register import rest
+from zeroflow.functions.register import deployments, rest
 from zeroflow.functions.register.identity import Identify
 from zeroflow.functions.register.policy import PolicyFile
 from zeroflow.functions.register.produced import PRODUCED
@@ -22,5 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app, policy = FunctionApp.from_settings("register", settings), PolicyFile.from_environment()
     app.flask.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.on(PRODUCED)(lambda delivery: on_model_produced(delivery, policy.now()))
+    for change in (*deployments.CHANGED, deployments.DELETED):
+        app.on(change)(deployments.on_change)
     rest.mount(app, policy, Identify(settings.token))
     return app.flask

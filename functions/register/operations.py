@@ -263,6 +263,7 @@ def _registered(opened: Writing, row: Row, version: RegistryContext | None) -> N
         return
     registration.record(opened.session, row)
     if version is not None:
+        registration.link_bytes(opened.session, row, version, opened.origin)
         model = lookup.get_model(opened.session, version.parent_id)
         needs_approval = opened.policy.approval(model.name) is not None
         registration.announce(opened.tx, model, version, row, needs_approval=needs_approval)

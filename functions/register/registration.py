@@ -10,12 +10,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from zeroflow.events import Transaction
 from zeroflow.functions.register import properties
 from zeroflow.metadata.artifacts import Artifact
-from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
+from zeroflow.metadata.audit import Origin
+from zeroflow.metadata.registry import LineageEdge, RegistryArtifact, RegistryContext
 
 REGISTERED = "dev.zeroflow.modelversion.registered"
 APPROVED = "dev.zeroflow.modelversion.approved"
@@ -50,6 +52,23 @@ def record(session: Session, artifact: RegistryArtifact) -> None:
                 recorded_by=f"registration/model_artifacts/{artifact.id}",
             )
         )
+
+
+def link(session: Session, kind: str, tail: tuple[str, str], head: tuple[str, str], origin: Origin) -> None:
+    """Add an edge of the lineage graph, unless it is there."""
+    nodes = {"kind": kind, "from_type": tail[0], "from_id": tail[1], "to_type": head[0], "to_id": head[1]}
+    if session.execute(select(LineageEdge.id).filter_by(**nodes)).first() is None:
+        source, event = origin.cause or (None, None)
+        session.add(LineageEdge(**nodes, actor=origin.actor, cause_source=source, cause_id=event))
+
+
+def link_bytes(session: Session, artifact: RegistryArtifact, version: RegistryContext, origin: Origin) -> None:
+    """Lead from the recorded bytes at a model artifact's location, whoever recorded them, to its version."""
+    session.flush()
+    sha256 = sha256_of(artifact)
+    for known in session.scalars(select(Artifact).where(Artifact.uri == artifact.uri)):
+        if sha256 is None or known.sha256 in (None, sha256):
+            link(session, "registered_as", ("artifact", known.id), ("model_version", str(version.id)), origin)
 
 
 def announce(

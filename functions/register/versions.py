@@ -29,8 +29,6 @@ from zeroflow.metadata.registry import NO_PARENT, LineageEdge, RegistryArtifact,
 
 Scalar = str | int | float | bool
 
-ACTOR = "/zeroflow/functions/register"
-
 _OWN_METADATA = ("register_as", "version", "version_description", "author")
 """Metadata that says how to register; it is not a property of the model."""
 _INPUT_NAME = MAX_NAME - len(".1234567.sha256")
@@ -58,7 +56,7 @@ def register(writing: Writing, produced: ModelProduced, cause: tuple[str, str]) 
     artifact = _artifact(writing, version, produced)
     for name, value in produced.metrics.items():
         registry.create(writing, METRIC, Document({"name": name, "value": value}), version)
-    _link(session, produced, version, cause)
+    _link(session, produced, version, writing.origin)
     registration.announce(
         writing.tx,
         model,
@@ -188,7 +186,7 @@ def _told(produced: ModelProduced) -> dict[str, Scalar]:
     return told
 
 
-def _link(session: Session, produced: ModelProduced, version: RegistryContext, cause: tuple[str, str]) -> None:
+def _link(session: Session, produced: ModelProduced, version: RegistryContext, origin: Origin) -> None:
     """Add the edges of data -> task -> artifact -> version that are not there yet."""
     task, artifact = ("task", f"{produced.run_id}/{produced.task_name}"), ("artifact", produced.artifact_id)
     edges = {
@@ -197,11 +195,8 @@ def _link(session: Session, produced: ModelProduced, version: RegistryContext, c
         ("contains", ("run", produced.run_id), task),
         *(("read", ("artifact", source.artifact_id), task) for source in produced.inputs),
     }
-    for kind, (from_type, from_id), (to_type, to_id) in sorted(edges):
-        nodes = {"kind": kind, "from_type": from_type, "from_id": from_id, "to_type": to_type, "to_id": to_id}
-        if session.execute(select(LineageEdge.id).filter_by(**nodes)).first() is None:
-            cause_source, cause_id = cause
-            session.add(LineageEdge(**nodes, actor=ACTOR, cause_source=cause_source, cause_id=cause_id))
+    for kind, tail, head in sorted(edges):
+        registration.link(session, kind, tail, head, origin)
 
 
 def _is_property(name: str, value: Any) -> bool:

@@ -117,13 +117,14 @@ def test_official_client_logs_a_run(registry: Any, client_python: Callable[[str]
         [client_python("0.3.11"), str(script), registry.url, name], capture_output=True, text=True, timeout=120
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
-    seen = json.loads(ran.stdout)
+    seen = json.loads(ran.stdout.splitlines()[-1])  # the client prints of its own
     assert (seen["made"]["name"], seen["listed"]) == (name, True)
-    assert seen["runs"] == ["first", "inner", "run 0", "run 1", "run 2"]
-    assert (seen["first"]["name"], seen["first"]["state"]) == ("first", "LIVE")
+    assert seen["runs"] == 4
+    assert (seen["first"]["experiment_id"], seen["first"]["state"]) == (seen["made"]["id"], "LIVE")
     assert [log[:2] for log in seen["logs"]] == [
         ["DataSet", "train"],
         ["Metric", "auc"],
         ["Parameter", "fast"],
         ["Parameter", "lr"],
     ]
+    assert seen["logs"][1][2] == 0.92

@@ -69,6 +69,7 @@ class RegistryArtifact(RegistryEntity, Base):
         Index("ix_registry_artifacts_kind", "kind", "id"),
         Index("ix_registry_artifacts_updated", "kind", "updated_ms", "id"),
         Index("ix_registry_artifacts_children", "parent_id", "id"),
+        Index("ix_registry_artifacts_uri", "uri"),
     )
 
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("registry_contexts.id"))
