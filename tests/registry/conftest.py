@@ -25,6 +25,23 @@ from zeroflow.metadata.migrate import upgrade
 
 START_TIMEOUT_S = 30.0
 PREFIX = "/api/model_registry/"
+POLICY = json.dumps(
+    {
+        "identities": [
+            {"name": name, "tokenSha256": hashlib.sha256(f"token of {name}".encode()).hexdigest()}
+            for name in ("ada", "bob", "eve")
+        ],
+        "approvals": [
+            {
+                "models": ["governed *"],
+                "approvers": ["ada", "bob"],
+                "metrics": {"auc": {"min": 0.8}},
+                "artifacts": ["evaluation"],
+            }
+        ],
+    }
+)
+"""The approval policy of the tests' registry; JSON is YAML."""
 
 
 @dataclass
@@ -260,6 +277,8 @@ def registry(
         "K_SINK": broker.url,
         "K_SERVICE": "register",
     }
+    environment["ZEROFLOW_REGISTRY_POLICY"] = str(folder / "policy.yaml")
+    (folder / "policy.yaml").write_text(POLICY)
     app = "zeroflow.functions.register.handler:create_app()"
     options = ["--bind", "127.0.0.1:0", "--worker-class", "gthread", "--threads", "8", "--no-control-socket"]
     options += ["--limit-request-line", "8190"]
