@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 FUNCTION = "inference"
 CHANGES = tuple(f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "update", "delete"))
 VERSION_REGISTERED = "dev.zeroflow.modelversion.registered"
+VERSION_APPROVED = "dev.zeroflow.modelversion.approved"
 
 
 def create_app(settings: Settings | None = None, resources: Callable[[], Resources] | None = None) -> Flask:
@@ -45,6 +46,8 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
             reconciler.reconcile(*concerned)
 
     def on_version(delivery: Delivery) -> None:
+        if delivery.data().get("needs_approval"):
+            return  # the event that it was approved brings it here again
         version = RegisteredVersion.of_event(delivery.data())
         for isvc in resources().list(names.API_VERSION, names.KIND):
             if follows(isvc, version.registered_model):
@@ -53,6 +56,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     for change in CHANGES:
         app.on(change)(on_change)
     app.on(VERSION_REGISTERED)(on_version)
+    app.on(VERSION_APPROVED)(on_version)
     return app.flask
 
 

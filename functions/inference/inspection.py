@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from zeroflow.artifacts import Stores, content
 from zeroflow.errors import NotFound, ZeroflowError
+from zeroflow.functions.inference import approvals
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.spec import PredictorSpec
 from zeroflow.metadata import Database
@@ -28,11 +29,12 @@ VOUCHING = ("run/", "registration/")
 
 def inspect(spec: PredictorSpec, owner: str, stores: Stores, database: Database) -> Word:
     """Return what the predictor is to be told of the model's bytes; raise Refused when it cannot be served."""
+    approved = approvals.approved_bytes(spec.storage_uri, database)
     try:
         path = stores.local_path(spec.storage_uri)
         if path is None and not stores.exists(spec.storage_uri):
             raise NotFound(f"there is nothing at {spec.storage_uri}")
-        return _local(spec, owner, path, database) if path is not None else _remote(spec, owner, database)
+        word = _local(spec, owner, path, database) if path is not None else _remote(spec, owner, database)
     except NotFound as error:
         raise Refused("ModelNotFound", str(error), "ModelLoadFailed") from error
     except FormatNotSupported as error:
@@ -41,6 +43,7 @@ def inspect(spec: PredictorSpec, owner: str, stores: Stores, database: Database)
         if error.reason == "Unavailable":  # the store may answer later
             raise
         raise Refused(error.reason, str(error), "ModelLoadFailed") from error
+    return word if approved is None else approvals.bound(word, approved, spec.storage_uri, path)
 
 
 def _local(spec: PredictorSpec, owner: str, path: Path, database: Database) -> Word:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput
-from zeroflow.functions.inference import names
+from zeroflow.functions.inference import approvals, names
 from zeroflow.functions.inference.rollout import Rollout
 from zeroflow.functions.inference.spec import canary_percent, model_place
 from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryContext
@@ -56,6 +56,7 @@ def newest_version(session: Session, registered_model: str) -> RegisteredVersion
             .scalar_subquery(),
             RegistryArtifact.kind == "model-artifact",
             RegistryArtifact.uri.is_not(None),
+            approvals.deployable(),
         )
         .order_by(RegistryContext.id.desc())
         .limit(1)

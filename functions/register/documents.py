@@ -12,12 +12,12 @@ from typing import Any
 from zeroflow.errors import InvalidInput
 from zeroflow.functions.register import properties
 from zeroflow.functions.register.bodies import json_type
-from zeroflow.functions.register.entities import METRIC, EntityType, Field, Shape
+from zeroflow.functions.register.entities import AS_TEXT, EntityType, Field, Shape
 from zeroflow.functions.register.errors import MissingField, UnknownField
 from zeroflow.functions.register.properties import INT64, MAX_NAME, MAX_TEXT, WireProperties
-from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
+from zeroflow.metadata.registry import RegistryArtifact, RegistryContext, RegistryExecution, RegistryMetricPoint
 
-Row = RegistryContext | RegistryArtifact
+Row = RegistryContext | RegistryArtifact | RegistryExecution | RegistryMetricPoint
 
 MAX_ID = 2**31 - 1
 MAX_URI_BYTES = 2_000
@@ -25,6 +25,8 @@ MAX_URI_BYTES = 2_000
 
 _SERVER_OWNED = ("id", "createTimeSinceEpoch", "lastUpdateTimeSinceEpoch")
 _SHORT = ("name", "externalId")
+OF_A_RUN = ("experimentId", "experimentRunId")
+"""What v1alpha3 says of an artifact under an experiment run; the server fills it in, v1 does not know it."""
 _INTEGER = re.compile(r"-?[0-9]{1,19}\Z")
 
 
@@ -41,13 +43,15 @@ class Document:
 
 def read_new(entity: EntityType, body: dict[str, Any], *, full: bool = False) -> Document:
     """Read a document that creates; `full` when the operation takes the full schema, with the server's own fields."""
-    return _read(entity, body, ignored=_SERVER_OWNED if full else (), check_required=True)
+    owned = _SERVER_OWNED + (OF_A_RUN if entity.is_artifact else ())
+    return _read(entity, body, ignored=owned if full else (), check_required=True)
 
 
 def read_change(entity: EntityType, body: dict[str, Any]) -> Document:
     """Read a document that changes an entity: fixed fields are checked for nothing and left out."""
     fixed = tuple(field.name for field in entity.fields if field.fixed)
-    return _read(entity, body, ignored=(*_SERVER_OWNED, *fixed), check_required=False)
+    of_a_run = OF_A_RUN if entity.is_artifact else ()
+    return _read(entity, body, ignored=(*_SERVER_OWNED, *fixed, *of_a_run), check_required=False)
 
 
 def read_id(value: str, title: str) -> int:
@@ -57,8 +61,8 @@ def read_id(value: str, title: str) -> int:
     return int(value)
 
 
-def write(entity: EntityType, row: Row, *, step_as_text: bool) -> dict[str, Any]:
-    """Return the entity as clients read it."""
+def write(entity: EntityType, row: Row, *, v1: bool = False) -> dict[str, Any]:
+    """Return the entity as clients of v1alpha3, or of `v1`, read it."""
     document: dict[str, Any] = {
         "id": str(row.id),
         "name": row.name,
@@ -67,21 +71,30 @@ def write(entity: EntityType, row: Row, *, step_as_text: bool) -> dict[str, Any]
         "customProperties": row.custom_properties,
         **row.fields,
     }
-    if row.state is not None:
-        document["state"] = row.state
-    if row.external_id is not None:
-        document["externalId"] = row.external_id
-    if row.description is not None:
-        document["description"] = row.description
+    for known in entity.fields:
+        if known.shape in AS_TEXT and known.name in document:
+            number = document.pop(known.name)
+            document |= {} if number is None else {known.name: str(number)}
+    for name, value in (("state", row.state), ("externalId", row.external_id), ("description", row.description)):
+        if value is not None:
+            document[name] = value
     if entity.is_artifact:
-        document["artifactType"] = entity.kind
-        if isinstance(row, RegistryArtifact) and row.uri is not None:
-            document["uri"] = row.uri
-        if entity is METRIC and step_as_text and "step" in document:
-            document["step"] = str(document["step"])
+        _write_artifact(entity, row, document, v1=v1)
     if entity.parent_field is not None:
         document[entity.parent_field] = str(row.parent_id)
     return document
+
+
+def _write_artifact(entity: EntityType, row: Row, document: dict[str, Any], *, v1: bool) -> None:
+    document["artifactType"] = entity.artifact_type
+    if isinstance(row, RegistryArtifact) and row.uri is not None:
+        document["uri"] = row.uri
+    if v1 and "step" in document:
+        document["step"] = str(document["step"])
+    for name in OF_A_RUN:
+        if name in document:
+            number = document.pop(name)
+            document |= {} if v1 else {name: str(number)}
 
 
 def _read(entity: EntityType, body: dict[str, Any], *, ignored: tuple[str, ...], check_required: bool) -> Document:
@@ -136,6 +149,8 @@ def _field(declared: Field, value: Any) -> Any:
             return properties.as_double(f"field '{name}'", value)
         case Shape.INTEGER:
             return _integer(name, value)
+        case Shape.TIME:
+            return _time(name, value)
         case Shape.ID:
             if value == "":
                 return None
@@ -153,6 +168,13 @@ def _text(name: str, value: Any) -> str:
     if name == "uri" and len(value.encode()) > MAX_URI_BYTES:
         raise InvalidInput(f"field 'uri' has {len(value.encode())} bytes; at most {MAX_URI_BYTES} are kept")
     return value
+
+
+def _time(name: str, value: Any) -> int:
+    if not isinstance(value, str) or not _INTEGER.match(value) or not 0 <= int(value) < INT64:
+        shown = repr(value)[:40] if isinstance(value, str) else json_type(value)
+        raise InvalidInput(f"field '{name}' must be {Shape.TIME.value}, got {shown}")
+    return int(value)
 
 
 def _integer(name: str, value: Any) -> int:

@@ -90,12 +90,14 @@ def _compare_in(comparison: Comparison, entity: EntityType) -> ColumnElement[boo
             return _text(comparison, table.external_id)
         case name if name == entity.parent_field:
             return _number(comparison, table.parent_id)
+        case "experimentId" | "experimentRunId" as name if entity.is_artifact:
+            return _number(comparison, table.fields[name].as_float())
     field = entity.field(comparison.name)
     if field is None or not field.searchable:
         return _custom(comparison, entity)
     if field.name in ("state", "uri"):
         return _text(comparison, getattr(table, field.name))
-    if field.shape in (Shape.NUMBER, Shape.INTEGER):
+    if field.shape in (Shape.NUMBER, Shape.INTEGER, Shape.ID, Shape.TIME):
         return _number(comparison, table.fields[field.name].as_float())
     return _text(comparison, table.fields[field.name].as_string())
 
@@ -123,6 +125,11 @@ def _number(comparison: Comparison, column: Any) -> ColumnElement[bool]:
 def _custom(comparison: Comparison, entity: EntityType) -> ColumnElement[bool]:
     """Compare a custom property, in whichever of its typed columns the value or the forced type points to."""
     table: Any = entity.properties
+    if table is None:
+        raise InvalidInput(
+            f"invalid filterQuery: metric history has no property {comparison.name[:64]!r} to search; it has name, "
+            "value, step, timestamp, state, id, createTimeSinceEpoch and lastUpdateTimeSinceEpoch"
+        )
     values = _values(comparison)
     forced = comparison.forced
     alternatives: list[ColumnElement[bool]] = []

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput
@@ -82,13 +82,19 @@ class Page:
     next_token: str
 
 
-def page(session: Session, entities: tuple[EntityType, ...], listing: Listing, parent_id: int | None = None) -> Page:
+def page(
+    session: Session,
+    entities: tuple[EntityType, ...],
+    listing: Listing,
+    parent_id: int | None = None,
+    conditions: tuple[ColumnElement[bool], ...] = (),
+) -> Page:
     """Return the entities of this type (or the artifacts of all types) that the listing asks for.
 
     With a parent: its own only, and the listing's `name` and `external_id` count.
     """
     table: Any = entities[0].table
-    wanted: Select[Any] = select(table)
+    wanted: Select[Any] = select(table).where(*conditions)
     if len(entities) == 1:
         wanted = wanted.where(table.kind == entities[0].kind)
     if parent_id is not None:

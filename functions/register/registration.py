@@ -10,14 +10,17 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from zeroflow.events import Transaction
 from zeroflow.functions.register import properties
 from zeroflow.metadata.artifacts import Artifact
-from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
+from zeroflow.metadata.audit import Origin
+from zeroflow.metadata.registry import LineageEdge, RegistryArtifact, RegistryContext
 
 REGISTERED = "dev.zeroflow.modelversion.registered"
+APPROVED = "dev.zeroflow.modelversion.approved"
 
 DEFAULT_NAMESPACE = "default"
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
@@ -51,6 +54,23 @@ def record(session: Session, artifact: RegistryArtifact) -> None:
         )
 
 
+def link(session: Session, kind: str, tail: tuple[str, str], head: tuple[str, str], origin: Origin) -> None:
+    """Add an edge of the lineage graph, unless it is there."""
+    nodes = {"kind": kind, "from_type": tail[0], "from_id": tail[1], "to_type": head[0], "to_id": head[1]}
+    if session.execute(select(LineageEdge.id).filter_by(**nodes)).first() is None:
+        source, event = origin.cause or (None, None)
+        session.add(LineageEdge(**nodes, actor=origin.actor, cause_source=source, cause_id=event))
+
+
+def link_bytes(session: Session, artifact: RegistryArtifact, version: RegistryContext, origin: Origin) -> None:
+    """Lead from the recorded bytes at a model artifact's location, whoever recorded them, to its version."""
+    session.flush()
+    sha256 = sha256_of(artifact)
+    for known in session.scalars(select(Artifact).where(Artifact.uri == artifact.uri)):
+        if sha256 is None or known.sha256 in (None, sha256):
+            link(session, "registered_as", ("artifact", known.id), ("model_version", str(version.id)), origin)
+
+
 def announce(
     tx: Transaction,
     model: RegistryContext,
@@ -60,29 +80,45 @@ def announce(
     run_id: str | None = None,
     metrics: Mapping[str, float] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    needs_approval: bool = False,
 ) -> None:
     """Emit the event that a version has a model, once per model artifact."""
-    namespaces = (properties.text(row.custom_properties, "namespace") for row in (artifact, version, model))
+    told: dict[str, Any] = {"run_id": run_id, "metrics": dict(metrics or {}), "metadata": dict(metadata or {})}
+    told |= {"needs_approval": True} if needs_approval else {}
     tx.emit(
         REGISTERED,
         subject=f"models/{model.name}/versions/{version.name}",
         event_id=f"{artifact.id}.registered",
-        data={
-            "registered_model_id": str(model.id),
-            "registered_model": model.name,
-            "version_id": str(version.id),
-            "version": version.name,
-            "model_artifact_id": str(artifact.id),
-            "uri": artifact.uri,
-            "sha256": sha256_of(artifact),
-            "model_format_name": artifact.fields.get("modelFormatName"),
-            "model_format_version": artifact.fields.get("modelFormatVersion"),
-            "namespace": next((found for found in namespaces if found), DEFAULT_NAMESPACE),
-            "run_id": run_id,
-            "metrics": dict(metrics or {}),
-            "metadata": dict(metadata or {}),
-        },
+        data=_described(model, version, artifact) | told,
     )
+
+
+def announce_approval(
+    tx: Transaction, model: RegistryContext, version: RegistryContext, artifact: RegistryArtifact, approved_by: str
+) -> None:
+    """Emit the event that a version's model artifact may be deployed; deployments of such models wait for it."""
+    tx.emit(
+        APPROVED,
+        subject=f"models/{model.name}/versions/{version.name}",
+        event_id=f"{artifact.id}.{version.updated_ms}.approved",
+        data=_described(model, version, artifact) | {"approved_by": approved_by},
+    )
+
+
+def _described(model: RegistryContext, version: RegistryContext, artifact: RegistryArtifact) -> dict[str, Any]:
+    namespaces = (properties.text(row.custom_properties, "namespace") for row in (artifact, version, model))
+    return {
+        "registered_model_id": str(model.id),
+        "registered_model": model.name,
+        "version_id": str(version.id),
+        "version": version.name,
+        "model_artifact_id": str(artifact.id),
+        "uri": artifact.uri,
+        "sha256": sha256_of(artifact),
+        "model_format_name": artifact.fields.get("modelFormatName"),
+        "model_format_version": artifact.fields.get("modelFormatVersion"),
+        "namespace": next((found for found in namespaces if found), DEFAULT_NAMESPACE),
+    }
 
 
 def _size_bytes(artifact: RegistryArtifact) -> int | None:

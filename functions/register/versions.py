@@ -16,17 +16,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput
-from zeroflow.events import Delivery, Transaction
+from zeroflow.events import Delivery
 from zeroflow.functions.register import properties, registration, registry
 from zeroflow.functions.register.documents import Document
 from zeroflow.functions.register.entities import METRIC, MODEL_ARTIFACT, MODEL_VERSION, REGISTERED_MODEL
+from zeroflow.functions.register.policy import Policy
 from zeroflow.functions.register.produced import ModelProduced
 from zeroflow.functions.register.properties import INT64, MAX_NAME, MAX_TEXT
+from zeroflow.functions.register.writing import Writing
+from zeroflow.metadata.audit import Origin
 from zeroflow.metadata.registry import NO_PARENT, LineageEdge, RegistryArtifact, RegistryContext
 
 Scalar = str | int | float | bool
-
-ACTOR = "/zeroflow/functions/register"
 
 _OWN_METADATA = ("register_as", "version", "version_description", "author")
 """Metadata that says how to register; it is not a property of the model."""
@@ -36,40 +37,42 @@ _FORMAT_NAME = ("model_format_name", "model_format", "framework")
 _FORMAT_VERSION = ("model_format_version", "framework_version")
 
 
-def on_model_produced(delivery: Delivery) -> None:
+def on_model_produced(delivery: Delivery, policy: Policy) -> None:
     """Handle the event."""
     produced = ModelProduced.from_data(delivery.data())
+    cause = (delivery.source, delivery.id)
     with delivery.transaction() as tx:
-        register(tx, produced, (delivery.source, delivery.id))
+        register(Writing(tx, Origin(f"run:{produced.run_id}", True, cause=cause), policy), produced, cause)
 
 
-def register(tx: Transaction, produced: ModelProduced, cause: tuple[str, str]) -> RegistryContext | None:
+def register(writing: Writing, produced: ModelProduced, cause: tuple[str, str]) -> RegistryContext | None:
     """Register what was produced; return the version, or None when this artifact is registered already."""
-    session = tx.session
-    registry.tick(session)  # from here on, nobody else registers until the commit
-    model = _model(session, produced)
+    session = writing.session
+    writing.tick()  # from here on, nobody else registers until the commit
+    model = _model(writing, produced)
     if _registered_before(session, model, produced):
         return None
-    version = _version(session, model, produced)
-    artifact = _artifact(session, version, produced)
+    version = _version(writing, model, produced)
+    artifact = _artifact(writing, version, produced)
     for name, value in produced.metrics.items():
-        registry.create(session, METRIC, Document({"name": name, "value": value}), version)
-    _link(session, produced, version, cause)
+        registry.create(writing, METRIC, Document({"name": name, "value": value}), version)
+    _link(session, produced, version, writing.origin)
     registration.announce(
-        tx,
+        writing.tx,
         model,
         version,
         artifact,
         run_id=produced.run_id,
         metrics=produced.metrics,
         metadata=produced.metadata,
+        needs_approval=writing.policy.approval(model.name) is not None,
     )
     return version
 
 
-def _model(session: Session, produced: ModelProduced) -> RegistryContext:
+def _model(writing: Writing, produced: ModelProduced) -> RegistryContext:
     """Return the registered model, made now when it is not there; refuse the model of another namespace."""
-    model = session.scalars(
+    model = writing.session.scalars(
         select(RegistryContext)
         .where(
             RegistryContext.kind == REGISTERED_MODEL.kind,
@@ -80,7 +83,7 @@ def _model(session: Session, produced: ModelProduced) -> RegistryContext:
     ).one_or_none()
     if model is None:
         document = Document({"name": produced.register_as}, properties.wire({"namespace": produced.namespace}))
-        row = registry.create(session, REGISTERED_MODEL, document)
+        row = registry.create(writing, REGISTERED_MODEL, document)
         assert isinstance(row, RegistryContext)
         return row
     owner = properties.text(model.custom_properties, "namespace")
@@ -103,14 +106,14 @@ def _registered_before(session: Session, model: RegistryContext, produced: Model
     return any(version is not None and version.parent_id == model.id for version in versions)
 
 
-def _version(session: Session, model: RegistryContext, produced: ModelProduced) -> RegistryContext:
+def _version(writing: Writing, model: RegistryContext, produced: ModelProduced) -> RegistryContext:
     name = produced.of_metadata("version") or registry.next_version_name(model)
     taken = select(RegistryContext.id).where(
         RegistryContext.kind == MODEL_VERSION.kind,
         RegistryContext.parent_id == model.id,
         RegistryContext.name == name,
     )
-    if session.execute(taken).first() is not None:
+    if writing.session.execute(taken).first() is not None:
         raise InvalidInput(
             f"metadata.version: registered model {model.name!r} has a version {name!r} already, of another artifact; "
             "leave metadata.version out to get the next number"
@@ -122,12 +125,12 @@ def _version(session: Session, model: RegistryContext, produced: ModelProduced) 
     ):
         if stated is not None:
             values[wire_name] = stated[:MAX_TEXT]
-    row = registry.create(session, MODEL_VERSION, Document(values, properties.wire(_told(produced))), model)
+    row = registry.create(writing, MODEL_VERSION, Document(values, properties.wire(_told(produced))), model)
     assert isinstance(row, RegistryContext)
     return row
 
 
-def _artifact(session: Session, version: RegistryContext, produced: ModelProduced) -> RegistryArtifact:
+def _artifact(writing: Writing, version: RegistryContext, produced: ModelProduced) -> RegistryArtifact:
     values: dict[str, Any] = {
         "name": produced.name,
         "uri": produced.uri,
@@ -150,7 +153,7 @@ def _artifact(session: Session, version: RegistryContext, produced: ModelProduce
         if name not in _OWN_METADATA and _is_property(name, value)
     }
     told |= _bytes_of(produced)
-    row = registry.create(session, MODEL_ARTIFACT, Document(values, properties.wire(told)), version)
+    row = registry.create(writing, MODEL_ARTIFACT, Document(values, properties.wire(told)), version)
     assert isinstance(row, RegistryArtifact)
     return row
 
@@ -183,7 +186,7 @@ def _told(produced: ModelProduced) -> dict[str, Scalar]:
     return told
 
 
-def _link(session: Session, produced: ModelProduced, version: RegistryContext, cause: tuple[str, str]) -> None:
+def _link(session: Session, produced: ModelProduced, version: RegistryContext, origin: Origin) -> None:
     """Add the edges of data -> task -> artifact -> version that are not there yet."""
     task, artifact = ("task", f"{produced.run_id}/{produced.task_name}"), ("artifact", produced.artifact_id)
     edges = {
@@ -192,11 +195,8 @@ def _link(session: Session, produced: ModelProduced, version: RegistryContext, c
         ("contains", ("run", produced.run_id), task),
         *(("read", ("artifact", source.artifact_id), task) for source in produced.inputs),
     }
-    for kind, (from_type, from_id), (to_type, to_id) in sorted(edges):
-        nodes = {"kind": kind, "from_type": from_type, "from_id": from_id, "to_type": to_type, "to_id": to_id}
-        if session.execute(select(LineageEdge.id).filter_by(**nodes)).first() is None:
-            cause_source, cause_id = cause
-            session.add(LineageEdge(**nodes, actor=ACTOR, cause_source=cause_source, cause_id=cause_id))
+    for kind, tail, head in sorted(edges):
+        registration.link(session, kind, tail, head, origin)
 
 
 def _is_property(name: str, value: Any) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,24 @@ import urllib3
 from zeroflow.metadata.migrate import upgrade
 
 START_TIMEOUT_S = 30.0
+PREFIX = "/api/model_registry/"
+POLICY = json.dumps(
+    {
+        "identities": [
+            {"name": name, "tokenSha256": hashlib.sha256(f"token of {name}".encode()).hexdigest()}
+            for name in ("ada", "bob", "eve")
+        ],
+        "approvals": [
+            {
+                "models": ["governed *"],
+                "approvers": ["ada", "bob"],
+                "metrics": {"auc": {"min": 0.8}},
+                "artifacts": ["evaluation"],
+            }
+        ],
+    }
+)
+"""The approval policy of the tests' registry; JSON is YAML."""
 
 
 @dataclass
@@ -47,6 +66,7 @@ class Registry:
 
     def __init__(self, url: str, database_url: str, broker: RecordingBroker) -> None:
         self.url, self.database_url, self.broker = url, database_url, broker
+        self.documents: dict[str, Callable[[str, str, Answer], None]] = {}
         self._pool = urllib3.PoolManager(maxsize=32, retries=False)
 
     def call(
@@ -57,10 +77,14 @@ class Registry:
         *,
         version: str = "v1alpha3",
         query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Call an operation; `body` is encoded as JSON unless it is bytes."""
         raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        return self.raw(method, f"/api/model_registry/{version}/{path}", raw, query=query)
+        answer = self.raw(method, f"/api/model_registry/{version}/{path}", raw, query=query, headers=headers)
+        if version in self.documents:
+            self.documents[version](method, path.partition("?")[0], answer)
+        return answer
 
     def raw(
         self,
@@ -174,6 +198,71 @@ def registry_database_url(request: pytest.FixtureRequest, tmp_path_factory: pyte
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def openapi_documents() -> dict[str, Callable[[str, str, Answer], None]]:
+    """Return what checks each answer against the OpenAPI document of its version, where the documents are."""
+    folder = os.environ.get("ZEROFLOW_CONTRACTS")
+    if folder is None:
+        return {}
+    import jsonschema
+    import yaml
+
+    def checker(document: dict[str, Any], prefix: str) -> Callable[[str, str, Answer], None]:
+        places = {
+            re.compile(re.sub(r"\\{[^/]*?\\}", "[^/]+", re.escape(path.removeprefix(prefix))) + r"\Z"): operations
+            for path, operations in sorted(document["paths"].items(), key=lambda place: place[0].count("{"))
+        }
+        schemas = by_discriminator(document)
+        validators: dict[str, Any] = {}
+
+        def check(method: str, path: str, answer: Answer) -> None:
+            operation = next((found for place, found in places.items() if place.match("/" + path)), {}).get(
+                method.lower()
+            )
+            if operation is None:
+                assert answer.status in (404, 405, 400), (method, path, answer)
+                return
+            if answer.status >= 400:
+                assert set(answer.body) == {"code", "message"}, (method, path, answer)
+                return
+            response = operation["responses"].get(str(answer.status))
+            assert response is not None, (method, path, answer.status)
+            if "$ref" in response:
+                response = document["components"]["responses"][response["$ref"].split("/")[-1]]
+            schema = response["content"]["application/json"]["schema"]
+            key = json.dumps(schema)
+            if key not in validators:
+                validators[key] = jsonschema.Draft202012Validator({**schema, **schemas})
+            fault = next(validators[key].iter_errors(answer.body), None)
+            assert fault is None, (method, path, fault)
+
+        return check
+
+    contracts = Path(folder) / "model-registry"
+    return {
+        "v1alpha3": checker(yaml.safe_load((contracts / "model-registry.yaml").read_text()), PREFIX + "v1alpha3"),
+        "v1": checker(json.loads((contracts / "model-registry-v1.from-client-0.3.18.json").read_text()), PREFIX + "v1"),
+    }
+
+
+def by_discriminator(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the components with every discriminated oneOf as conditions, which plain JSON Schema understands."""
+    components = json.loads(json.dumps({"components": {"schemas": document["components"]["schemas"]}}))
+    for schema in components["components"]["schemas"].values():
+        chosen = schema.pop("discriminator", None)
+        if chosen and "mapping" not in chosen:
+            schema["anyOf"] = schema.pop("oneOf")
+        elif chosen:
+            schema.pop("oneOf", None)
+            name = chosen["propertyName"]
+            schema["properties"] = {name: {"enum": sorted(chosen["mapping"])}}
+            schema["required"] = [name]
+            schema["allOf"] = [
+                {"if": {"properties": {name: {"const": value}}}, "then": {"$ref": target}}
+                for value, target in chosen["mapping"].items()
+            ]
+    return dict(components)
+
+
 @pytest.fixture(scope="session")
 def registry(
     registry_database_url: str, broker: RecordingBroker, tmp_path_factory: pytest.TempPathFactory
@@ -188,6 +277,8 @@ def registry(
         "K_SINK": broker.url,
         "K_SERVICE": "register",
     }
+    environment["ZEROFLOW_REGISTRY_POLICY"] = str(folder / "policy.yaml")
+    (folder / "policy.yaml").write_text(POLICY)
     app = "zeroflow.functions.register.handler:create_app()"
     options = ["--bind", "127.0.0.1:0", "--worker-class", "gthread", "--threads", "8", "--no-control-socket"]
     options += ["--limit-request-line", "8190"]
@@ -196,7 +287,9 @@ def registry(
             [sys.executable, "-m", "gunicorn", *options, app], env=environment, stdout=output, stderr=output
         )
     try:
-        yield Registry(_address(process, log), registry_database_url, broker)
+        running = Registry(_address(process, log), registry_database_url, broker)
+        running.documents = openapi_documents()
+        yield running
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:
         process.terminate()

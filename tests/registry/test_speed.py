@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import insert, select, text
 
-from zeroflow.functions.register import registry as registry_operations
 from zeroflow.functions.register.entities import MODEL_VERSION
 from zeroflow.functions.register.properties import indexed, wire
+from zeroflow.functions.register.writing import tick
 from zeroflow.metadata import Database
 from zeroflow.metadata.registry import RegistryContext, RegistryContextProperty
 
@@ -53,7 +53,7 @@ def _add(registry: Any, model_id: str, start: int, stop: int) -> None:
     """Write versions straight into the tables, as so many creations would have left them."""
     database = Database(registry.database_url)
     with database.transaction() as session:
-        time_ms = registry_operations.tick(session)
+        time_ms = tick(session)
         rows = [
             {
                 "kind": MODEL_VERSION.kind,

@@ -13,6 +13,8 @@ COMMANDS = {
     "run": ("zeroflow.cli.run:run", "Run a KFP pipeline and show its progress."),
     "events": ("zeroflow.cli.events:app", "What happened: events and what became of them."),
     "models": ("zeroflow.cli.models:app", "Registered models and their versions."),
+    "lineage": ("zeroflow.cli.lineage:lineage", "From data to deployment: what came of what."),
+    "audit": ("zeroflow.cli.audit:app", "Who changed or used what: verify and export the trail."),
     "store": ("zeroflow.cli.store:app", "Objects in the local store."),
 }
 

@@ -7,9 +7,11 @@ import typer
 
 from zeroflow.cli.host import Host, host_url
 from zeroflow.cli.output import as_json, as_table, fail
+from zeroflow.cli.push import push
 from zeroflow.errors import ZeroflowError
 
 app = typer.Typer(no_args_is_help=True, help="Registered models and their versions.")
+app.command()(push)
 
 Output = Annotated[str, typer.Option("--output", "-o", help="table or json")]
 

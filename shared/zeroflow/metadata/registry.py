@@ -1,9 +1,10 @@
-"""The model registry's tables: registered models, versions and artifacts, their properties, and the lineage edges.
+"""The model registry's tables: its entities, their properties, and the lineage edges.
 
-Two tables hold all entities, as in ML Metadata, so that ids come from one sequence per table as official clients
-expect: `registry_contexts` (registered models and versions) and `registry_artifacts` (model, doc, dataset, metric,
-parameter). A row carries its typed fields and custom properties as
-documents, so that a list is one query; the property tables index the scalar custom properties for search.
+Three tables hold all entities, as in ML Metadata, so that ids come from one sequence per table as official clients
+expect: `registry_contexts` (registered models, versions, serving environments, inference services, experiments,
+experiment runs), `registry_artifacts` (model, doc, dataset, metric, parameter) and `registry_executions` (serve
+models). A row carries its typed fields and custom properties as documents, so that a list is one query; the property
+tables index the scalar custom properties for search. `registry_metric_points` is a run's metrics over time.
 
 Every write first ticks `registry_clock`, whose row lock is the registry's write lock: write times are strictly
 increasing, and since an id is taken after the tick, ids and creation times have the same order.
@@ -28,7 +29,7 @@ class RegistryEntity:
 
     id: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
     kind: Mapped[str]
-    """registered_model, model_version | model-artifact, doc-artifact, dataset-artifact, metric, parameter."""
+    """As zeroflow.functions.register.entities names it; an artifact's is the wire's artifactType."""
     name: Mapped[str]
     external_id: Mapped[str | None] = mapped_column(unique=True)
     description: Mapped[str | None]
@@ -42,7 +43,7 @@ class RegistryEntity:
 
 
 class RegistryContext(RegistryEntity, Base):
-    """A registered model or a model version."""
+    """A registered model, model version, serving environment, inference service, experiment or experiment run."""
 
     __tablename__ = "registry_contexts"
     __table_args__ = (
@@ -54,13 +55,13 @@ class RegistryContext(RegistryEntity, Base):
     )
 
     parent_id: Mapped[int] = mapped_column(BigInteger, default=NO_PARENT)
-    """The registered model of a version; NO_PARENT for a registered model."""
+    """The model of a version, the environment of an inference service, the experiment of a run; else NO_PARENT."""
     latest_number: Mapped[int] = mapped_column(BigInteger, default=0)
     """Of a registered model: the highest version name that is a number."""
 
 
 class RegistryArtifact(RegistryEntity, Base):
-    """An artifact, under a version or free."""
+    """An artifact, under a version, under an experiment run, or free."""
 
     __tablename__ = "registry_artifacts"
     __table_args__ = (
@@ -68,11 +69,40 @@ class RegistryArtifact(RegistryEntity, Base):
         Index("ix_registry_artifacts_kind", "kind", "id"),
         Index("ix_registry_artifacts_updated", "kind", "updated_ms", "id"),
         Index("ix_registry_artifacts_children", "parent_id", "id"),
+        Index("ix_registry_artifacts_uri", "uri"),
     )
 
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("registry_contexts.id"))
-    """The version; NULL for a free artifact, whose name need not be unique."""
+    """The version or run; NULL for a free artifact, whose name need not be unique."""
     uri: Mapped[str | None]
+
+
+class RegistryExecution(RegistryEntity, Base):
+    """A serve model: one deployment of a version by an inference service."""
+
+    __tablename__ = "registry_executions"
+    __table_args__ = (
+        UniqueConstraint("kind", "parent_id", "name"),
+        Index("ix_registry_executions_children", "parent_id", "id"),
+        Index("ix_registry_executions_updated", "kind", "updated_ms", "id"),
+    )
+
+    parent_id: Mapped[int] = mapped_column(ForeignKey("registry_contexts.id"))
+    """The inference service."""
+
+
+class RegistryMetricPoint(RegistryEntity, Base):
+    """One value that a metric of an experiment run has had; never changed."""
+
+    __tablename__ = "registry_metric_points"
+    __table_args__ = (
+        Index("ix_registry_metric_points_run", "parent_id", "name", "id"),
+        Index("ix_registry_metric_points_updated", "updated_ms", "id"),
+    )
+
+    parent_id: Mapped[int] = mapped_column(ForeignKey("registry_contexts.id"))
+    """The run."""
+    step: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class RegistryProperty:
@@ -118,6 +148,14 @@ class RegistryArtifactProperty(RegistryProperty, Base):
     owner_id: Mapped[int] = mapped_column(ForeignKey("registry_artifacts.id"), primary_key=True, sort_order=-1)
 
 
+class RegistryExecutionProperty(RegistryProperty, Base):
+    """A property of a serve model."""
+
+    __tablename__ = "registry_execution_properties"
+
+    owner_id: Mapped[int] = mapped_column(ForeignKey("registry_executions.id"), primary_key=True, sort_order=-1)
+
+
 class RegistryClock(Base):
     """One row: the time of the registry's last write."""
 
@@ -132,7 +170,7 @@ class LineageEdge(Base):
     """One typed edge of the lineage graph, from what was there first to what came of it; never changed.
 
     Node types and ids: `run` <run id>, `task` <run id>/<task name>, `artifact` <zeroflow.metadata.artifacts id>,
-    `model_version` <registry id>.
+    `model_version` <registry id>, `inference_service` <namespace>/<name> of the resource.
     """
 
     __tablename__ = "lineage_edges"
@@ -144,7 +182,8 @@ class LineageEdge(Base):
 
     id: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
     kind: Mapped[str]
-    """contains (run > task), read (artifact > task), wrote (task > artifact), registered_as (artifact > version)."""
+    """contains (run > task), read (artifact > task), wrote (task > artifact), registered_as (artifact > version),
+    deployed_as (version > inference service)."""
     from_type: Mapped[str]
     from_id: Mapped[str]
     to_type: Mapped[str]

@@ -1,0 +1,89 @@
+"""An InferenceService changed: note which registered version it serves, in the lineage graph and the audit trail.
+
+A version counts as deployed when an InferenceService that is ready names the location of one of its model artifacts.
+The same state told again is noted once. Source: KServe v1beta1 (spec.predictor, status.conditions); the event is
+Knative's ApiServerSource in mode Resource.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from zeroflow.events import Delivery
+from zeroflow.functions.register.entities import MODEL_ARTIFACT, MODEL_VERSION
+from zeroflow.functions.register.registration import link
+from zeroflow.metadata import audit
+from zeroflow.metadata.audit import AuditRecord, Origin
+from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
+
+CHANGED = tuple(f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "update"))
+DELETED = "dev.knative.apiserver.resource.delete"
+NODE = "inference_service"
+
+
+def on_change(delivery: Delivery) -> None:
+    """Handle the event that an InferenceService was added, updated or deleted."""
+    obj = delivery.data()
+    metadata = obj.get("metadata")
+    if obj.get("kind") != "InferenceService" or not isinstance(metadata, dict):
+        return
+    name = f"{metadata.get('namespace')}/{metadata.get('name')}"
+    location = None if delivery.type == DELETED else _served(obj)
+    if location is None and delivery.type != DELETED:
+        return
+    origin = Origin(delivery.source, True, cause=(delivery.source, delivery.id))
+    with delivery.transaction() as tx:
+        _note(tx.session, origin, name, location)
+
+
+def _note(session: Session, origin: Origin, name: str, location: str | None) -> None:
+    version = _version_at(session, location) if location else None
+    now = {"uri": location, "version_id": str(version.id) if version else None} if location else None
+    before = _last(session, name)
+    if now == before:
+        return
+    verb = "deploy" if now else "undeploy"
+    audit.append(session, origin, verb, (NODE, name, name), before=before, after=now)
+    if version is not None:
+        link(session, "deployed_as", (MODEL_VERSION.kind, str(version.id)), (NODE, name), origin)
+
+
+def _served(obj: Mapping[str, Any]) -> str | None:
+    """Return the location of the model that a ready InferenceService serves."""
+    conditions = (obj.get("status") or {}).get("conditions") or []
+    if not any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions):
+        return None
+    predictor = (obj.get("spec") or {}).get("predictor") or {}
+    places = (place.get("storageUri") for place in predictor.values() if isinstance(place, dict))
+    return next((place for place in places if isinstance(place, str) and place), None)
+
+
+def _version_at(session: Session, location: str) -> RegistryContext | None:
+    """Return the newest version that has a model artifact there."""
+    found = (
+        select(RegistryContext)
+        .join(RegistryArtifact, RegistryArtifact.parent_id == RegistryContext.id)
+        .where(
+            RegistryArtifact.uri == location,
+            RegistryArtifact.kind == MODEL_ARTIFACT.kind,
+            RegistryContext.kind == MODEL_VERSION.kind,
+        )
+        .order_by(RegistryContext.id.desc())
+        .limit(1)
+    )
+    return session.scalars(found).one_or_none()
+
+
+def _last(session: Session, name: str) -> dict[str, Any] | None:
+    """Return what the trail says that this InferenceService serves."""
+    newest = (
+        select(AuditRecord.record)
+        .where(AuditRecord.entity_type == NODE, AuditRecord.entity_id == name)
+        .order_by(AuditRecord.seq.desc())
+        .limit(1)
+    )
+    record = session.scalar(newest)
+    return json.loads(record)["after"] if record else None

@@ -1,0 +1,134 @@
+"""Finding the registry's entities on one database session: by id, by name, by externalId. Knows no HTTP."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from zeroflow.errors import InvalidInput, NotFound
+from zeroflow.functions.register.documents import Row
+from zeroflow.functions.register.entities import (
+    ARTIFACT_TYPES,
+    CONTEXT_TYPES,
+    MODEL_ARTIFACT,
+    MODEL_VERSION,
+    REGISTERED_MODEL,
+    EntityType,
+)
+from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryContext
+
+
+def get(session: Session, entity: EntityType, entity_id: int, *, lock: bool = False) -> Row:
+    """Return an entity by id; an id of another kind is NotFound. `lock`: it is read to be changed."""
+    table: Any = entity.table
+    found = select(table).where(table.id == entity_id, table.kind == entity.kind)
+    row: Row | None = session.scalars(found.with_for_update() if lock else found).one_or_none()
+    if row is None:
+        raise NotFound(f"no {entity.title} found for id={entity_id}")
+    return row
+
+
+def get_model(session: Session, model_id: int) -> RegistryContext:
+    """Return a registered model."""
+    return _context(get(session, REGISTERED_MODEL, model_id))
+
+
+def get_version(session: Session, version_id: int) -> RegistryContext:
+    """Return a model version."""
+    return _context(get(session, MODEL_VERSION, version_id))
+
+
+def get_artifact(session: Session, artifact_id: int, *, lock: bool = False) -> tuple[EntityType, RegistryArtifact]:
+    """Return an artifact of any type, with its type."""
+    found = select(RegistryArtifact).where(RegistryArtifact.id == artifact_id)
+    row = session.scalars(found.with_for_update() if lock else found).one_or_none()
+    if row is None:
+        raise NotFound(f"no artifact found for id={artifact_id}")
+    return ARTIFACT_TYPES[row.kind], row
+
+
+def find(
+    session: Session,
+    entities: tuple[EntityType, ...],
+    *,
+    name: str | None = None,
+    external_id: str | None = None,
+    parent_id: int | None = None,
+) -> Row:
+    """Return the one entity with this name (among its parent's, for a child) or externalId; NotFound otherwise."""
+    table: Any = entities[0].table
+    if not entities[0].has_parent:
+        parent_id = NO_PARENT
+    wanted = select(table).where(table.kind.in_([entity.kind for entity in entities])).limit(2)
+    if external_id is not None:
+        wanted = wanted.where(table.external_id == external_id)
+    if name is not None and parent_id is not None:
+        wanted = wanted.where(table.parent_id == parent_id, table.name == name)
+    elif external_id is None:
+        raise InvalidInput(f"finding one {_titles(entities)} needs {_what_finds(entities)}")
+    rows = session.scalars(wanted).all()
+    if len(rows) != 1:
+        shown = f"externalId={external_id!r}" if external_id is not None else f"name={name!r}"
+        many = "more than one" if rows else "no"
+        raise NotFound(f"{many} {_titles(entities)} found for {shown[:300]}")
+    row: Row = rows[0]
+    return row
+
+
+def context(session: Session, entity: EntityType, entity_id: int) -> RegistryContext:
+    """Return an entity of the contexts' table: a model, a version, an environment, ..."""
+    return _context(get(session, entity, entity_id))
+
+
+def deployed_version(session: Session, service: RegistryContext) -> RegistryContext:
+    """Return the version that an inference service serves: the one it names, or else its model's newest."""
+    stated = service.fields.get("modelVersionId")
+    if stated is not None:
+        return get_version(session, stated)
+    model = service.fields["registeredModelId"]
+    newest = (
+        select(RegistryContext)
+        .where(RegistryContext.kind == MODEL_VERSION.kind, RegistryContext.parent_id == model)
+        .order_by(RegistryContext.id.desc())
+        .limit(1)
+    )
+    row = session.scalars(newest).one_or_none()
+    if row is None:
+        raise NotFound(f"registered model {model} of inference service {service.id} has no version yet")
+    return row
+
+
+def model_artifacts(session: Session, version: RegistryContext) -> list[RegistryArtifact]:
+    """Return the model artifacts of a version, in the order of their ids."""
+    return list(
+        session.scalars(
+            select(RegistryArtifact)
+            .where(RegistryArtifact.kind == MODEL_ARTIFACT.kind, RegistryArtifact.parent_id == version.id)
+            .order_by(RegistryArtifact.id)
+        )
+    )
+
+
+def artifact_parent(session: Session, artifact: RegistryArtifact) -> RegistryContext | None:
+    """Return the version or run that an artifact is under."""
+    return None if artifact.parent_id is None else session.get(RegistryContext, artifact.parent_id)
+
+
+def parent_type(row: RegistryContext) -> EntityType:
+    """Return the type of a context."""
+    return CONTEXT_TYPES[row.kind]
+
+
+def _context(row: Row) -> RegistryContext:
+    assert isinstance(row, RegistryContext)
+    return row
+
+
+def _titles(entities: tuple[EntityType, ...]) -> str:
+    return entities[0].title if len(entities) == 1 else "artifact"
+
+
+def _what_finds(entities: tuple[EntityType, ...]) -> str:
+    if not entities[0].has_parent:
+        return "name or externalId"
+    return "name and parentResourceId, or externalId"

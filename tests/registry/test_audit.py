@@ -1,0 +1,171 @@
+"""The audit trail: every change is in it with its cause, and nothing in it can be changed unnoticed."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.orm import Session
+from typer.testing import CliRunner
+
+from zeroflow.cli import audit as command
+from zeroflow.metadata import Database, audit
+from zeroflow.metadata.audit import AuditHead, AuditRecord, Origin
+from zeroflow.metadata.migrate import upgrade
+
+TRAIL = "/api/model_registry/zeroflow/audit"
+
+
+def records(registry: Any, **query: str) -> list[dict[str, Any]]:
+    body = registry.raw("GET", TRAIL, query=query).body
+    if isinstance(body, dict):
+        return [body]
+    return [json.loads(line) for line in body.decode().splitlines()]
+
+
+def test_create_and_update_say_who_what_and_how_it_was(registry: Any) -> None:
+    model = registry.model(owner="Ada")
+    path = f"registered_models/{model['id']}"
+    registry.ok("PATCH", path, {"owner": "Bob"}, headers={"kubeflow-userid": "carol@example.com"})
+    created, updated = records(registry, entity=f"registered_model/{model['id']}")
+    assert (created["verb"], created["actor"], created["before"]) == ("create", "anonymous", None)
+    assert created["after"] == model
+    assert (updated["verb"], updated["actor"], updated["authenticated"]) == ("update", "user:carol@example.com", False)
+    assert (updated["before"]["owner"], updated["after"]["owner"]) == ("Ada", "Bob")
+    assert set(updated["after"]) == {"owner", "lastUpdateTimeSinceEpoch"}
+    assert updated["address"] == "127.0.0.1"
+
+
+def test_refused_change_leaves_no_record(registry: Any) -> None:
+    model = registry.model()
+    before = records(registry)
+    assert registry.call("POST", "registered_models", {"name": model["name"]}).status == 409
+    assert registry.call("PATCH", f"registered_models/{model['id']}", {"state": "x"}).status == 400
+    assert records(registry) == before
+
+
+def test_registration_by_event_names_run_and_event(registry: Any) -> None:
+    name = "audited " + registry.model()["name"]
+    data = {
+        "artifact_id": name,
+        "name": "m",
+        "uri": "s3://b/m",
+        "sha256": None,
+        "size_bytes": None,
+        "namespace": "default",
+        "register_as": name,
+        "metadata": {},
+        "run_id": "run-9",
+        "run_name": "r",
+        "pipeline_name": "p",
+        "task_name": "t",
+        "metrics": {"auc": 0.5},
+        "inputs": [],
+    }
+    assert registry.deliver(data, "audit " + name).status == 204
+    cause = {"source": "/zeroflow/functions/pipeline", "id": "audit " + name}
+    told = [one for one in records(registry) if one["cause"] == cause]
+    assert [one["entity_type"] for one in told] == ["registered_model", "model_version", "model-artifact", "metric"]
+    assert {one["actor"] for one in told} == {"run:run-9"}
+
+
+def test_writers_at_once_make_one_chain(registry: Any) -> None:
+    threads = [threading.Thread(target=registry.model) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seqs = [one["seq"] for one in records(registry)]
+    assert seqs == list(range(1, len(seqs) + 1))
+    verdict = registry.raw("GET", f"{TRAIL}/verify").body
+    assert verdict == {"ok": True, "records": len(seqs), "head": verdict["head"], "brokenRecord": None, "reason": None}
+
+
+def test_command_verifies_lists_and_exports(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROFLOW_URL", registry.url)
+    model = registry.model()
+    runner = CliRunner()
+    verified = runner.invoke(command.app, ["verify"])
+    assert verified.exit_code == 0, verified.output
+    head = verified.stdout.split()[-1]
+    assert runner.invoke(command.app, ["verify", "--expect", head]).exit_code == 0
+    other = runner.invoke(command.app, ["verify", "--expect", f"1:{'0' * 64}"])
+    assert (other.exit_code, "broken at record 1" in other.output) == (1, True)
+    listed = runner.invoke(command.app, ["list", f"registered_model/{model['id']}"])
+    assert "create" in listed.stdout
+    assert "anonymous (not checked)" in listed.stdout
+    exported = runner.invoke(command.app, ["export", "--since", "2020-01-01", "--until", "2020-01-02"])
+    assert (exported.exit_code, exported.stdout) == (0, "")
+    lines = runner.invoke(command.app, ["export"]).stdout.splitlines()
+    assert f"{json.loads(lines[-1])['seq']}:{json.loads(lines[-1])['hash']}" == head
+
+
+@pytest.fixture
+def trail(tmp_path: Path) -> Iterator[Database]:
+    url = f"sqlite:///{tmp_path / 'metadata.sqlite'}"
+    upgrade(url)
+    database = Database(url)
+    for number in range(1, 8):
+        with database.transaction() as session:
+            audit.append(session, Origin("user:ada"), "update", ("thing", str(number), "n"), after={"n": number})
+    yield database
+    database.close()
+
+
+def swap(session: Session) -> None:
+    for seq, new in ((3, 100), (4, 3), (100, 4)):
+        session.execute(update(AuditRecord).where(AuditRecord.seq == seq).values(seq=new))
+
+
+def rewrite(session: Session) -> None:
+    """Change a record and give it the hash that fits."""
+    row = session.get_one(AuditRecord, 3)
+    previous = session.get_one(AuditRecord, 2)
+    row.record = row.record.replace('"n":3', '"n":4')
+    row.hash = audit.chained(previous.hash, row.record)
+
+
+FORGERIES: dict[str, tuple[Callable[[Session], object], int]] = {
+    "text": (lambda s: s.execute(text("UPDATE audit_records SET record = replace(record, 'ada', 'eve')")), 1),
+    "column": (lambda s: s.execute(update(AuditRecord).where(AuditRecord.seq == 5).values(actor="user:eve")), 5),
+    "hash": (lambda s: s.execute(update(AuditRecord).where(AuditRecord.seq == 2).values(hash="0" * 64)), 2),
+    "rewritten": (rewrite, 4),
+    "dropped": (lambda s: s.execute(delete(AuditRecord).where(AuditRecord.seq == 4)), 4),
+    "first dropped": (lambda s: s.execute(delete(AuditRecord).where(AuditRecord.seq == 1)), 1),
+    "cut off": (lambda s: s.execute(delete(AuditRecord).where(AuditRecord.seq > 5)), 6),
+    "all dropped": (lambda s: s.execute(delete(AuditRecord)), 1),
+    "reordered": (swap, 3),
+    "head moved back": (lambda s: s.execute(update(AuditHead).values(seq=6)), 7),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_forgery_is_found_at_its_record(trail: Database, forgery: str) -> None:
+    forge, broken = FORGERIES[forgery]
+    with trail.reading() as session:
+        assert audit.verify(session).broken_seq is None
+    with trail.transaction() as session:
+        forge(session)
+    with trail.reading() as session:
+        verdict = audit.verify(session)
+    assert verdict.broken_seq == broken, verdict
+
+
+def test_chain_written_anew_is_found_by_a_hash_kept_elsewhere(trail: Database) -> None:
+    with trail.reading() as session:
+        kept = audit.verify(session)
+        rows = session.scalars(select(AuditRecord).order_by(AuditRecord.seq)).all()
+        texts = [row.record for row in rows]
+    with trail.transaction() as session:
+        previous = audit.START
+        for seq, told in enumerate(texts, 1):
+            row = session.get_one(AuditRecord, seq)
+            row.record = told.replace('"n":7', '"n":8')
+            previous = row.hash = audit.chained(previous, row.record)
+        session.get_one(AuditHead, 1).hash = previous
+    with trail.reading() as session:
+        assert audit.verify(session).broken_seq is None
+        assert audit.verify(session, (kept.records, kept.head_hash)).broken_seq == 7

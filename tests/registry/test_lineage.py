@@ -1,0 +1,194 @@
+"""The lineage graph from data to deployment, by API and by command."""
+
+import json
+import time
+import uuid
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from zeroflow.cli.main import app
+from zeroflow.metadata import Database
+from zeroflow.metadata.artifacts import Artifact, ArtifactUse
+from zeroflow.metadata.pipelines import Task
+
+LINEAGE = "/api/model_registry/zeroflow/lineage"
+SOURCE = "/apis/v1/namespaces/zeroflow/apiserversources/resources"
+
+
+class Chain:
+    """data -> prepare -> rows -> train -> model, as the pipeline function records it."""
+
+    def __init__(self, registry: Any) -> None:
+        self.registry, self.run = registry, str(uuid.uuid4())
+        self.name = f"lineage-{self.run[:8]}"
+        self.ids = {name: f"{name}-{self.run}" for name in ("data", "rows", "model")}
+        self.tasks = {name: f"{name}-{self.run}" for name in ("prepare", "train")}
+        uses = [("prepare", "input", "data"), ("prepare", "output", "rows")]
+        uses += [("train", "input", "rows"), ("train", "output", "model")]
+        database = Database(registry.database_url)
+        with database.transaction() as session:
+            for name, artifact in self.ids.items():
+                kind = "system.Model" if name == "model" else "system.Dataset"
+                session.add(
+                    Artifact(
+                        id=artifact,
+                        namespace="default",
+                        name=name,
+                        type=kind,
+                        uri=self.uri(name),
+                        sha256="ab" * 32,
+                        recorded_by=f"run/{self.run}/x",
+                    )
+                )
+            for name, task in self.tasks.items():
+                session.add(
+                    Task(id=task, run_id=self.run, name=name, display_name=name, kind="step", state="SUCCEEDED")
+                )
+            for task, direction, artifact in uses:
+                used = self.ids[artifact]
+                session.add(ArtifactUse(task_id=self.tasks[task], direction=direction, key=artifact, artifact_id=used))
+        database.close()
+
+    def uri(self, name: str) -> str:
+        return f"store://artifacts/{self.run}/{name}"
+
+    def register(self) -> "Chain":
+        data = {
+            "artifact_id": self.ids["model"],
+            "name": "model",
+            "uri": self.uri("model"),
+            "sha256": "ab" * 32,
+            "size_bytes": 1,
+            "namespace": "default",
+            "register_as": self.name,
+            "metadata": {},
+            "run_id": self.run,
+            "run_name": "r",
+            "pipeline_name": "p",
+            "task_name": "train",
+            "metrics": {},
+            "inputs": [],
+        }
+        assert self.registry.deliver(data, f"{self.run}.produced").status == 204
+        return self
+
+    def serve(self, ready: str = "True", verb: str = "update") -> None:
+        isvc = {
+            "kind": "InferenceService",
+            "metadata": {"namespace": "default", "name": self.name},
+            "spec": {"predictor": {"minReplicas": 0, "model": {"storageUri": self.uri("model")}}},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        }
+        kind = f"dev.knative.apiserver.resource.{verb}"
+        assert self.registry.deliver(isvc, str(uuid.uuid4()), event_type=kind).status == 204
+
+    def graph(self, of: str, **query: str) -> dict[str, Any]:
+        answer = self.registry.raw("GET", LINEAGE, query={"of": of, **query})
+        assert answer.status == 200, answer
+        found: dict[str, Any] = answer.body
+        return found
+
+    def types(self, of: str, **query: str) -> list[str]:
+        return sorted(node["type"] for node in self.graph(of, **query)["nodes"])
+
+    def deployments(self) -> list[str]:
+        raw = self.registry.raw(
+            "GET", "/api/model_registry/zeroflow/audit", query={"entity": f"inference_service/default/{self.name}"}
+        ).body
+        lines = [raw] if isinstance(raw, dict) else [json.loads(line) for line in raw.decode().splitlines()]
+        return [line["verb"] for line in lines]
+
+
+WHOLE = ["artifact"] * 3 + ["inference_service", "model_version"] + ["task"] * 2
+
+
+@pytest.fixture
+def chain(registry: Any) -> Chain:
+    return Chain(registry).register()
+
+
+def test_graph_leads_both_ways_from_either_end(chain: Chain) -> None:
+    chain.serve()
+    ends = (chain.uri("data"), f"default/{chain.name}", chain.name, f"{chain.name}/1", chain.uri("model"))
+    for of in ends:
+        assert chain.types(of) == WHOLE, of
+    assert chain.types(chain.uri("data"), direction="upstream") == ["artifact"]
+    assert chain.types(f"default/{chain.name}", direction="downstream") == ["inference_service"]
+    assert chain.types(chain.name, direction="upstream") == ["artifact"] * 3 + ["model_version"] + ["task"] * 2
+    edges = chain.graph(chain.name)["edges"]
+    assert [edge["kind"] for edge in edges] == ["deployed_as", "read", "read", "registered_as", "wrote", "wrote"]
+    assert len(chain.graph(chain.run)["start"]) == 2, "a run stands for its tasks"
+
+
+def test_deployment_is_noted_once_until_it_changes(chain: Chain) -> None:
+    chain.serve(ready="Unknown")
+    assert chain.deployments() == []
+    chain.serve()
+    chain.serve()
+    assert chain.deployments() == ["deploy"]
+    chain.serve(verb="delete")
+    assert chain.deployments() == ["deploy", "undeploy"]
+
+
+def test_model_registered_from_outside_is_part_of_the_graph(registry: Any) -> None:
+    chain = Chain(registry)
+    version = registry.version()
+    registry.artifact(version, uri=chain.uri("model"))
+    found = chain.graph(f"model_version:{version['id']}", direction="upstream")
+    assert {node["id"] for node in found["nodes"]} >= {*chain.ids.values(), *chain.tasks.values()}
+
+
+def test_unknown_and_malformed_names_are_refused(registry: Any) -> None:
+    for query, status in (
+        ({}, 400),
+        ({"of": "no such thing"}, 404),
+        ({"of": "s3://no/such"}, 404),
+        ({"of": "x", "direction": "sideways"}, 400),
+    ):
+        answer = registry.raw("GET", LINEAGE, query=query)
+        assert (answer.status, set(answer.body)) == (status, {"code", "message"})
+
+
+def test_command_prints_trees(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain.serve()
+    monkeypatch.setenv("ZEROFLOW_URL", chain.registry.url)
+    ran = CliRunner().invoke(app, ["lineage", f"{chain.name}/1"])
+    assert ran.exit_code == 0, ran.output
+    lines = [line.strip() for line in ran.stdout.splitlines()]
+    hint = "  sha256 abababababab"
+    assert lines == [
+        f"model version {chain.name}/1",
+        "made from:",
+        f"registered from system.Model {chain.uri('model')}{hint}",
+        f"written by task train of run {chain.run}",
+        f"read system.Dataset {chain.uri('rows')}{hint}",
+        f"written by task prepare of run {chain.run}",
+        f"read system.Dataset {chain.uri('data')}{hint}",
+        "came of it:",
+        f"deployed as InferenceService default/{chain.name}",
+    ]
+    assert CliRunner().invoke(app, ["lineage", "no such thing"]).exit_code == 1
+
+
+def test_ten_hops_among_a_hundred_thousand_edges(registry: Any) -> None:
+    mark = str(uuid.uuid4())
+    database = Database(registry.database_url)
+    uses = [
+        {"task_id": f"{mark} {row} {hop}", "direction": way, "key": "k", "position": 0, "artifact_id": artifact}
+        for row in range(5_000)
+        for hop in range(10)
+        for way, artifact in (("input", f"{mark} {row} {hop}"), ("output", f"{mark} {row} {hop + 1}"))
+    ]
+    with database.transaction() as session:
+        session.execute(ArtifactUse.__table__.insert(), uses)
+    database.close()
+    path = {"of": f"artifact:{mark} 77 10", "direction": "upstream"}
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        found = registry.raw("GET", LINEAGE, query=path).body
+        took.append(time.perf_counter() - began)
+        assert len(found["edges"]) == 20
+    assert sorted(took)[2] < 0.1, took
