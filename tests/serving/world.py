@@ -13,7 +13,7 @@ from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.runtimes import Runtime
-from zeroflow.knative.local.serving.pool import Pace
+from zeroflow.knative.local.serving.failures import Pace
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.urls import Urls
 
@@ -110,7 +110,7 @@ async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=No
         await store.apply(definition)
     launcher = Launcher(runtimes=runtimes or {"test": Runtime(PRELOADED)}, retention_s=retention_s)
     app = web.Application()
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
 
     async def front(request):
         _, namespace, name, *rest = request.rel_url.raw_path.split("/", 3)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,9 +20,6 @@ from zeroflow.knative.local.processes.launcher import Launcher
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
-
-TAIL_BYTES = 2048
-KEPT_LOGS = 5
 
 
 class PodStore(Protocol):
@@ -143,30 +138,6 @@ class PodRecord:
 def shell_code(code: int) -> int:
     """Return an exit code as Kubernetes shows it: 128 + signal for a process that was killed."""
     return 128 - code if code < 0 else code
-
-
-def log_tail(path: Path) -> str:
-    """Return the last lines of a log, for a status message."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def prune_logs(ended: Iterable[Path]) -> list[Path]:
-    """Remove empty logs and all but the newest few of `ended` (oldest first); return those that are left."""
-    kept = []
-    for log in ended:
-        if log.exists() and log.stat().st_size > 0:
-            kept.append(log)
-        else:
-            shutil.rmtree(log.parent, ignore_errors=True)
-    for log in kept[:-KEPT_LOGS]:
-        shutil.rmtree(log.parent, ignore_errors=True)
-    return kept[-KEPT_LOGS:]
 
 
 def _transition(pod: Object, condition: Object) -> str:

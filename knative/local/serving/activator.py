@@ -22,9 +22,11 @@ from aiohttp import web
 
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
 from zeroflow.knative.local.serving import websocket
+from zeroflow.knative.local.serving.failures import NoInstance
 from zeroflow.knative.local.serving.headers import request_head, response_headers
+from zeroflow.knative.local.serving.line import QueueFull
 from zeroflow.knative.local.serving.pod import Pod
-from zeroflow.knative.local.serving.pool import NoInstance, Pool, QueueFull
+from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.proxy import (
     SAFE_METHODS,
     Limits,

@@ -19,7 +19,8 @@ from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.pods import Places, PodContext
 from zeroflow.knative.local.serving import admission, conditions, labels
 from zeroflow.knative.local.serving.activator import Activator
-from zeroflow.knative.local.serving.pool import Pace, Pool
+from zeroflow.knative.local.serving.failures import Pace
+from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.reconciler import Reconciler
 from zeroflow.knative.local.serving.routes import RouteTable
 from zeroflow.knative.local.serving.scaling import ScaleSettings, settings_of
