@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP) ## the whole lifecycle on a year of real flights (ARGS=--short: the first part)
-	$(BIN)/python examples/flights/demo.py $(ARGS)
+	$(BIN)/python -W ignore::FutureWarning examples/flights/demo.py $(ARGS)
 
 test: $(STAMP) ## all tests
 	$(BIN)/python -m pytest $(ARGS)

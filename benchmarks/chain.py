@@ -37,7 +37,8 @@ def zeroflow_seconds(url: str, rounds: int) -> list[float]:
     client = kfp.Client(host=url)
     durations = []
     for number in range(rounds):
-        run = client.create_run_from_pipeline_func(pipeline(), arguments={"start": number}, enable_caching=False)
+        with contextlib.redirect_stdout(io.StringIO()):  # the client prints where a UI would be
+            run = client.create_run_from_pipeline_func(pipeline(), arguments={"start": number}, enable_caching=False)
         done = client.wait_for_run_completion(run.run_id, timeout=120, sleep_duration=0.2)
         assert done.state == "SUCCEEDED", done.state
         durations.append((done.finished_at - done.created_at).total_seconds())

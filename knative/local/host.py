@@ -53,8 +53,9 @@ class HostOptions:
     listen: str = "127.0.0.1"
     database_url: str | None = None
     """The metadata database; None is SQLite in the home."""
-    stable_window_s: float = 60.0
-    """How long a Service without its own setting stays up without requests."""
+    stable_window_s: float = 50.0
+    """How long a Service without its own setting stays up without requests; less than Knative's 60 s, so that a
+    minute after the last request every process has ended."""
     runtime_retention_s: float = 600.0
     """How long a preloaded parent process is kept after its last child ended."""
     allowed_hosts: Collection[str] = field(default_factory=tuple)

@@ -184,3 +184,26 @@ def test_a_directory_with_a_link_is_neither_stored_nor_fetched(folder, tmp_path)
     with pytest.raises(InvalidInput, match="symbolic link"):
         stores.fetch("store://artifacts/folder", tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "store://[models/good.joblib",
+        " store://models/good.joblib",
+        "store://models/good.joblib\n",
+        "store://models/good.jo\nblib",
+        "store://models/\udcff",
+        "store://models/" + "a" * 300,
+        "store://models/" + "é" * 130,
+        "store://models/" + "a/" * 3000,
+        "file:///" + "a/" * 3000,
+    ],
+    ids=["bracket", "space", "newline-behind", "newline-inside", "surrogate", "name", "bytes", "key", "file-key"],
+)
+def test_a_location_that_no_store_can_hold_is_invalid_input_in_one_short_line(uri, tmp_path):
+    stores = Stores(tmp_path / "store")
+    with pytest.raises(InvalidInput) as refused:
+        stores.exists(uri)
+    assert len(str(refused.value)) < 400
+    assert "\n" not in str(refused.value)

@@ -12,6 +12,9 @@ from pathlib import Path
 from zeroflow.artifacts.uris import URI, parse
 from zeroflow.errors import InvalidInput, NotFound
 
+MAX_NAME_BYTES = 255
+"""The longest file name of the usual file systems."""
+
 
 class LocalStore:
     """`store://<bucket>/<key>` as files under one root."""
@@ -22,6 +25,10 @@ class LocalStore:
     def path(self, uri: URI) -> Path:
         """Return the path of a location; raise InvalidInput when it resolves outside the root."""
         root = self.root.resolve()
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in uri.key.split("/")):
+            raise InvalidInput(
+                f"{str(uri)[:200]}... has a name of more than {MAX_NAME_BYTES} bytes between its slashes"
+            )
         path = (root / uri.bucket / uri.key).resolve()
         if path == root or not path.is_relative_to(root):
             raise InvalidInput(f"{uri} lies outside the store")

@@ -10,7 +10,12 @@ from urllib.parse import unquote, urlsplit
 from zeroflow.errors import InvalidInput
 
 SCHEMES = ("store", "s3", "file")
-_BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+MAX_KEY_BYTES = 1024
+"""S3's own limit, for every store: what lies in one can be moved to another."""
+
+_SHOWN = 200
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -31,19 +36,32 @@ class URI:
 
 def parse(uri: str) -> URI:
     """Parse a location; raise InvalidInput for another scheme, a bad bucket name, or a key that climbs."""
-    parts = urlsplit(uri)
+    if uri != uri.strip() or _UNREADABLE.search(uri):  # urlsplit drops most of these in silence
+        raise InvalidInput(f"cannot read {_shown(uri)}: it begins or ends with space, or holds control characters")
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidInput(f"cannot read {_shown(uri)}: {error}") from error
     if parts.scheme not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise InvalidInput(f"cannot read {uri!r}: expected a URI that begins with one of {known}")
+        raise InvalidInput(f"cannot read {_shown(uri)}: expected a URI that begins with one of {known}")
     if parts.query or parts.fragment:
-        raise InvalidInput(f"cannot read {uri!r}: a location has no query and no fragment")
+        raise InvalidInput(f"cannot read {_shown(uri)}: a location has no query and no fragment")
     key = unquote(parts.path).lstrip("/") if parts.scheme == "file" else parts.path.lstrip("/")
     if any(part in ("..", ".") for part in key.split("/")) or "\0" in key or "\\" in key:
-        raise InvalidInput(f"cannot read {uri!r}: its path climbs out of where it starts")
+        raise InvalidInput(f"cannot read {_shown(uri)}: its path climbs out of where it starts")
+    if (length := len(key.encode())) > MAX_KEY_BYTES:
+        raise InvalidInput(f"cannot read {_shown(uri)}: its key has {length} bytes, {MAX_KEY_BYTES} are allowed")
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
-            raise InvalidInput(f"cannot read {uri!r}: a file:// location has no host")
+            raise InvalidInput(f"cannot read {_shown(uri)}: a file:// location has no host")
         return URI("file", "", key)
-    if not _BUCKET.match(parts.netloc):
-        raise InvalidInput(f"cannot read {uri!r}: {parts.netloc!r} is no bucket name (3-63 of a-z, 0-9, '.', '-')")
+    if not _BUCKET.fullmatch(parts.netloc):
+        raise InvalidInput(
+            f"cannot read {_shown(uri)}: {parts.netloc!r} is no bucket name (3-63 of a-z, 0-9, '.', '-')"
+        )
     return URI(parts.scheme, parts.netloc, key)
+
+
+def _shown(uri: str) -> str:
+    return repr(uri) if len(uri) <= _SHOWN else f"{uri[:_SHOWN]!r}..."

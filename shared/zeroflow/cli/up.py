@@ -22,7 +22,7 @@ def up(
     ] = None,
     stable_window: Annotated[
         float, typer.Option(min=0.1, help="Seconds without requests after which a Service goes to zero.")
-    ] = 60.0,
+    ] = 50.0,
     runtime_retention: Annotated[
         float, typer.Option(min=0.0, help="Seconds that a preloaded parent process is kept after its last use.")
     ] = 600.0,

@@ -127,6 +127,11 @@ class FunctionApp:
 
         return register
 
+    @property
+    def handled_types(self) -> list[str]:
+        """The event types that `POST /` takes."""
+        return sorted(self._handlers)
+
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Open a transaction for a plain HTTP request; its events are published after commit."""
         return self.outbox.transaction(request.headers.get("traceparent"))
@@ -151,7 +156,7 @@ class FunctionApp:
                 return Response(f"{error}\n", 400, mimetype="text/plain")
         handler = self._handlers.get(event_type)
         if handler is None:
-            known = ", ".join(sorted(self._handlers)) or "none"
+            known = ", ".join(self.handled_types) or "none"
             return Response(
                 f"function {self.name} does not handle {event_type}; it handles: {known}\n", 400, mimetype="text/plain"
             )
