@@ -102,7 +102,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=None):
+async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=None, retention=None):
     home = Home(root)
     home.prepare()
     store = Store(home.db / "resources.sqlite")
@@ -121,7 +121,7 @@ async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=No
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = site._server.sockets[0].getsockname()[1]
-    serving = Serving(store, launcher, Urls(port), home, window_s=window_s, pace=pace)
+    serving = Serving(store, launcher, Urls(port), home, window_s=window_s, pace=pace, retention=retention)
     await serving.start()
     connector = aiohttp.TCPConnector(limit=0)
     session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60))

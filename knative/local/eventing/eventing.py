@@ -27,6 +27,7 @@ from zeroflow.knative.local.eventing.jobsink import JobSinks
 from zeroflow.knative.local.eventing.log import EventLog, NewEvent, Record
 from zeroflow.knative.local.eventing.outside import OutsideClient
 from zeroflow.knative.local.eventing.ping import Clock, PingSources, knative_jitter_s
+from zeroflow.knative.local.eventing.replay import Replay
 from zeroflow.knative.local.eventing.retention import Retention
 from zeroflow.knative.local.eventing.routes import Routes
 from zeroflow.knative.local.eventing.settings import EventingSettings
@@ -79,8 +80,9 @@ class Eventing:
         return await self._started.jobsinks.handle(request, namespace, name)
 
     async def log(self, request: web.Request) -> web.StreamResponse:
-        """Serve the event log, to be read."""
-        return await self._started.history.handle(request)
+        """Serve the event log: GET reads it, POST sends one of its events again."""
+        parts = self._started
+        return await (parts.replay.handle(request) if request.method == "POST" else parts.history.handle(request))
 
     async def publish(self, namespace: str, broker: str, event: Event | Mapping[str, Any]) -> int:
         """Accept an event of the host itself, which may be given in the JSON format (`data` inside); return its number
@@ -135,6 +137,7 @@ class _Parts:
         )
         self._retention = Retention(log, settings)
         self.history = History(log)
+        self.replay = Replay(log, self.ingress)
 
     async def start(self) -> None:
         self.jobsinks.sweep()

@@ -56,7 +56,7 @@ class Pod:
         self.name: str = pod["metadata"]["name"]
         namespace, container = pod["metadata"]["namespace"], self._container["name"]
         self.log = context.home.pod_log(namespace, self.name, container)
-        self.record = PodRecord(context.store, pod, container, str(self._container.get("image", "")))
+        self.record = PodRecord(context, pod, container, str(self._container.get("image", "")))
         self._scratch = context.home.run / "pods" / self.name
 
     @property
@@ -184,6 +184,7 @@ class Pod:
     async def _watch(self, liveness: Object) -> None:
         await probes.until_failed(liveness, self.connections)
         logger.warning("pod %s: liveness probe failed; it is killed and replaced", self.name)
+        self.record.note("Unhealthy", "Liveness probe failed; the container is killed and replaced", warning=True)
         self.kill()
 
     def _environment(self, port: int) -> Mapping[str, str]:
