@@ -31,6 +31,7 @@ from zeroflow.knative.local.eventing.replay import Replay
 from zeroflow.knative.local.eventing.retention import Retention
 from zeroflow.knative.local.eventing.routes import Routes
 from zeroflow.knative.local.eventing.settings import EventingSettings
+from zeroflow.knative.local.eventing.sinkbinding import SinkBindings
 from zeroflow.knative.local.eventing.sinks import Sinks
 from zeroflow.knative.local.eventing.status import StatusWriter
 from zeroflow.knative.local.eventing.triggers import BrokerReconciler, TriggerReconciler, is_ours
@@ -58,6 +59,8 @@ class Eventing:
         self._settings, self._clock, self._jitter_s = settings or EventingSettings(), clock, jitter_s
         self._parts: _Parts | None = None
         admission.install(store)
+        resolver = Resolver(store, urls, allow_loopback=self._settings.allow_loopback)
+        self._bindings = SinkBindings(store, resolver)
 
     async def start(self) -> None:
         """Open the log, put what is declared in force, go on with what waits."""
@@ -134,6 +137,8 @@ class _Parts:
             self._pings,
             self._apiservers,
             self.jobsinks,
+            room._bindings,
+            status,
         )
         self._retention = Retention(log, settings)
         self.history = History(log)
