@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, jsonify, request, send_file
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from zeroflow.artifacts import Stores, parse
-from zeroflow.errors import InvalidInput, NotFound
+from zeroflow.errors import Conflict, InvalidInput, NotFound
 from zeroflow.events import FunctionApp, Transaction
 from zeroflow.functions.ingest import notifications, webhooks
 from zeroflow.settings import Settings
@@ -31,6 +32,8 @@ def create_app(settings: Settings | None = None, environment: Mapping[str, str] 
     @app.flask.put("/objects/<bucket>/<path:key>")
     def put_object(bucket: str, key: str) -> tuple[Response, int]:
         uri = parse(f"store://{bucket}/{key}")
+        if stores.local.path(uri).is_dir():  # a put replaces what is there, and this would be more than one object
+            raise Conflict(f"{uri} is a directory of objects, which an upload does not replace; name a key below it")
         settings.store.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".upload-", dir=settings.store) as scratch:
             received = Path(scratch) / "object"
@@ -70,7 +73,7 @@ def create_app(settings: Settings | None = None, environment: Mapping[str, str] 
     @app.flask.post("/webhooks/<name>")
     def webhook(name: str) -> tuple[Response, int]:
         headers = {header.lower(): value for header, value in request.headers.items()}
-        webhooks.verify(name, request.get_data(), headers, secrets)
+        webhooks.verify(name, _small_body(), headers, secrets)
         data = webhooks.event_data(name, _json_body(), headers)
         with app.transaction() as tx:
             tx.emit(
@@ -106,9 +109,17 @@ def _receive(target: Path) -> None:
         raise InvalidInput(f"the upload ended after {received} of {expected} bytes; nothing was stored")
 
 
+def _small_body() -> bytes:
+    """Read a body that is to become an event, however its length is told; a larger one is refused unread."""
+    request.max_content_length = MAX_WEBHOOK_BYTES
+    try:
+        return request.get_data()
+    except RequestEntityTooLarge as error:
+        raise InvalidInput(f"the body is larger than {MAX_WEBHOOK_BYTES} bytes") from error
+
+
 def _json_body() -> Any:
-    if (request.content_length or 0) > MAX_WEBHOOK_BYTES:
-        raise InvalidInput(f"the body is larger than {MAX_WEBHOOK_BYTES} bytes")
+    _small_body()
     body = request.get_json(force=True, silent=True)
     if body is None:
         raise InvalidInput("the body is not JSON")

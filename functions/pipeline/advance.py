@@ -328,6 +328,7 @@ def _sources(scope: Scope) -> list[tuple[FromTask, ...]]:
 
 
 def _failure(row: Task) -> str:
-    code = "" if row.exit_code is None else f" (exit code {row.exit_code})"
+    told = not row.exit_code or row.exit_code < 0 or "exit code" in (row.error or "")
+    code = "" if told else f" (exit code {row.exit_code})"
     log = f"; log: {row.log_uri}" if row.log_uri else ""
     return f"task {row.name} failed: {row.error}{code}{log}"

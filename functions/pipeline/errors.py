@@ -43,6 +43,9 @@ def answer_unexpected(error: Exception) -> Response:
     """Answer with the status of any other error; its details go to the log alone."""
     if isinstance(error, HTTPException):
         status = error.code or 500
+        if status == 413:
+            limit = (request.max_content_length or 0) >> 20
+            return _status(f"the body is larger than {limit} MiB, the most that is taken", 3, status)
         return _status(error.description or error.name, _CODE_OF_STATUS.get(status, 13), status)
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     return _status(f"internal error ({type(error).__name__}); the function's log has the details", 13, 500)

@@ -41,6 +41,8 @@ def typed(value: Any, parameter_type: str, what: str) -> Any:
             return value
         case "STRUCT" if isinstance(value, dict):
             return value
+    if parameter_type == "NUMBER_INTEGER" and isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise WrongType(f"{what} must be an integer within ±{MAX_INTEGER}, found {found(value)}; use a string instead")
     raise WrongType(f"{what} must be {EXPECTED.get(parameter_type, parameter_type)}, found {found(value)}")
 
 

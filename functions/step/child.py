@@ -184,7 +184,8 @@ def _first_line(value: object) -> str:
         lines = str(value).strip().splitlines()
     except Exception:
         return "<no text: its __str__ raised>"
-    return lines[0][:MAX_CAUSE_CHARS] if lines else ""
+    line = lines[0][:MAX_CAUSE_CHARS] if lines else ""
+    return line.replace("\0", "\\x00").encode(errors="backslashreplace").decode()  # no database holds these
 
 
 def _without_ours(error: BaseException) -> Any:

@@ -5,6 +5,7 @@ before anything else happens, so a second delivery after a crash goes on from th
 handler at a time; whoever takes over an attempt first makes sure that no process of it is left.
 """
 
+import errno
 import queue
 import shutil
 import signal
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from zeroflow.artifacts import Stores
 from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.functions.step import command, environ, inputs
 from zeroflow.functions.step.environments import Environments
-from zeroflow.functions.step.errors import Canceled, Interrupted, TimedOut
+from zeroflow.functions.step.errors import Canceled, Interrupted, PackagesNotInstalled, TimedOut
 from zeroflow.functions.step.forks import Exit, Forks
 from zeroflow.functions.step.log import Log
 from zeroflow.functions.step.outputs import Outputs, collect
@@ -64,6 +66,7 @@ class Steps:
         self.settings, self.stores = settings, stores
         self.passed = environ.passed_on(environment)
         self.environments = Environments(settings.environments, environ.for_installer(environment), settings.installer)
+        self.has_kfp = find_spec("kfp") is not None
         self.forks = Forks(self.passed, settings.preload)
         self._discarded: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._remover: threading.Thread | None = None
@@ -110,6 +113,12 @@ def run(steps: Steps, workspace: Workspace, data: Mapping[str, Any], deadline: f
         outcome.error = {"message": " ".join(str(error).split()), "reason": error.reason}
         if log is not None and outcome.exit_code in (None, 0):
             log.note(f"{error.reason}: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        workspace.clear()  # the answer needs room too
+        outcome.state = "FAILED"
+        outcome.error = {"message": f"the disk is full: {error.strerror}", "reason": "DiskFull"}
     if log is not None:
         log.keep()
     outcome.finished_ms = time.time_ns() // 1_000_000
@@ -157,6 +166,8 @@ class _Run:
         """Run the user's code from a clean folder, and return how it ended."""
         steps, workspace, log = self._steps, self._workspace, self._log
         component = command.recognise(self._task.executor)
+        if not steps.has_kfp:
+            raise PackagesNotInstalled("steps need kfp, which is not installed here: pip install 'zeroflow[step]'")
         own = environ.of_container(self._task.executor)
         workspace.end_child(0)
         with self._timed("fetch_ms"):

@@ -19,7 +19,7 @@ from zeroflow.artifacts.uris import SCHEMES
 from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.functions.step.errors import InvalidOutput, MissingOutput
 from zeroflow.functions.step.inputs import OUTPUT_FILE, artifacts_of, place, task_root
-from zeroflow.functions.step.parameters import from_text, typed
+from zeroflow.functions.step.parameters import from_text, storable, typed
 from zeroflow.functions.step.workspace import Workspace
 
 MAX_OUTPUT_BYTES = 16 << 20
@@ -114,7 +114,7 @@ class _Artifacts:
             "name": str(told.get("name") or given.get("name") or name),
             "uri": uri,
             "type": str((definition.get("artifactType") or {}).get("schemaTitle") or "system.Artifact"),
-            "metadata": _finite(metadata),
+            "metadata": _recordable(metadata),
             "sha256": found.sha256 if found else None,
             "size_bytes": found.size_bytes if found else None,
         }
@@ -181,12 +181,14 @@ def _has_bytes(name: str, path: Path, folder: Path) -> bool:
     return files > 0
 
 
-def _finite(value: Any) -> Any:
-    """Return metadata with the numbers that JSON does not have (NaN, infinities) as strings."""
+def _recordable(value: Any) -> Any:
+    """Return metadata with numbers that JSON does not have (NaN, infinities) as strings, texts as databases hold them."""
+    if isinstance(value, str):
+        return storable(value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {storable(key): _recordable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [_recordable(item) for item in value]
     return value

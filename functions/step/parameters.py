@@ -36,13 +36,17 @@ def typed(name: str, kind: str, value: Any) -> Any:
         raise InvalidOutput(f"output parameter {name!r} is declared {kind}, the step wrote {shown}")
     if not _finite(value):
         raise InvalidOutput(f"output parameter {name!r} holds NaN or an infinity, which JSON does not have")
+    if not _storable(value):
+        raise InvalidOutput(
+            f"output parameter {name!r} holds the character U+0000 or half of a surrogate pair; write an artifact instead"
+        )
     return value
 
 
 def from_text(name: str, kind: str, text: str) -> Any:
     """Return the value that the text of an output file stands for."""
     if kind == "STRING":
-        return text
+        return typed(name, kind, text)
     stripped = text.strip()
     if kind == "BOOLEAN" and stripped.lower() in (*_TRUE, *_FALSE):
         return stripped.lower() in _TRUE
@@ -60,4 +64,19 @@ def _finite(value: Any) -> bool:
         return all(_finite(item) for item in value.values())
     if isinstance(value, list):
         return all(_finite(item) for item in value)
+    return True
+
+
+def storable(text: str) -> str:
+    """Return the text without the characters that no database holds."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def _storable(value: Any) -> bool:
+    if isinstance(value, str):
+        return storable(value) == value
+    if isinstance(value, dict):
+        return all(_storable(name) and _storable(item) for name, item in value.items())
+    if isinstance(value, list):
+        return all(map(_storable, value))
     return True

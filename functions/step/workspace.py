@@ -121,6 +121,7 @@ class Workspace:
 
     def note_end(self, ended: Ended) -> None:
         """Write down how the user's code ended, for a child that could not."""
+        self.control.mkdir(parents=True, exist_ok=True, mode=0o700)  # the step may have removed it
         new = self._ended.with_suffix(".new")
         new.write_text(json.dumps({"boot": boot_id(), **asdict(ended)}))
         new.rename(self._ended)

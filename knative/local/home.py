@@ -13,6 +13,10 @@ from pathlib import Path
 from zeroflow.errors import Conflict, Unavailable
 
 
+MAX_PATH_BYTES = 470
+"""Of the home's path: SQLite opens no file whose path has 512 bytes or more."""
+
+
 @dataclass(frozen=True)
 class Home:
     """Paths below the home's root."""
@@ -60,6 +64,11 @@ class Home:
 
     def prepare(self) -> None:
         """Create what is missing; raise Unavailable in one line when that cannot be done."""
+        if len(os.fsencode(self.root)) > MAX_PATH_BYTES:
+            raise Unavailable(
+                f"the home's path has more than {MAX_PATH_BYTES} bytes, too many for its databases; choose another with "
+                "--home DIR"
+            )
         try:
             for path in (self.root, self.db, self.store, self.logs, self.run, self.secrets):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ was accepted.
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -157,9 +158,10 @@ def bind(address: str, port: int) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise Conflict(
-            f"cannot listen on {address}:{port}: {error.strerror}; choose another port with --port N (0: any free one)"
-        ) from error
+        remedy = "choose another port with --port N (0: any free one)"
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            remedy = "choose an address of this machine with --listen ADDRESS"
+        raise Conflict(f"cannot listen on {address}:{port}: {error.strerror}; {remedy}") from error
     listener.setblocking(False)
     return listener
 

@@ -90,6 +90,18 @@ def test_containers_merge_by_name() -> None:
     ]
 
 
+def test_a_list_that_defaults_have_given_keys_still_belongs_to_who_applied_it() -> None:
+    def containers(value: str) -> dict[str, Any]:
+        return widget({"containers": [{"image": "x", "env": [{"name": "A", "value": value}]}]})
+
+    live = apply(WIDGET, None, containers("1"), by("one"), False)
+    live["spec"]["containers"][0] |= {"name": "user-container", "readinessProbe": {"successThreshold": 1}}
+    assert apply(WIDGET, live, containers("2"), by("one"), False)["spec"] == containers("2")["spec"]
+    with pytest.raises(Conflict, match=r'conflict with "one": \.spec\.containers'):
+        apply(WIDGET, live, containers("2"), by("two"), False)
+    assert apply(WIDGET, live, containers("2"), by("two"), True)["spec"] == containers("2")["spec"]
+
+
 def test_status_belongs_to_the_status_subresource() -> None:
     live = apply(WIDGET, None, widget({"a": 1}), by("one"), False)
     through_main = apply(WIDGET, live, widget({"a": 1}) | {"status": {"s": 1}}, by("one"), False)

@@ -207,3 +207,11 @@ def test_a_location_that_no_store_can_hold_is_invalid_input_in_one_short_line(ur
         stores.exists(uri)
     assert len(str(refused.value)) < 400
     assert "\n" not in str(refused.value)
+
+
+def test_nothing_is_put_below_a_file(folder, tmp_path):
+    stores = Stores(tmp_path / "store")
+    stores.put(folder / "a.txt", "store://data/file")
+    for below in ("store://data/file/x", "store://data/file/deep/x"):
+        with pytest.raises(InvalidInput, match="below something that is a file"):
+            stores.put(folder / "a.txt", below)

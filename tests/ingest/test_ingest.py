@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import io
 import json
 from pathlib import Path
 
@@ -27,6 +28,9 @@ MINIO = {
         }
     ],
 }
+
+
+CHUNKED = {"wsgi.input_terminated": True}  # as gunicorn says it of a body in chunks
 
 
 @pytest.fixture
@@ -103,3 +107,20 @@ def test_a_signed_webhook_needs_its_signature(client, emitted):
     assert client.post("/webhooks/github", data=body, headers=signed).status_code == 202
     [event] = emitted()
     assert (event.id, event.data["kind"]) == ("github.d1", "push")
+
+
+def test_an_upload_does_not_replace_a_directory_of_objects(client, emitted, tmp_path):
+    assert client.put("/objects/data/flights/2013-01.csv", data=b"a,b\n").status_code == 201
+    answer = client.put("/objects/data/flights", data=b"c,d\n")
+    assert answer.status_code == 409
+    assert "name a key below it" in answer.text
+    assert (tmp_path / "store/data/flights/2013-01.csv").read_bytes() == b"a,b\n"
+    assert len(emitted()) == 1
+
+
+@pytest.mark.parametrize("path", ["/webhooks/github", "/webhooks/other", "/notifications/s3"])
+def test_a_large_body_of_unknown_length_is_refused_unread(client, emitted, path):
+    body = io.BytesIO(b'"' + b"x" * (3 << 20) + b'"')
+    answer = client.post(path, input_stream=body, headers={"transfer-encoding": "chunked"}, environ_overrides=CHUNKED)
+    assert (answer.status_code, answer.text) == (400, "the body is larger than 1048576 bytes\n")
+    assert not emitted()

@@ -268,3 +268,20 @@ def test_the_template_of_a_job_cannot_be_changed(run):
             await place.store.update(job)
 
     run(scenario)
+
+
+def test_a_job_selects_its_own_pods_and_an_update_may_leave_the_selector_out(run):
+    async def scenario(place):
+        await place.create("true")
+        await place.finished()
+        job = place.store.get("Job.batch", "default", "work")
+        pods = place.store.list("Pod", "default", job["spec"]["selector"]["matchLabels"])
+        assert [pod["metadata"]["labels"]["job-name"] for pod in pods] == ["work"]
+        del job["spec"]["selector"]
+        job["metadata"]["labels"] = {"a": "b"}
+        updated = await place.store.update(job)
+        assert (
+            updated["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"] == job["metadata"]["uid"]
+        )
+
+    run(scenario)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from zeroflow.cli.up import lacking
+
 
 def up(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "zeroflow", "up", "--home", str(home), *options]
@@ -39,6 +41,38 @@ def test_a_home_that_cannot_be_written(tmp_path):
         home.mkdir(mode=0o500)
     line = one_line(up(home, "--port", "0"))
     assert f"cannot write to the home {home}" in line
+
+
+def test_a_home_whose_path_is_too_long_for_its_databases(tmp_path):
+    line = one_line(up(tmp_path.joinpath(*["long" * 25] * 5), "--port", "0"))
+    assert "the home's path has more than" in line
+    assert "--home" in line
+
+
+def test_an_address_of_another_machine(tmp_path):
+    line = one_line(up(tmp_path, "--port", "0", "--listen", "192.0.2.1"))
+    assert "--listen" in line
+    assert "--port" not in line
+
+
+@pytest.mark.parametrize(
+    ("database", "words"),
+    [
+        ("postgresql://u:secret@127.0.0.1:1/db", "cannot open the database postgresql://u:***@127.0.0.1:1/db"),
+        ("mysql://u@h/db", "sqlite or postgresql, not mysql"),
+        ("nonsense", "is no database URL"),
+    ],
+    ids=["nobody-answers", "another-kind", "no-url"],
+)
+def test_a_database_that_cannot_be_used(tmp_path, database, words):
+    line = one_line(up(tmp_path, "--port", "0", "--database", database))
+    assert words in line
+    assert "secret" not in line
+
+
+def test_missing_packages_of_functions_are_named(monkeypatch):
+    monkeypatch.setattr("zeroflow.cli.up.find_spec", lambda name: None if name == "kfp" else object())
+    assert lacking() == ["step"]
 
 
 def test_a_home_that_another_host_uses(start_host):

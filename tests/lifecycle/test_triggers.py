@@ -108,5 +108,8 @@ def test_nobody_else_may_publish_the_platforms_events(uploaded):
 def test_the_platforms_functions_take_events_from_the_broker_alone(uploaded, path):
     event = {"ce-specversion": "1.0", "ce-id": "x", "ce-source": "/t", "ce-type": "dev.zeroflow.task.finished"}
     assert uploaded.request("POST", path, body=b"{}", headers=event).status == 403
-    structured = {"content-type": "application/cloudevents+json"}
-    assert uploaded.request("POST", path, body=b"{}", headers=structured).status == 403
+    unversioned = {name: value for name, value in event.items() if name != "ce-specversion"}
+    assert uploaded.request("POST", path, body=b"{}", headers=unversioned).status == 403
+    for media_type in ("+json", "+json; charset=utf-8", "+jsonx", "+json, x", "+JSON-seq", "-batch+json", ""):
+        structured = {"content-type": f"application/cloudevents{media_type}"}
+        assert uploaded.request("POST", path, body=b"{}", headers=structured).status == 403, media_type

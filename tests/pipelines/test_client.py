@@ -253,6 +253,18 @@ def test_zeroflow_run_checks_parameters_before_it_submits(
     assert (done.returncode, done.stderr.strip()) == (code, f"zeroflow: {message}")
 
 
+def test_zeroflow_run_names_the_pipelines_of_a_file(url: str) -> None:
+    done = _zeroflow(url, f"{HERE / 'tutorial.py'}:another")
+    assert done.returncode == 2
+    assert "it has no pipeline another; its functions with @dsl.pipeline: tutorial" in done.stderr
+
+
+def test_too_large_a_body_is_refused_with_the_limit(url: str) -> None:
+    answer = urllib3.request("POST", f"{url}/apis/v2beta1/runs", body=b" " * ((64 << 20) + 1), retries=False)
+    assert answer.status == 413
+    assert answer.json()["message"] == "the body is larger than 64 MiB, the most that is taken"
+
+
 def test_ctrl_c_detaches_and_a_second_one_cancels(url: str, tmp_path: Path) -> None:
     for presses, state in ((1, "SUCCEEDED"), (2, "CANCELED")):
         gate = tmp_path / f"gate{presses}"

@@ -85,6 +85,25 @@ def test_a_failed_step_fails_the_run_in_one_line_and_nothing_new_begins(platform
     assert platform.states(run_id) == {"train": "FAILED", "other": "SUCCEEDED", "after": "SKIPPED"}
 
 
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [("exit code 3", 3), ("killed by signal 11 (Segmentation fault)", -11), ("an output is missing", 0)],
+)
+def test_the_exit_code_is_told_once_and_only_where_it_tells_something(
+    platform: Platform, cause: str, code: int
+) -> None:
+    platform.steps["train"] = lambda _: fails(cause, code)
+    message = platform.run(pipeline({"train": task("train")}))["error"]["message"]
+    assert message.startswith(f"task train failed: {cause}; log: ")
+
+
+def test_an_integer_that_a_double_cannot_hold_is_refused_with_the_limit(platform: Platform) -> None:
+    spec = pipeline({"big": task("big")}, {"big": component("big", returns={"n": "NUMBER_INTEGER"})})
+    platform.steps["big"] = lambda _: gives({"n": 2**53})
+    message = platform.run(spec)["error"]["message"]
+    assert f"must be an integer within ±{2**53 - 1}, found a number {2**53}; use a string instead" in message
+
+
 def test_a_step_is_retried_as_often_as_its_policy_says(platform: Platform) -> None:
     spec = pipeline({"flaky": {**task("flaky"), "retryPolicy": {"maxRetryCount": 2, "backoffDuration": "0s"}}})
     platform.steps["flaky"] = lambda request: fails("E: no") if request["data"]["attempt"] < 3 else gives()

@@ -10,6 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from zeroflow.knative.local.api.errors import Invalid
+
 
 def alive(pid):
     try:
@@ -151,6 +153,21 @@ def test_instances_die_with_a_killed_fork_server_and_come_back_from_a_new_one(ru
     run(scenario)
 
 
+def test_instances_that_are_killed_at_work_again_and_again_are_replaced_without_a_refusal(run):
+    async def scenario(world):
+        await world.apply()
+        for _ in range(6):
+            status, answer, _ = await world.call()
+            assert status == 200
+            killed = {pod["metadata"]["name"] for pod in world.pods()}
+            os.kill(answer["pid"], signal.SIGKILL)
+            await world.until(lambda names=killed: not names & {pod["metadata"]["name"] for pod in world.pods()})
+        assert (await world.call())[0] == 200
+        assert world.condition("Service", "hello", "Ready")["status"] == "True"
+
+    run(scenario)
+
+
 def test_a_crash_loop_is_told_instead_of_waited_for(run, tmp_path):
     async def scenario(world):
         gate = tmp_path / "gate"
@@ -195,6 +212,19 @@ def test_a_function_that_never_becomes_ready_exceeds_the_deadline(run, worlds):
         assert condition["reason"] == "ProgressDeadlineExceeded"
 
     run(scenario, pace=worlds.Pace(tick_s=0.1, backoff_s=0.1, progress_deadline_s=0.4))
+
+
+def test_a_command_that_listens_elsewhere_is_told_of_port_at_its_own_deadline(run):
+    async def scenario(world):
+        deadline = {"serving.knative.dev/progress-deadline": "1s"}
+        command = ["python", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+        await world.apply(runtime=None, command=command, annotations=deadline, wait=False)
+        await world.until(lambda: world.condition("Service", "hello", "Ready")["status"] == "False", 10)
+        assert "must listen on the port that PORT names" in world.condition("Service", "hello", "Ready")["message"]
+        with pytest.raises(Invalid, match="progress-deadline"):
+            await world.apply(annotations={"serving.knative.dev/progress-deadline": "soon"}, wait=False)
+
+    run(scenario)
 
 
 def test_a_slow_request_is_answered_with_504_at_its_time_limit(run):

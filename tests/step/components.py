@@ -331,6 +331,29 @@ def use_processes() -> list:
         return pool.map(abs, [-1, -2])
 
 
+@component
+def fail_with_strange_characters():
+    raise ValueError("no \x00 rows \udc80")
+
+
+@component
+def return_strange_characters(text: str) -> dict:
+    return {"found": ["a" + chr(int(text, 16))]}
+
+
+@component
+def describe_with_strange_characters(data: Output[Dataset]):
+    data.metadata["found"] = ["a\x00b\udc80"]
+
+
+@component
+def remove_its_folder():
+    import os
+    import shutil
+
+    shutil.rmtree(os.path.dirname(os.getcwd()))
+
+
 needs_installed = dsl.component(base_image="python:3.11", packages_to_install=["numpy>=1", "kfp"])
 
 

@@ -1,8 +1,41 @@
 """Every fault ends as FAILED with one line that names it, and the rest is in the log."""
 
+import errno
+import os
 import signal
+import time
 
 import pytest
+
+from zeroflow.artifacts import Stores
+from zeroflow.functions.step import execution
+from zeroflow.functions.step.request import Attempt
+from zeroflow.functions.step.settings import StepSettings
+from zeroflow.functions.step.workspace import Workspace
+from zeroflow.settings import Settings
+
+
+@pytest.fixture
+def steps(tmp_path):
+    """What attempts share, in this process."""
+    environment = {
+        "ZEROFLOW_HOME": str(tmp_path),
+        "ZEROFLOW_STORE": str(tmp_path / "store"),
+        "ZEROFLOW_SCRATCH": str(tmp_path / "run"),
+        "ZEROFLOW_DATABASE_URL": f"sqlite:///{tmp_path}/unused.sqlite",
+    }
+    settings = Settings.from_environment(environment)
+    made = execution.Steps(
+        StepSettings.from_environment(settings, environment), Stores.from_settings(settings), os.environ
+    )
+    yield made
+    made.close()
+
+
+def run(steps, wanted):
+    workspace = steps.workspace(Attempt.parse(wanted))
+    with workspace.held():
+        return execution.run(steps, workspace, wanted, time.monotonic() + 30)
 
 
 def failed(function, wanted):
@@ -174,3 +207,46 @@ def test_an_event_that_names_no_attempt_is_refused(function, task, components, f
     wanted = {**task(components.add), field: value}
     answer = function.send("dev.zeroflow.task.requested", f"malformed-{field}", wanted)
     assert (answer.status, field in answer.data.decode()) == (400, True)
+
+
+def test_without_kfp_a_step_fails_at_once_and_says_what_to_install(steps, task, components):
+    steps.has_kfp = False
+    error = run(steps, task(components.fail, {"rows": 0})).error
+    assert error == {
+        "message": "steps need kfp, which is not installed here: pip install 'zeroflow[step]'",
+        "reason": "PackagesNotInstalled",
+    }
+
+
+def test_a_full_disk_is_the_cause_and_the_attempts_files_make_room(steps, task, components, monkeypatch):
+    def full(workspace, ended):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Workspace, "note_end", full)  # as when the component has filled the disk
+    wanted = task(components.leave_at_once, {"code": 4})
+    outcome = run(steps, wanted)
+    assert outcome.state == "FAILED"
+    assert outcome.error == {"message": "the disk is full: No space left on device", "reason": "DiskFull"}
+    assert [path.name for path in steps.workspace(Attempt.parse(wanted)).path.iterdir()] == ["control"]
+
+
+def test_characters_that_no_database_holds_do_not_hide_the_cause(function, task, components):
+    message, *_ = failed(function, task(components.fail_with_strange_characters))
+    assert message == r"ValueError: no \x00 rows \udc80"
+
+
+@pytest.mark.parametrize("code", ["0", "dc80"])
+def test_an_output_with_characters_that_no_database_holds_is_refused(function, task, components, code):
+    message, reason, _ = failed(function, task(components.return_strange_characters, {"text": code}))
+    assert "U+0000 or half of a surrogate pair" in message
+    assert reason == "InvalidOutput"
+
+
+def test_metadata_lose_characters_that_no_database_holds(function, task, components):
+    answer = function.request(task(components.describe_with_strange_characters))
+    (artifact,) = answer["outputs"]["artifacts"]["data"]
+    assert artifact["metadata"]["found"] == ["a\ufffdb?"]
+
+
+def test_a_step_that_removes_its_own_folder_fails(function, task, components):
+    assert failed(function, task(components.remove_its_folder))[1] == "Exited"

@@ -100,6 +100,15 @@ def _is_element(element: str) -> bool:
     return element.startswith("v:") or (element.startswith("k:") and isinstance(value, dict))
 
 
+def find(obj: Any, path: Path) -> Any:
+    """Return the value of the field at a path of plain fields; None when it is not there."""
+    for element in path:
+        if not element.startswith("f:") or not isinstance(obj, dict):
+            return None
+        obj = obj.get(element[2:])
+    return obj
+
+
 def remove(obj: Any, path: Path) -> None:
     """Take the field at a path out of an object, in place, with the containers that this empties."""
     if not path:

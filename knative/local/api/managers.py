@@ -74,7 +74,7 @@ def apply(kind: Kind, live: Object | None, config: Object, manager: Manager, for
     entries = _entries(live)
     others = [entry for entry in entries if entry.manager != manager]
     mine = next((entry for entry in entries if entry.manager == manager), None)
-    conflicts = [(entry, path) for entry in others for path in _conflicts(wanted, current, entry.paths)]
+    conflicts = [(entry, path) for entry in others for path in _conflicts(wanted, current, entry.paths, live)]
     if conflicts and not force:
         raise _conflict(conflicts)
     taken: dict[Manager, set[Path]] = {}
@@ -99,11 +99,12 @@ def _managed(kind: Kind, obj: Object, manager: Manager) -> Leaves:
     return fieldsets.leaves(obj, never=STATUS if kind.has_status else NOTHING)
 
 
-def _conflicts(wanted: Leaves, current: Leaves, owned: frozenset[Path]) -> Iterator[Path]:
+def _conflicts(wanted: Leaves, current: Leaves, owned: frozenset[Path], live: Object) -> Iterator[Path]:
     """Yield the owned paths whose value the configuration would change."""
     for path in owned:
         if path in wanted:
-            if path in current and current[path] != wanted[path]:
+            value = current[path] if path in current else fieldsets.find(live, path)  # no leaf any more: defaults
+            if value is not None and wanted[path] not in (value, {}):
                 yield path
         elif path in current and any(_replaces(wanted, path[:length]) for length in range(1, len(path))):
             yield path

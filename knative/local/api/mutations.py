@@ -28,6 +28,10 @@ Hook: TypeAlias = Callable[[Object, Object | None], Object]
 
 NAME_ATTEMPTS: Final = 8  # for generateName, before a clash is reported
 MAX_EVENTS: Final = 400
+JOB_KEY: Final = "Job.batch"
+CONTROLLER_UID: Final = "batch.kubernetes.io/controller-uid"
+"""The label by which a Job's pods are found (`kubectl logs job/x`)."""
+
 SERVER_FIELDS: Final = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
@@ -191,6 +195,8 @@ class Mutations:
             meta(obj).setdefault("labels", {})["kubernetes.io/metadata.name"] = meta(obj)["name"]
             if old is None:
                 self._add_service_account(draft, meta(obj)["name"])
+        elif kind.key == JOB_KEY and old is None:
+            obj.setdefault("spec", {}).setdefault("selector", {"matchLabels": {CONTROLLER_UID: meta(obj)["uid"]}})
         elif kind.key == "Event" and old is None:
             self._make_room(draft)
         return obj

@@ -38,6 +38,8 @@ def admit(new: Object, old: Object | None) -> Object:
     pod = spec.setdefault("template", {}).setdefault("spec", {})
     causes = [*_number_faults(spec), *_pod_faults(pod), *_absent(spec)]
     if old is not None:
+        if "selector" in old["spec"]:
+            spec.setdefault("selector", old["spec"]["selector"])
         causes += _changed(spec, old["spec"])
     if causes:
         raise Invalid.fields("Job", "batch", new["metadata"].get("name", ""), *causes)

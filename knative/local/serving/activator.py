@@ -195,7 +195,9 @@ class Activator:
             pod = pool.acquire_now() or await self._acquire(pool, clock)
             try:
                 async with asyncio.timeout(limits.response_start_s or None):
-                    return pod, await sent.send(pod.connections)
+                    connection = await sent.send(pod.connections)
+                pod.answered = True
+                return pod, connection
             except NotSent as error:
                 pool.found_dead(pod)
                 pool.release(pod)

@@ -15,7 +15,7 @@ from zeroflow.errors import InvalidInput
 from zeroflow.knative.local.api.errors import Invalid
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.serving import labels
-from zeroflow.knative.local.serving.scaling import duration_s, settings_of
+from zeroflow.knative.local.serving.scaling import duration_s, progress_deadline_s, settings_of
 
 Object = dict[str, Any]
 
@@ -168,6 +168,7 @@ def _annotation_faults(new: Object, old: Object | None) -> Iterator[str]:
     concurrency = new["spec"]["template"]["spec"].get("containerConcurrency")
     try:
         settings_of(template.get("annotations") or {}, concurrency if isinstance(concurrency, int) else 0, 60.0)
+        progress_deadline_s(template.get("annotations") or {}, 0.0)
     except InvalidInput as error:
         yield f"{error} (spec.template.metadata.annotations)"
 

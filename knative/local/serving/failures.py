@@ -80,9 +80,9 @@ class Failures:
         """Note that an instance is ready; only one that lives on ends the row."""
         self.last, self.blocked_until_s = None, 0.0
 
-    def lived(self, seconds: float) -> None:
-        """Note how long an instance was ready."""
-        if seconds >= self._pace.steady_s:
+    def lived(self, seconds: float, *, answered: bool) -> None:
+        """Note how long an instance was ready; one that has answered a request did not die of its start."""
+        if answered or seconds >= self._pace.steady_s:
             self.in_a_row = 0
 
     def refusal(self) -> NoInstance:

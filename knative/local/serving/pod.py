@@ -52,6 +52,7 @@ class Pod:
         self._liveness: asyncio.Task[None] | None = None
         self.in_flight = 0
         self.ready = self.draining = False
+        self.answered = False  # it has given an answer: if it dies, it did not die of its start
         pod = _pod_object(revision, self._container)
         self.name: str = pod["metadata"]["name"]
         namespace, container = pod["metadata"]["namespace"], self._container["name"]
@@ -77,7 +78,10 @@ class Pod:
                 await self._start()
         except TimeoutError as error:
             self.kill()
-            raise NotReady(f"the container was not ready within {deadline_s:g} s") from error
+            raise NotReady(
+                f"the container was not ready within {deadline_s:g} s: it must listen on the port that PORT names, "
+                "and pass its probes"
+            ) from error
         except ZeroflowError as error:
             if self._process is None:
                 self.record.waiting(error.reason, str(error))

@@ -26,7 +26,7 @@ from zeroflow.knative.local.serving.failures import Failure, Failures, NoInstanc
 from zeroflow.knative.local.serving.fleet import Fleet
 from zeroflow.knative.local.serving.line import Line
 from zeroflow.knative.local.serving.pod import ContainerFailed, Pod
-from zeroflow.knative.local.serving.scaling import ScaleSettings, bounded
+from zeroflow.knative.local.serving.scaling import ScaleSettings, bounded, progress_deadline_s
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -51,7 +51,9 @@ class Pool:
         self.desired = 0
         self.reachable = True  # traffic leads here
         self._deploying = False  # it is the newest revision and has to show that it works
-        self._context, self._pace, self._changed = context, pace, changed
+        self._context, self._changed = context, changed
+        annotations = revision["metadata"].get("annotations") or {}
+        self._deadline_s = progress_deadline_s(annotations, pace.progress_deadline_s)
         self._loop = asyncio.get_running_loop()
         self._fleet = Fleet(str(revision["metadata"]["name"]), changed)
         self._line = Line(self.release)
@@ -223,7 +225,7 @@ class Pool:
     async def _run(self, pod: Pod) -> None:
         """Start an instance and stay with it until it has ended by itself or is drained."""
         try:
-            await pod.start(self._pace.progress_deadline_s)
+            await pod.start(self._deadline_s)
         except (ZeroflowError, OSError) as error:
             self._fleet.pods.remove(pod)
             await self._failed(pod, error if isinstance(error, ZeroflowError) else Unavailable(str(error)))
@@ -241,7 +243,7 @@ class Pool:
         self._scaler.schedule()
         code = await pod.wait()
         self._fleet.pods.remove(pod)
-        self._failures.lived(self._loop.time() - started_s)
+        self._failures.lived(self._loop.time() - started_s, answered=pod.answered)
         await self._failed(pod, ContainerFailed(code, tail(pod.log)), code)
 
     async def _failed(self, pod: Pod, error: ZeroflowError, code: int | None = None) -> None:
@@ -260,7 +262,7 @@ class Pool:
         failure = Failure(error.reason, str(error), permanent=isinstance(error, NotRunnable))
         self._failures.note(failure)
         logger.warning("revision %s: instance %s: %s", self.name, pod.name, failure.headline)
-        overdue = not self.proven and self._loop.time() - self._created_s > self._pace.progress_deadline_s
+        overdue = not self.proven and self._loop.time() - self._created_s > self._deadline_s
         if not self.ready and self._failures.final:
             self._line.refuse(self._failures.refusal())
         if self._needed() and not failure.permanent and not overdue:

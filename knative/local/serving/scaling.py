@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zeroflow.errors import InvalidInput
-from zeroflow.knative.local.serving.labels import AUTOSCALING
+from zeroflow.knative.local.serving.labels import AUTOSCALING, PROGRESS_DEADLINE
 
 TARGET_DEFAULT = 100.0
 RPS_DEFAULT = 200.0
@@ -127,6 +127,19 @@ def duration_s(written: str) -> float | None:
         return 0.0 if written == "0" else None
     hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds + millis / 1000
+
+
+def progress_deadline_s(annotations: Mapping[str, str], default_s: float) -> float:
+    """Return how long an instance may take to become ready; raise InvalidInput in Knative's words for a bad value."""
+    written = annotations.get(PROGRESS_DEADLINE)
+    if written is None:
+        return default_s
+    value = duration_s(written)
+    if value is None:
+        raise InvalidInput(f"invalid value: {written}: {PROGRESS_DEADLINE}")
+    if value <= 0 or value != int(value):
+        raise InvalidInput(f"{PROGRESS_DEADLINE}={written} must be a positive number of whole seconds")
+    return value
 
 
 class Demand:

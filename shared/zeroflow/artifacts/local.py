@@ -55,7 +55,10 @@ class LocalStore:
         target = self.path(uri)
         if not uri.key:
             raise InvalidInput(f"{uri} names a bucket; a file needs a key")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InvalidInput(f"{uri} lies below something that is a file, not a directory") from error
         scratch = Path(tempfile.mkdtemp(prefix=".put-", dir=target.parent))
         try:
             copied = scratch / "new"

@@ -58,11 +58,15 @@ def _compile(file: Path, name: str, target: Path) -> None:
     sys.path.insert(0, str(file.parent.resolve()))
     namespace = runpy.run_path(str(file), run_name="zeroflow_pipeline_file")
     found = {key: value for key, value in namespace.items() if isinstance(value, GraphComponent)}
+    names = ", ".join(sorted(found)) or "none"
     if name:
         found = {key: value for key, value in found.items() if name in (key, value.name)}
+    if name and not found:
+        sys.stderr.write(f"it has no pipeline {name}; its functions with @dsl.pipeline: {names}\n")
+        sys.exit(1)
     if len(set(map(id, found.values()))) != 1:
-        names = ", ".join(sorted(found)) or "none"
-        sys.stderr.write(f"expected one function with @dsl.pipeline, found {names}; choose with {file.name}:NAME\n")
+        choose = f"; choose with {file.name}:NAME" if found else ""
+        sys.stderr.write(f"expected one function with @dsl.pipeline, found {names}{choose}\n")
         sys.exit(1)
     Compiler().compile(next(iter(found.values())), str(target))
 

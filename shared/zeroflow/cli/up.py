@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,9 @@ import typer
 
 from zeroflow.cli.output import fail
 from zeroflow.errors import ZeroflowError
+
+EXTRAS = {"kfp": "step", "kubernetes": "inference", "sklearn": "predictor"}
+"""What some functions need beyond the platform's own packages: a module, and the extra that brings it."""
 
 
 def up(
@@ -55,9 +59,20 @@ def up(
             typer.echo(f"zeroflow is up: {urls.base}   home: {options.home}")
             typer.echo(f"  kubectl --kubeconfig {options.home / 'kubeconfig'} get ksvc -A", err=True)
             typer.echo("  zeroflow run pipeline.py      (in another terminal; Ctrl-C here stops the host)", err=True)
+            if missing := lacking():
+                typer.echo(
+                    f"  the packages of some functions are missing; until they are there, {', '.join(missing)} cannot "
+                    f"work: pip install 'zeroflow[{','.join(missing)}]'",
+                    err=True,
+                )
         await serving
 
     try:
         asyncio.run(host())
     except ZeroflowError as error:
         fail(str(error))
+
+
+def lacking() -> list[str]:
+    """Return the functions, which are extras too, whose packages are not installed."""
+    return [extra for module, extra in EXTRAS.items() if find_spec(module) is None]

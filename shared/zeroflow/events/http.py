@@ -25,7 +25,7 @@ def from_request(headers: Mapping[str, str], body: bytes) -> BaseCloudEvent:
     lowered = {name.lower(): value for name, value in headers.items()}
     if "ce-specversion" in lowered:
         given = {name.removeprefix("ce-") for name, value in lowered.items() if value}
-    elif lowered.get("content-type", "").lower().startswith(STRUCTURED):
+    elif lowered.get("content-type", "").partition(";")[0].strip().lower() == STRUCTURED:
         given = _names_in(body)
     else:
         raise InvalidInput(

@@ -10,14 +10,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DataError, OperationalError
 from sqlalchemy.orm import Session
 
-from zeroflow.errors import InvalidInput
+from zeroflow.errors import InvalidInput, Unavailable
 
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another one before it gives up."""
+
+
+_DISK_FULL = ("database or disk is full", "No space left on device")
+"""What SQLite and PostgreSQL say."""
 
 
 class Database:
@@ -30,9 +34,21 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Open a read-write transaction; it commits at the end of the block and rolls back on any exception."""
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
-            yield session
+        """Open a read-write transaction; it commits at the end of the block and rolls back on any exception.
+
+        Raises Unavailable when the database's disk is full, and InvalidInput for a value that it cannot hold: PostgreSQL
+        has no character U+0000, neither database has half of a surrogate pair.
+        """
+        try:
+            with Session(self._writer, expire_on_commit=False) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            if any(words in str(error.orig) for words in _DISK_FULL):
+                raise Unavailable("nothing can be recorded: the disk of the metadata database is full") from error
+            raise
+        except (DataError, UnicodeEncodeError) as error:
+            why = " ".join(str(error.orig if isinstance(error, DataError) else error).split())
+            raise InvalidInput(f"a value cannot be recorded: {why}") from error
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -57,9 +73,20 @@ def _engine(url: str) -> Engine:
             event.listen(engine, "begin", _begin_sqlite)
             return engine
         case "postgresql":
-            return create_engine(parsed, pool_pre_ping=True)
+            return _postgres_engine(parsed)
         case other:
             raise InvalidInput(f"a metadata database is sqlite or postgresql, not {other}")
+
+
+def _postgres_engine(url: URL) -> Engine:
+    if url.drivername == "postgresql":  # SQLAlchemy's own choice would be psycopg2
+        url = url.set(drivername="postgresql+psycopg")
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"PostgreSQL needs the package {error.name}, which is not installed here: pip install 'zeroflow[postgres]'"
+        ) from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

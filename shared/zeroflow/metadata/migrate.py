@@ -69,7 +69,7 @@ def main() -> int:
     try:
         upgrade(sys.argv[1])
     except ZeroflowError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the answer of a command
+        print(" ".join(str(error).split()), file=sys.stderr)  # noqa: T201 - the answer of a command
         return 1
     return 0
 
