@@ -3,6 +3,7 @@
 Three processes: this one sends, one is the broker's room, one the subscriber.
 Run: `python benchmarks/broker.py [EVENTS] [LANES]`.
 Counted is an event that was accepted (202 after its commit), delivered over HTTP and settled (committed again).
+Then a steady 300 events a second: the time from the sender's POST to the subscriber's receipt.
 The peer in the same run: the same events through the same HTTP client and server without any broker in between.
 """
 
@@ -22,6 +23,7 @@ import aiohttp
 from aiohttp import web
 
 EVENTS, LANES = 10_000, 32
+STEADY_PER_S, STEADY_S = 300, 10
 HEADERS = {"ce-specversion": "1.0", "ce-type": "bench", "ce-source": "/bench", "content-type": "application/json"}
 BODY = json.dumps({"run": "0123456789abcdef", "task": "train", "parameters": {"alpha": 0.1}}).encode()
 
@@ -36,14 +38,17 @@ async def serve(app: web.Application) -> str:
 
 async def subscriber() -> None:
     app, state = web.Application(), {"count": 0}
+    took_s: list[float] = []
 
     async def take(request: web.Request) -> web.Response:
         await request.read()
         state["count"] += 1
+        if sent := request.headers.get("ce-sent"):
+            took_s.append(time.time() - float(sent))
         return web.Response()
 
     async def count(_: web.Request) -> web.Response:
-        return web.json_response(state)
+        return web.json_response({**state, "took_s": took_s})
 
     app.router.add_post("/{tail:.*}", take)
     app.router.add_get("/count", count)
@@ -138,6 +143,25 @@ async def flood(url: str, events: int, lanes: int) -> tuple[float, list[float]]:
         return time.perf_counter() - started, taken
 
 
+async def steady(url: str, receiver: str) -> list[float]:
+    """Send at an even pace, whatever the answers take; return the seconds until each event was delivered."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def send(number: int) -> None:
+            await asyncio.sleep(number / STEADY_PER_S)
+            headers = {**HEADERS, "ce-id": f"steady-{number}", "ce-sent": f"{time.time():.6f}"}
+            async with session.post(url, headers=headers, data=BODY) as response:
+                assert response.status == 202, await response.text()
+
+        await asyncio.gather(*(send(number) for number in range(STEADY_PER_S * STEADY_S)))
+        while True:
+            async with session.get(f"{receiver}/count") as response:
+                took_s: list[float] = (await response.json())["took_s"]
+            if len(took_s) >= STEADY_PER_S * STEADY_S:
+                return took_s
+            await asyncio.sleep(0.1)
+
+
 async def measure(events: int, lanes: int) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
     with tempfile.TemporaryDirectory(prefix="zeroflow-bench-") as home:
@@ -158,6 +182,7 @@ async def measure(events: int, lanes: int) -> dict[str, Any]:
                         break
                     await asyncio.sleep(0.02)
             total_s = time.perf_counter() - started
+            steady_s = await steady(f"{ingress}/eventing/default/default", receiver)
             return {
                 "events": events,
                 "lanes": lanes,
@@ -165,6 +190,9 @@ async def measure(events: int, lanes: int) -> dict[str, Any]:
                 "durable_deliveries_per_s": round(events / total_s),
                 "accept_p50_ms": round(statistics.median(taken) * 1000, 2),
                 "accept_p99_ms": round(statistics.quantiles(taken, n=100)[98] * 1000, 2),
+                "steady_per_s": STEADY_PER_S,
+                "steady_delivered_p50_ms": round(statistics.median(steady_s) * 1000, 2),
+                "steady_delivered_p99_ms": round(statistics.quantiles(steady_s, n=100)[98] * 1000, 2),
                 "direct_http_per_s": round(events / direct_s),
                 "ratio_to_direct_http": round(direct_s / total_s, 3),
                 "broker_rss_mb": round(state["rss_mb"], 1),
@@ -187,8 +215,9 @@ def main() -> None:
             asyncio.run(subscriber())
         case ["broker", home, receiver]:
             asyncio.run(broker(Path(home), receiver))
-        case numbers:
-            events, lanes = [int(each) for each in numbers] + [EVENTS, LANES][len(numbers) :]
+        case given:
+            numbers = [int(each) for each in given if each.isdecimal()]
+            events, lanes = numbers + [EVENTS, LANES][len(numbers) :]
             print(json.dumps(asyncio.run(measure(events, lanes))))
 
 

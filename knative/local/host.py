@@ -34,6 +34,7 @@ from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Gua
 from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.launcher import Launcher
+from zeroflow.knative.local.processes.logs import prune_earlier
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.urls import Urls, local_names_resolve
 
@@ -89,6 +90,7 @@ async def _serve(
     database_url: str,
     started: "asyncio.Future[Urls] | None",
 ) -> None:
+    prune_earlier(home.logs, home.run / "pods")
     store = Store(home.db / "resources.sqlite")
     launcher = Launcher(retention_s=options.runtime_retention_s)
     serving = Serving(store, launcher, urls, home, window_s=options.stable_window_s)
@@ -133,7 +135,14 @@ async def _serve(
 async def _open(front: Front, listener: socket.socket) -> web.AppRunner:
     app = web.Application(client_max_size=1 << 40)  # parts that read a body into memory have bounds of their own
     app.router.add_route("*", "/{path:.*}", front.handle)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=75, auto_decompress=False)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=75,
+        auto_decompress=False,
+        handler_cancellation=True,  # who leaves while waiting for an instance gives up its place
+    )
     await runner.setup()
     await web.SockSite(runner, listener, backlog=1024).start()
     return runner

@@ -149,12 +149,12 @@ def test_the_main_resource_ignores_status_and_the_status_ignores_the_rest(server
     path = f"/apis/serving.knative.dev/v1/namespaces/{namespace}/services"
     made = server.call("POST", path, service("a", status={"url": "mine"}))[1]
     assert "status" not in made
-    made["status"], made["spec"] = {"url": "theirs"}, {"x": 1}
+    made["status"], made["spec"] = {"url": "theirs"}, {"template": {}}
     answered = server.call("PUT", f"{path}/a/status", made)[1]
     assert (answered["status"], answered["spec"]) == ({"url": "theirs"}, {})
-    answered["spec"], answered["status"] = {"x": 2}, {}
+    answered["spec"], answered["status"] = {"traffic": []}, {}
     replaced = server.call("PUT", f"{path}/a", answered)[1]
-    assert (replaced["status"], replaced["spec"]) == ({"url": "theirs"}, {"x": 2})
+    assert (replaced["status"], replaced["spec"]) == ({"url": "theirs"}, {"traffic": []})
 
 
 def test_a_dry_run_answers_and_keeps_nothing(server: Any, namespace: str) -> None:

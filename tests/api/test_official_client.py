@@ -58,12 +58,12 @@ def test_jobs_merge_strategically(api: client.ApiClient) -> None:
 
 def test_custom_objects(api: client.ApiClient) -> None:
     custom = client.CustomObjectsApi(api)
-    custom.create_namespaced_custom_object(*GROUP, service("custom", a=1))
+    custom.create_namespaced_custom_object(*GROUP, service("custom", traffic=[]))
     status = {"status": {"url": "http://x", "conditions": [{"type": "Ready", "status": "True"}]}}
     custom.patch_namespaced_custom_object_status(*GROUP, "custom", status)
-    custom.patch_namespaced_custom_object(*GROUP, "custom", {"spec": {"b": 2}})
+    custom.patch_namespaced_custom_object(*GROUP, "custom", {"spec": {"template": {}}})
     found = custom.get_namespaced_custom_object(*GROUP, "custom")
-    assert found["spec"] == {"a": 1, "b": 2}
+    assert found["spec"] == {"traffic": [], "template": {}}
     assert found["status"]["url"] == "http://x"
     assert found["metadata"]["generation"] == 2
     with pytest.raises(client.ApiException) as missing:
@@ -89,8 +89,10 @@ def test_watch_goes_on_after_a_list(api: client.ApiClient) -> None:
 def test_the_dynamic_client_discovers_applies_and_watches(api: client.ApiClient) -> None:
     found = dynamic.DynamicClient(api)
     services = found.resources.get(api_version="serving.knative.dev/v1", kind="Service")
-    applied = found.server_side_apply(services, service("dynamic", z=1), namespace="default", field_manager="tests")
-    assert applied.spec.z == 1
+    applied = found.server_side_apply(
+        services, service("dynamic", traffic=[{"percent": 100}]), namespace="default", field_manager="tests"
+    )
+    assert applied.spec.traffic[0].percent == 100
     assert "dynamic" in [item.metadata.name for item in services.get(namespace="default").items]
     events = [event["object"].metadata.name for event in services.watch(namespace="default", timeout=1)]
     assert "dynamic" in events

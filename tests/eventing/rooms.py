@@ -256,7 +256,7 @@ def front(room: Callable[[], Eventing]) -> web.Application:
     async def log(request: web.Request) -> web.StreamResponse:
         return await room().log(request)
 
-    app.router.add_get("/eventing", log)
+    app.router.add_route("*", "/eventing", log)
     app.router.add_route("*", "/eventing/{namespace}/{name}", accept)
     app.router.add_route("*", "/jobsinks/{namespace}/{name}", job_sink)
     app.router.add_route("*", "/jobsinks/{namespace}/{name}/{rest:.*}", job_sink)

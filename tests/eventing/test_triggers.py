@@ -31,7 +31,7 @@ OK = {"uri": "http://example.com/"}
         ({"subscriber": {"uri": "http://user:pw@example.com/"}}, "spec.subscriber.uri"),
         ({"subscriber": {"ref": {"kind": "Service", "name": "x"}}}, "spec.subscriber.ref.apiVersion"),
         ({"subscriber": {"ref": service_ref("x"), "uri": "http://example.com/"}}, "spec.subscriber.uri"),
-        ({"subscriber": OK, "filters": [{"cesql": "true"}]}, "spec.filters[0].cesql"),
+        ({"subscriber": OK, "filters": [{"cesql": "true ="}]}, "spec.filters[0].cesql"),
         ({"subscriber": OK, "delivery": {"retry": -1}}, "spec.delivery.retry"),
         ({"subscriber": OK, "delivery": {"backoffPolicy": "random"}}, "spec.delivery.backoffPolicy"),
         ({"subscriber": OK, "delivery": {"backoffDelay": "1s"}}, "spec.delivery.backoffDelay"),

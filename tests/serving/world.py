@@ -13,7 +13,7 @@ from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.runtimes import Runtime
-from zeroflow.knative.local.serving.pool import Pace
+from zeroflow.knative.local.serving.failures import Pace
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.urls import Urls
 
@@ -102,7 +102,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=None):
+async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=None, retention=None):
     home = Home(root)
     home.prepare()
     store = Store(home.db / "resources.sqlite")
@@ -110,7 +110,7 @@ async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=No
         await store.apply(definition)
     launcher = Launcher(runtimes=runtimes or {"test": Runtime(PRELOADED)}, retention_s=retention_s)
     app = web.Application()
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
 
     async def front(request):
         _, namespace, name, *rest = request.rel_url.raw_path.split("/", 3)
@@ -121,7 +121,7 @@ async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=No
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = site._server.sockets[0].getsockname()[1]
-    serving = Serving(store, launcher, Urls(port), home, window_s=window_s, pace=pace)
+    serving = Serving(store, launcher, Urls(port), home, window_s=window_s, pace=pace, retention=retention)
     await serving.start()
     connector = aiohttp.TCPConnector(limit=0)
     session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60))

@@ -1,7 +1,7 @@
 """CustomResourceDefinitions: from the object to the Kind it declares, and the definitions that ship with Zeroflow.
 
-Source: apiextensions.k8s.io/v1. Schemas are kept for `kubectl explain` and not enforced; each room validates its own
-kinds.
+Source: apiextensions.k8s.io/v1. Schemas are enforced (`schema.py`) and shown by `kubectl explain`; what a
+schema cannot say each room validates for its own kinds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 from zeroflow.knative.local.api.errors import Cause, Invalid
 from zeroflow.knative.local.api.kinds import Column, Kind, Version
 from zeroflow.knative.local.api.objects import LABEL, SUBDOMAIN, Object, meta, now
+from zeroflow.knative.local.api.schema import BadSchema, compile_schema
 
 KIND: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
@@ -137,7 +138,20 @@ def _version(read: Reader, version: dict[str, Any], path: str) -> Version:
     properties = read.mapping(schema, f"{path}.schema.openAPIV3Schema").get("properties")
     read.mapping(properties or {}, f"{path}.schema.openAPIV3Schema.properties")
     subresources = read.mapping(version.get("subresources") or {}, f"{path}.subresources")
-    return Version(name, tuple(columns), status="status" in subresources)
+    try:
+        compiled = compile_schema(_without_metadata(schema), f"{path}.schema.openAPIV3Schema") if schema else None
+    except BadSchema as error:
+        where, why = error.args
+        raise read.invalid(where, f"Invalid value: {why}") from error
+    return Version(name, tuple(columns), "status" in subresources, compiled)
+
+
+def _without_metadata(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without what every object has: that is checked elsewhere."""
+    open_part = {"x-kubernetes-preserve-unknown-fields": True}
+    properties = {**(schema.get("properties") or {}), **dict.fromkeys(("apiVersion", "kind", "metadata"), open_part)}
+    bare = not schema.get("properties")
+    return {**schema, "properties": properties, **(open_part if bare else {})}
 
 
 def _fields(version: dict[str, Any]) -> tuple[str, ...] | None:

@@ -7,9 +7,10 @@ Guarantees: a kind is known under exactly one (group, kind) and one (group, plur
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zeroflow.knative.local.api.errors import NotFound
+from zeroflow.knative.local.api.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Version:
     name: str
     columns: tuple[Column, ...] = ()
     status: bool = True
+    schema: Schema | None = field(default=None, repr=False)  # of spec, status, ... of a custom kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,12 @@ class Kind:
     def version(self, name: str) -> Version | None:
         """Return the served version of this name."""
         return next((version for version in self.versions if version.name == name), None)
+
+    @property
+    def schema(self) -> Schema | None:
+        """The schema that objects are stored by."""
+        stored = self.version(self.storage_version)
+        return stored.schema if stored is not None else None
 
     def api_version(self, version: str | None = None) -> str:
         """`group/version` (the storage version unless one is named); `v1` for the core group."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from zeroflow.knative.local.api import crds
+from zeroflow.knative.local.api import crds, schema
 from zeroflow.knative.local.api.builtin import CRD_KEY
 from zeroflow.knative.local.api.core import check_core
 from zeroflow.knative.local.api.deletions import DeleteOptions, Deletions, present
@@ -91,6 +91,7 @@ class Mutations:
         updated.pop("status", None)
         if obj.get("status") is not None:
             updated["status"] = obj["status"]
+        check_schema(kind, updated)
         if (managers := meta(obj).get("managedFields")) is not None:
             meta(updated)["managedFields"] = managers
         return self._replace(draft, kind, key, updated, old)
@@ -140,6 +141,7 @@ class Mutations:
 
     def _admit(self, kind: Kind, obj: Object, old: Object | None) -> Object:
         check_core(kind, obj, old)
+        check_schema(kind, obj)
         for hook in self.hooks.get(kind.key, ()):
             try:
                 obj = hook(obj, copy(old) if old is not None else None)
@@ -213,6 +215,16 @@ class Mutations:
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
         if draft.find(("ServiceAccount", namespace, "default")) is None:
             draft.write(("ServiceAccount", namespace, "default"), account)
+
+
+def check_schema(kind: Kind, obj: Object) -> None:
+    """Fill in defaults and check values by the schema of a custom kind; raise Invalid with every fault."""
+    if kind.schema is None:
+        return
+    schema.default(kind.schema, obj)
+    causes = tuple(schema.faults(kind.schema, obj))
+    if causes:
+        raise Invalid.fields(kind.kind, kind.group, str(meta(obj).get("name", "")), *causes)
 
 
 def _about(kind: Kind, obj: Object, error: Invalid) -> Invalid:

@@ -18,6 +18,7 @@ from zeroflow.knative.local.eventing.delivery import BROKER_DEFAULT, parse_polic
 from zeroflow.knative.local.eventing.errors import InvalidSpec
 from zeroflow.knative.local.eventing.jobsink_spec import check_job_sink
 from zeroflow.knative.local.eventing.ping_spec import check_ping_source
+from zeroflow.knative.local.eventing.sinkbinding import check_sink_binding
 
 BROKER_CLASS_ANNOTATION = "eventing.knative.dev/broker.class"
 BROKER_CLASS = "MTChannelBasedBroker"
@@ -38,6 +39,7 @@ def install(store: Store) -> None:
         "PingSource.sources.knative.dev": check_ping_source,
         "ApiServerSource.sources.knative.dev": check_apiserver_source,
         "JobSink.sinks.knative.dev": check_job_sink,
+        "SinkBinding.sources.knative.dev": check_sink_binding,
     }
     for kind, check in checks.items():
         store.admit(kind, _hook(kind, check))

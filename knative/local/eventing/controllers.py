@@ -20,13 +20,15 @@ from zeroflow.knative.local.eventing.apiserver import APISERVER_SOURCE, ApiServe
 from zeroflow.knative.local.eventing.destinations import BROKER, JOB_SINK, SERVICE, reference_key
 from zeroflow.knative.local.eventing.jobsink import JOB, JobSinks
 from zeroflow.knative.local.eventing.ping import PING_SOURCE, PingSources
+from zeroflow.knative.local.eventing.sinkbinding import SINK_BINDING, SinkBindings
+from zeroflow.knative.local.eventing.status import StatusWriter
 from zeroflow.knative.local.eventing.triggers import TRIGGER, BrokerReconciler, TriggerReconciler
 
 logger = logging.getLogger(__name__)
 
 # Replayed in this order, so that references are there before what refers to them.
-_KINDS = (SERVICE, JOB_SINK, BROKER, TRIGGER, PING_SOURCE, APISERVER_SOURCE)
-_REFERRING = (BROKER, TRIGGER, PING_SOURCE, APISERVER_SOURCE)
+_KINDS = (SERVICE, JOB_SINK, BROKER, TRIGGER, PING_SOURCE, APISERVER_SOURCE, SINK_BINDING)
+_REFERRING = (BROKER, TRIGGER, PING_SOURCE, APISERVER_SOURCE, SINK_BINDING)
 
 
 class Controllers:
@@ -40,9 +42,12 @@ class Controllers:
         pings: PingSources,
         apiservers: ApiServerSources,
         jobsinks: JobSinks,
+        bindings: SinkBindings,
+        status: StatusWriter,
     ) -> None:
         self._store, self._brokers, self._triggers = store, brokers, triggers
         self._pings, self._apiservers, self._jobsinks = pings, apiservers, jobsinks
+        self._bindings, self._status = bindings, status
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -98,6 +103,8 @@ class Controllers:
                 await (self._pings.deleted(obj) if gone else self._pings.changed(obj))
             case kind if kind == APISERVER_SOURCE:
                 await (self._apiservers.deleted(obj) if gone else self._apiservers.changed(obj))
+            case kind if kind == SINK_BINDING:
+                await (self._bindings.deleted(obj) if gone else self._bindings.changed(obj, self._status))
             case kind if kind == JOB and gone:
                 await self._jobsinks.job_deleted(obj)
             case kind if kind == CRD_KEY:

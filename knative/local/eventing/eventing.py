@@ -27,9 +27,11 @@ from zeroflow.knative.local.eventing.jobsink import JobSinks
 from zeroflow.knative.local.eventing.log import EventLog, NewEvent, Record
 from zeroflow.knative.local.eventing.outside import OutsideClient
 from zeroflow.knative.local.eventing.ping import Clock, PingSources, knative_jitter_s
+from zeroflow.knative.local.eventing.replay import Replay
 from zeroflow.knative.local.eventing.retention import Retention
 from zeroflow.knative.local.eventing.routes import Routes
 from zeroflow.knative.local.eventing.settings import EventingSettings
+from zeroflow.knative.local.eventing.sinkbinding import SinkBindings
 from zeroflow.knative.local.eventing.sinks import Sinks
 from zeroflow.knative.local.eventing.status import StatusWriter
 from zeroflow.knative.local.eventing.triggers import BrokerReconciler, TriggerReconciler, is_ours
@@ -57,6 +59,8 @@ class Eventing:
         self._settings, self._clock, self._jitter_s = settings or EventingSettings(), clock, jitter_s
         self._parts: _Parts | None = None
         admission.install(store)
+        resolver = Resolver(store, urls, allow_loopback=self._settings.allow_loopback)
+        self._bindings = SinkBindings(store, resolver)
 
     async def start(self) -> None:
         """Open the log, put what is declared in force, go on with what waits."""
@@ -79,8 +83,9 @@ class Eventing:
         return await self._started.jobsinks.handle(request, namespace, name)
 
     async def log(self, request: web.Request) -> web.StreamResponse:
-        """Serve the event log, to be read."""
-        return await self._started.history.handle(request)
+        """Serve the event log: GET reads it, POST sends one of its events again."""
+        parts = self._started
+        return await (parts.replay.handle(request) if request.method == "POST" else parts.history.handle(request))
 
     async def publish(self, namespace: str, broker: str, event: Event | Mapping[str, Any]) -> int:
         """Accept an event of the host itself, which may be given in the JSON format (`data` inside); return its number
@@ -132,9 +137,12 @@ class _Parts:
             self._pings,
             self._apiservers,
             self.jobsinks,
+            room._bindings,
+            status,
         )
         self._retention = Retention(log, settings)
         self.history = History(log)
+        self.replay = Replay(log, self.ingress)
 
     async def start(self) -> None:
         self.jobsinks.sweep()

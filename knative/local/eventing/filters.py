@@ -1,4 +1,4 @@
-"""Which events a Trigger wants: `spec.filter.attributes` and the dialects exact, prefix, suffix, all, any, not.
+"""Which events a Trigger wants: `spec.filter.attributes` and the dialects of filters (exact, not, cesql, ...).
 
 A dialect answers yes, no, or has no opinion (an empty map or list); no opinion lets the event pass, also below `not`.
 Values are compared with their type: an integer extension never equals a string.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from zeroflow.knative.local.eventing.cesql import SyntaxFault, compile_filter
 from zeroflow.knative.local.eventing.cloudevent import Attribute
 from zeroflow.knative.local.eventing.errors import InvalidSpec
 
@@ -57,7 +58,7 @@ def _dialect(entry: Any, path: str) -> Dialect:
     name = given[0]
     value, inner = entry[name], f"{path}.{name}"
     if name == "cesql":
-        raise InvalidSpec(inner, "CloudEvents SQL is not supported here: use exact, prefix, suffix, all, any or not")
+        return _cesql(value, inner)
     if name == "not":
         return _negated(_dialect(value, inner))
     if name in {"all", "any"}:
@@ -66,6 +67,15 @@ def _dialect(entry: Any, path: str) -> Dialect:
         nested = [_dialect(each, f"{inner}[{index}]") for index, each in enumerate(value)]
         return _all(nested) if name == "all" else _any(nested)
     return _comparison(name, _pairs(value, inner, allow_empty=False))
+
+
+def _cesql(text: Any, path: str) -> Dialect:
+    if not isinstance(text, str):
+        raise InvalidSpec(path, "must be a CloudEvents SQL expression")
+    try:
+        return compile_filter(text)
+    except SyntaxFault as error:
+        raise InvalidSpec(path, f"invalid CloudEvents SQL: {error}") from error
 
 
 def _comparison(name: str, pairs: Sequence[tuple[str, str]]) -> Dialect:

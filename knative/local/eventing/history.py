@@ -62,7 +62,7 @@ class History:
         """Answer GET."""
         if request.method not in {"GET", "HEAD"}:
             return _problem(
-                405, f"{request.method} is not allowed here: GET the log, or POST to /eventing/<namespace>/<broker>"
+                405, f"{request.method} is not allowed here: GET the log, or POST ?id=ID to send an event again"
             )
         if event_id := request.query.get("id"):
             stories = await self.stories(event_id)

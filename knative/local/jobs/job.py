@@ -113,6 +113,7 @@ class JobRun:
             status["completionTime"] = now()
             set_condition(status, "Complete", "True", "CompletionsReached", "Reached expected number of succeeded pods")
             await self._write(job)
+            self._note(job, "Completed", "Job completed")
             return
         wanted = spec["parallelism"] if completions is None else min(spec["parallelism"], completions - succeeded)
         if completions is None and succeeded:
@@ -133,6 +134,11 @@ class JobRun:
         pod = JobPod(self._context, job)
         self._sources[pod] = asyncio.Event()
         self._pods[pod] = self._loop.create_task(pod.run(self._sources[pod]))
+        self._note(job, "SuccessfulCreate", f"Created pod: {pod.name}")
+
+    def _note(self, job: Object, reason: str, message: str, *, warning: bool = False) -> None:
+        if self._context.recorder is not None:
+            self._context.recorder.note(job, reason, message, warning=warning)
 
     async def _wait(self, job: Object) -> None:
         """Wait for the end of a pod, a change, the deadline, or the end of the backoff."""
@@ -175,6 +181,8 @@ class JobRun:
         await self._write(job)
 
     async def _suspend(self, job: Object) -> None:
+        if self._pods:
+            self._note(job, "Suspended", "Job suspended")
         await self._stop_all()
         status = job.setdefault("status", {})
         status.pop("startTime", None)
@@ -188,6 +196,7 @@ class JobRun:
         await self._stop_all()
         set_condition(status, "Failed", "True", reason, message)
         await self._write(job)
+        self._note(job, reason, message, warning=True)
 
     def _remaining_s(self, job: Object) -> float | None:
         """Return the seconds until the deadline; None when there is none."""

@@ -33,7 +33,7 @@ class JobPod:
         self._grace_s = float(pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))
         self._scratch = context.home.run / "pods" / self.name
         self.log = context.home.pod_log(meta["namespace"], self.name, container)
-        self.record = PodRecord(context.store, pod, container, str(self._container.get("image", "")))
+        self.record = PodRecord(context, pod, container, str(self._container.get("image", "")))
         self.stopping = False
 
     async def run(self, changed: asyncio.Event) -> int:

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Mapping
 
 from zeroflow.errors import InvalidInput, Unavailable
+from zeroflow.knative.local.processes.logs import Rotation
 from zeroflow.knative.local.processes.process import Process, ProcessSpec
 from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
 from zeroflow.knative.local.processes.server_link import ServerLink
@@ -28,6 +29,7 @@ class Launcher:
         self._runtimes = runtimes
         self._retention_s = retention_s
         self._servers: dict[str | None, ServerLink] = {}
+        self._rotation = Rotation(lambda: [log for server in self._servers.values() for log in server.logs()])
 
     async def start(self, spec: ProcessSpec) -> Process:
         """Start `spec` and return it running; raise InvalidInput for an unknown runtime, Unavailable when it fails."""
@@ -40,7 +42,9 @@ class Launcher:
             if server is None or server.closed:
                 label = spec.runtime or "command"
                 server = self._servers[spec.runtime] = ServerLink(label, runtime, self._retention_s)
-            return await server.start(spec)
+            process = await server.start(spec)
+            self._rotation.started()
+            return process
         finally:
             if spec.listener is not None:
                 spec.listener.close()
@@ -56,6 +60,7 @@ class Launcher:
 
     async def close(self) -> None:
         """Kill whatever runs and end the fork servers."""
+        self._rotation.stop()
         for server in self._servers.values():
             server.close()
         self._servers.clear()

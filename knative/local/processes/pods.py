@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from zeroflow.errors import ZeroflowError
+from zeroflow.knative.local.api.happenings import Recorder
 from zeroflow.knative.local.api.objects import now
 from zeroflow.knative.local.processes.container import Find
 from zeroflow.knative.local.processes.launcher import Launcher
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
-
-TAIL_BYTES = 2048
-KEPT_LOGS = 5
 
 
 class PodStore(Protocol):
@@ -38,10 +34,12 @@ class PodStore(Protocol):
 class PodRecord:
     """One Pod object with one container, kept up to date."""
 
-    def __init__(self, store: PodStore, pod: Object, container: str, image: str) -> None:
+    def __init__(self, context: PodContext, pod: Object, container: str, image: str) -> None:
         self.object = pod
+        self._recorder = context.recorder
+        self._news: list[tuple[str, str, bool]] = []
         self.removed = False
-        self._store = store
+        self._store = context.store
         self._container, self._image = container, image
         self._dirty = False
         self._created = False
@@ -59,16 +57,21 @@ class PodRecord:
 
     def waiting(self, reason: str, message: str) -> None:
         """Say that the container cannot be started."""
+        self.note("Failed", f"Error: {message}", warning=True)
         self._set("Pending", ready=False, state={"waiting": {"reason": reason, "message": message}})
 
     def running(self, *, ready: bool) -> None:
         """Say that the process runs, and whether it is ready."""
-        self._started_at = self._started_at or now()
+        if self._started_at is None:
+            self._started_at = now()
+            self.note("Started", f"Started container {self._container}")
         self._set("Running", ready=ready, state={"running": {"startedAt": self._started_at}})
 
     def ended(self, code: int) -> None:
         """Say how the process ended; a negative code is a signal."""
         exit_code = shell_code(code)
+        if exit_code and not self.removed:
+            self.note("Failed", f"Container {self._container} ended with exit code {exit_code}", warning=True)
         terminated: Object = {
             "exitCode": exit_code,
             "reason": "Completed" if exit_code == 0 else "Error",
@@ -81,8 +84,22 @@ class PodRecord:
 
     def remove(self) -> None:
         """Delete the object."""
+        if not self.removed and "running" in self.object["status"]["containerStatuses"][0]["state"]:
+            self.note("Killing", f"Stopping container {self._container}")
         self.removed = True
         self._write()
+
+    def note(self, reason: str, message: str, *, warning: bool = False) -> None:
+        """Record news about the Pod; what happens before it has its uid is told when it has."""
+        self._news.append((reason, message, warning))
+        if self._created:
+            self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, []
+        for reason, message, warning in news:
+            if self._recorder is not None:
+                self._recorder.note(self.object, reason, message, warning=warning)
 
     async def settled(self) -> None:
         """Wait until the store has the latest state."""
@@ -133,8 +150,10 @@ class PodRecord:
                         await self._store.delete("Pod", self.namespace, self.name)
                     return
                 if not self._created:
-                    await self._store.create(self.object)
+                    created = await self._store.create(self.object)
+                    self.object["metadata"]["uid"] = created["metadata"]["uid"]
                     self._created = True
+                    self._tell()
                 await self._store.update_status(self.object)
         except ZeroflowError as error:  # deleted by a user, or its namespace is going
             logger.debug("pod %s/%s: %s", self.namespace, self.name, error)
@@ -143,30 +162,6 @@ class PodRecord:
 def shell_code(code: int) -> int:
     """Return an exit code as Kubernetes shows it: 128 + signal for a process that was killed."""
     return 128 - code if code < 0 else code
-
-
-def log_tail(path: Path) -> str:
-    """Return the last lines of a log, for a status message."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def prune_logs(ended: Iterable[Path]) -> list[Path]:
-    """Remove empty logs and all but the newest few of `ended` (oldest first); return those that are left."""
-    kept = []
-    for log in ended:
-        if log.exists() and log.stat().st_size > 0:
-            kept.append(log)
-        else:
-            shutil.rmtree(log.parent, ignore_errors=True)
-    for log in kept[:-KEPT_LOGS]:
-        shutil.rmtree(log.parent, ignore_errors=True)
-    return kept[-KEPT_LOGS:]
 
 
 def _transition(pod: Object, condition: Object) -> str:
@@ -192,3 +187,4 @@ class PodContext:
     find: Find
     launcher: Launcher
     home: Places
+    recorder: Recorder | None = None

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 
 from zeroflow.errors import Unavailable
 from zeroflow.knative.local.processes.messages import Inbox, Message, encode, send_some
@@ -68,6 +69,10 @@ class ServerLink:
         except asyncio.CancelledError:
             self._starting[number] = (spec, ready, self._unwanted())
             raise
+
+    def logs(self) -> list[Path]:
+        """Return the logs that running processes write."""
+        return [process.spec.log for process in self._running.values()]
 
     def close(self) -> None:
         """Kill the children and end the server."""

@@ -22,9 +22,11 @@ from aiohttp import web
 
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
 from zeroflow.knative.local.serving import websocket
+from zeroflow.knative.local.serving.failures import NoInstance
 from zeroflow.knative.local.serving.headers import request_head, response_headers
+from zeroflow.knative.local.serving.line import QueueFull
 from zeroflow.knative.local.serving.pod import Pod
-from zeroflow.knative.local.serving.pool import NoInstance, Pool, QueueFull
+from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.proxy import (
     SAFE_METHODS,
     Limits,
@@ -76,10 +78,10 @@ class Activator:
         self,
         routes: RouteTable,
         pool: Callable[[str, str], Pool | None],
-        exists: Callable[[str, str], bool],
+        expected: Callable[[str, str], bool],
         changed: asyncio.Condition,
     ) -> None:
-        self._routes, self._pool, self._exists, self._changed = routes, pool, exists, changed
+        self._routes, self._pool, self._expected, self._changed = routes, pool, expected, changed
         self._session: aiohttp.ClientSession | None = None
 
     def mapped(self, host: str) -> tuple[str, str] | None:
@@ -142,7 +144,7 @@ class Activator:
         """Return the pool for one request; wait for a Service that is still being deployed for the first time."""
         deadline_s = time.monotonic() + timeout_s
         while (found := self._routes.find(namespace, label)) is None or not found[0].targets:
-            if found is None and not self._exists(namespace, label):
+            if found is None and not self._expected(namespace, label):
                 raise NotFound(f"no Service {label!r} in namespace {namespace!r}")
             if found is not None and found[0].message:
                 raise Unreachable(f"Service {found[0].service} has no ready revision: {found[0].message}", 503)

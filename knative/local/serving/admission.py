@@ -164,8 +164,6 @@ def _annotation_faults(new: Object, old: Object | None) -> Iterator[str]:
         span = duration_s(rollout)
         if span is None or span != int(span):
             yield f"invalid value: {rollout}: metadata.annotations.{labels.ROLLOUT_DURATION}"
-        elif span:
-            yield f"this host moves traffic at once, not gradually: metadata.annotations.{labels.ROLLOUT_DURATION}"
     template = new["spec"]["template"].get("metadata") or {}
     concurrency = new["spec"]["template"]["spec"].get("containerConcurrency")
     try:

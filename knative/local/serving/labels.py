@@ -20,6 +20,8 @@ ROUTES = "serving.knative.dev/routes"
 CREATOR = "serving.knative.dev/creator"
 LAST_MODIFIER = "serving.knative.dev/lastModifier"
 ROLLOUT_DURATION = "serving.knative.dev/rollout-duration"
+ROLLOUT = "serving.knative.dev/rollout"
+NO_GC = "serving.knative.dev/no-gc"
 PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
 
 AUTOSCALING = "autoscaling.knative.dev/"

@@ -18,7 +18,8 @@ from zeroflow.knative.local.api.objects import generated_name
 from zeroflow.knative.local.processes import volumes
 from zeroflow.knative.local.processes.container import resolve
 from zeroflow.knative.local.processes.launcher import listening_socket
-from zeroflow.knative.local.processes.pods import PodContext, PodRecord, log_tail, shell_code
+from zeroflow.knative.local.processes.logs import tail
+from zeroflow.knative.local.processes.pods import PodContext, PodRecord, shell_code
 from zeroflow.knative.local.processes.process import Process, ProcessSpec
 from zeroflow.knative.local.processes.runtimes import ANNOTATION
 from zeroflow.knative.local.processes.server_link import inherited_environment
@@ -56,7 +57,7 @@ class Pod:
         self.name: str = pod["metadata"]["name"]
         namespace, container = pod["metadata"]["namespace"], self._container["name"]
         self.log = context.home.pod_log(namespace, self.name, container)
-        self.record = PodRecord(context.store, pod, container, str(self._container.get("image", "")))
+        self.record = PodRecord(context, pod, container, str(self._container.get("image", "")))
         self._scratch = context.home.run / "pods" / self.name
 
     @property
@@ -118,7 +119,7 @@ class Pod:
         self.record.running(ready=False)
         self._connections = Connections(port, IDLE_UNKNOWN_S if inherited is None else IDLE_S)
         if inherited is not None and not await process.serving():
-            raise ContainerFailed(await process.wait(), log_tail(self.log))
+            raise ContainerFailed(await process.wait(), tail(self.log))
         await self._until_ready(process, listening=inherited is not None)
 
     async def _until_ready(self, process: Process, *, listening: bool) -> None:
@@ -132,7 +133,7 @@ class Pod:
             try:
                 await asyncio.wait((probing, ending), return_when=asyncio.FIRST_COMPLETED)
                 if ending.done():
-                    raise ContainerFailed(ending.result(), log_tail(self.log))
+                    raise ContainerFailed(ending.result(), tail(self.log))
             finally:
                 probing.cancel()
                 ending.cancel()
@@ -187,6 +188,7 @@ class Pod:
     async def _watch(self, liveness: Object) -> None:
         await probes.until_failed(liveness, self.connections)
         logger.warning("pod %s: liveness probe failed; it is killed and replaced", self.name)
+        self.record.note("Unhealthy", "Liveness probe failed; the container is killed and replaced", warning=True)
         self.kill()
 
     def _environment(self, port: int) -> Mapping[str, str]:

@@ -8,14 +8,19 @@ Source: knative.dev/serving pkg/reconciler/{service,configuration,revision,route
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from zeroflow.knative.local.api.errors import NotFound
+from zeroflow.knative.local.api.happenings import Recorder
 from zeroflow.knative.local.api.objects import copy, now
 from zeroflow.knative.local.api.store import Store
-from zeroflow.knative.local.serving import conditions, labels, objects, statuses
+from zeroflow.knative.local.serving import conditions, garbage, labels, objects, rollout, statuses
 from zeroflow.knative.local.serving.conditions import Condition
+from zeroflow.knative.local.serving.garbage import Retention
 from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.routes import Entry, RouteTable, Target
 from zeroflow.knative.local.serving.statuses import Seen
@@ -23,13 +28,26 @@ from zeroflow.knative.local.urls import Urls
 
 Object = dict[str, Any]
 PoolOf = Callable[[Object], Pool]
+Later = Callable[[float, str, str], None]
+"""Asks for another reconciliation: (in so many seconds, namespace, Service)."""
+_READY_NEWS = {"Revision": "Revision becomes ready upon all resources being ready"}
 
 
 class Reconciler:
     """Make the store and the route table agree with the Services."""
 
-    def __init__(self, store: Store, urls: Urls, routes: RouteTable, pool_of: PoolOf) -> None:
+    def __init__(
+        self,
+        store: Store,
+        urls: Urls,
+        routes: RouteTable,
+        pool_of: PoolOf,
+        later: Later,
+        recorder: Recorder,
+        retention: Retention,
+    ) -> None:
         self._store, self._urls, self._routes, self._pool_of = store, urls, routes, pool_of
+        self._later, self._recorder, self._retention = later, recorder, retention
 
     async def service(self, namespace: str, service_name: str) -> None:
         """Bring one Service's objects up to date."""
@@ -51,9 +69,11 @@ class Reconciler:
             await self._write_revision(revision, seen[revision["metadata"]["name"]])
         await self._write_configuration(config, newest, seen)
         route = await self._ensure(labels.ROUTE_KIND, objects.route(service))
+        route = await self._roll_out(route, service, config, seen)
         await self._write_route(route, config, seen)
         await self._mark_routed(revisions, route, seen, pools)
         await self._write_service(service, config, route, newest if taken else None)
+        await self._collect(config)
 
     async def mapping(self, namespace: str, name: str) -> None:
         """Bring one DomainMapping up to date."""
@@ -78,7 +98,12 @@ class Reconciler:
         meta = wanted["metadata"]
         found = self._store.find(kind, meta["namespace"], meta["name"])
         if found is None:
-            return await self._store.create(wanted)
+            made = await self._store.create(wanted)
+            owner = meta["ownerReferences"][0]
+            about = {"kind": owner["kind"], "apiVersion": owner["apiVersion"]}
+            about["metadata"] = {"name": owner["name"], "uid": owner["uid"], "namespace": meta["namespace"]}
+            self._recorder.note(about, "Created", f'Created {wanted["kind"]} "{meta["name"]}"')
+            return made
         if found["spec"] == wanted["spec"]:
             return found
         changed = copy(found) | {"spec": wanted["spec"]}
@@ -122,6 +147,34 @@ class Reconciler:
                 status["latestReadyRevisionName"] = others[-1]
         await self._write_status(config, [], statuses.configuration(name, ready))
 
+    async def _roll_out(self, route: Object, service: Object, config: Object, seen: dict[str, Seen]) -> Object:
+        """Begin, go on with, or end the move of traffic to the latest ready revision; it is kept in the Route."""
+        latest = config["status"].get("latestReadyRevisionName")
+        moving = None
+        if latest is not None:
+            moving = rollout.begun(route, service, latest, seen, time.time())
+        annotations = route["metadata"].setdefault("annotations", {})
+        wanted = moving.wire() if moving is not None else None
+        if annotations.get(labels.ROLLOUT) != wanted:
+            changed = copy(route)
+            changed["metadata"]["annotations"].pop(labels.ROLLOUT, None)
+            if wanted is not None:
+                changed["metadata"]["annotations"][labels.ROLLOUT] = wanted
+            route = await self._store.update(changed)
+        if moving is not None and (due_s := moving.next_s(time.time())) is not None:
+            meta = route["metadata"]
+            self._later(due_s - time.time(), meta["namespace"], meta["name"])
+        return route
+
+    async def _collect(self, config: Object) -> None:
+        """Delete revisions that nobody needs any more."""
+        namespace, name = config["metadata"]["namespace"], config["metadata"]["name"]
+        revisions = self._revisions(namespace, name)
+        latest = config["status"].get("latestReadyRevisionName")
+        for gone in garbage.doomed(revisions, latest, self._retention, datetime.now(UTC)):
+            with suppress(NotFound):
+                await self._store.delete(labels.REVISION_KIND, namespace, gone)
+
     async def _write_route(self, route: Object, config: Object, seen: dict[str, Seen]) -> None:
         namespace, name = route["metadata"]["namespace"], route["metadata"]["name"]
         status = route.setdefault("status", {})
@@ -155,9 +208,16 @@ class Reconciler:
                 return statuses.missing(revision), []
             elif not seen[revision].proven and revision not in present:
                 return statuses.not_ready(revision, seen[revision].ready), []
+            percent = target.get("percent")
+            moving = rollout.current(route) if target["latestRevision"] else None
+            if moving is not None and percent:
+                before = [share for share in moving.split(percent, time.time()) if share[0] in seen]
+                percent = before.pop()[1]
+                traffic += [{"latestRevision": True, "revisionName": old, "percent": kept} for old, kept in before]
+                percent += target["percent"] - percent - sum(kept for _, kept in before)  # of a revision that is gone
             wire: Object = {"latestRevision": target["latestRevision"], "revisionName": revision}
-            if target.get("percent") is not None:
-                wire["percent"] = target["percent"]
+            if percent is not None:
+                wire["percent"] = percent
             if tag := target.get("tag"):
                 wire |= {"tag": tag, "url": self._urls.service(namespace, name, tag)}
             traffic.append(wire)
@@ -205,6 +265,7 @@ class Reconciler:
 
     async def _write_status(self, obj: Object, given: list[Condition], happy: list[Condition] | None = None) -> None:
         """Write status and conditions; `happy` replaces the computed Ready. A deleted object is left alone."""
+        before = conditions.read(obj, "Ready").status
         conditions.write(obj, happy if happy is not None else given, computed=happy is None)
         wire = copy(obj)
         wire["metadata"].pop("resourceVersion", None)  # what is observed is named by observedGeneration
@@ -212,3 +273,9 @@ class Reconciler:
             await self._store.update_status(wire)
         except NotFound:
             return
+        ready = conditions.read(obj, "Ready")
+        if ready.status != before and ready.status == "True":
+            said = _READY_NEWS.get(obj["kind"], "{kind} becomes ready").format(kind=obj["kind"])
+            self._recorder.note(obj, f"{obj['kind']}Ready", said)
+        elif ready.status != before and ready.status == "False":
+            self._recorder.note(obj, ready.reason or "Failed", ready.message, warning=True)

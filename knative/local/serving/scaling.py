@@ -17,6 +17,7 @@ from zeroflow.errors import InvalidInput
 from zeroflow.knative.local.serving.labels import AUTOSCALING, PROGRESS_DEADLINE
 
 TARGET_DEFAULT = 100.0
+RPS_DEFAULT = 200.0
 TARGET_UTILIZATION = 0.7
 PANIC_WINDOW = 0.1
 PANIC_THRESHOLD = 2.0
@@ -39,7 +40,8 @@ _LEGACY = {
 class ScaleSettings:
     """What the annotations of a revision say, with the host's defaults."""
 
-    target: float = TARGET_DEFAULT * TARGET_UTILIZATION
+    target: float = TARGET_DEFAULT * TARGET_UTILIZATION  # of the metric, for one instance
+    metric: str = "concurrency"  # or rps: requests per second
     hard_limit: int = 0  # containerConcurrency; 0 = none
     min_scale: int = 0
     max_scale: int = 0  # 0 = none
@@ -48,6 +50,11 @@ class ScaleSettings:
     window_s: float = 60.0
     retention_s: float = 0.0
     scale_down_delay_s: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """How many requests at a time one instance should have; only with a hard limit."""
+        return self.target if self.metric == "concurrency" else max(1.0, self.hard_limit * TARGET_UTILIZATION)
 
 
 def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: float) -> ScaleSettings:
@@ -88,18 +95,20 @@ def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: floa
         return value
 
     metric = given("metric") or "concurrency"
-    if metric != "concurrency":
-        raise InvalidInput(f"invalid value: {metric}: {AUTOSCALING}metric (this host scales on concurrency)")
+    if metric not in ("concurrency", "rps"):
+        raise InvalidInput(f"invalid value: {metric}: {AUTOSCALING}metric (this host scales on concurrency or rps)")
     low, high = whole("min-scale", 0), whole("max-scale", 0)
     if high and low > high:
         names = f"{AUTOSCALING}max-scale, {AUTOSCALING}min-scale"
         raise InvalidInput(f"max-scale={high} is less than min-scale={low}: {names}")
-    total = number("target", float(concurrency or TARGET_DEFAULT), TARGET_MIN)
-    if concurrency:
+    by_concurrency = metric == "concurrency"
+    total = number("target", float(concurrency or TARGET_DEFAULT) if by_concurrency else RPS_DEFAULT, TARGET_MIN)
+    if concurrency and by_concurrency:
         total = min(total, concurrency)
     utilization = number("target-utilization-percentage", TARGET_UTILIZATION * 100, 1.0) / 100
     return ScaleSettings(
         target=max(TARGET_MIN, total * utilization),
+        metric=metric,
         hard_limit=concurrency,
         min_scale=low,
         max_scale=high,

@@ -13,13 +13,16 @@ from typing import Any
 
 from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.knative.local.api.errors import AlreadyExists, Conflict
+from zeroflow.knative.local.api.happenings import Recorder
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.pods import Places, PodContext
 from zeroflow.knative.local.serving import admission, conditions, labels
 from zeroflow.knative.local.serving.activator import Activator
-from zeroflow.knative.local.serving.pool import Pace, Pool
+from zeroflow.knative.local.serving.failures import Pace
+from zeroflow.knative.local.serving.garbage import Retention
+from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.reconciler import Reconciler
 from zeroflow.knative.local.serving.routes import RouteTable
 from zeroflow.knative.local.serving.scaling import ScaleSettings, settings_of
@@ -44,14 +47,24 @@ class Serving:
         *,
         window_s: float = 60.0,
         pace: Pace | None = None,
+        retention: Retention | None = None,
     ) -> None:
         self._store = store
-        self._context = PodContext(store, store.find, launcher, home)
+        self._context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"))
         self._window_s, self._pace = window_s, pace or Pace()
         self._pools: dict[tuple[str, str], Pool] = {}
         self._routes = RouteTable()
         self._changed = asyncio.Condition()
-        self._reconciler = Reconciler(store, urls, self._routes, self._pool_of)
+        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._reconciler = Reconciler(
+            store,
+            urls,
+            self._routes,
+            self._pool_of,
+            self._later,
+            Recorder(store, "knative-serving"),
+            retention or Retention(),
+        )
         self._due: dict[tuple[str, str, str], None] = {}
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -59,7 +72,7 @@ class Serving:
         self.activator = Activator(
             self._routes,
             lambda namespace, name: self._pools.get((namespace, name)),
-            lambda namespace, name: store.find(labels.SERVICE_KIND, namespace, name) is not None,
+            self._expected,
             self._changed,
         )
         admission.register(store)
@@ -76,6 +89,8 @@ class Serving:
 
     async def close(self, grace_s: float = 10.0) -> None:
         """Stop all instances; requests in progress have `grace_s` to end."""
+        for timer in self._timers.values():
+            timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,6 +138,36 @@ class Serving:
 
     def _touch(self, kind: str, obj: Object) -> None:
         self._touch_name(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+    def _later(self, delay_s: float, namespace: str, name: str) -> None:
+        key = (namespace, name)
+        if key in self._timers:
+            self._timers[key].cancel()
+
+        def due() -> None:
+            del self._timers[key]
+            self._touch_name(labels.SERVICE_KIND, namespace, name)
+
+        self._timers[key] = asyncio.get_running_loop().call_later(max(0.0, delay_s), due)
+
+    def _expected(self, namespace: str, label: str) -> bool:
+        """Return whether a label that no route knows yet will have one: what declares it has not been heeded yet."""
+        if self._store.find(labels.SERVICE_KIND, namespace, label) is not None:
+            return True
+        tags = [
+            (service, target.get("tag"))
+            for service in self._store.peek(labels.SERVICE_KIND, namespace)
+            for target in service["spec"].get("traffic") or ()
+        ]
+        for service, tag in tags:
+            if tag and f"{tag}-{service['metadata']['name']}" == label:
+                observed = (service.get("status") or {}).get("observedGeneration")
+                return bool(observed != service["metadata"]["generation"])
+        mappings = self._store.peek(labels.MAPPING_KIND, namespace)
+        return any(
+            mapping["metadata"]["name"].startswith(f"{label}.{namespace}.") and "status" not in mapping
+            for mapping in mappings
+        )
 
     def _touch_name(self, kind: str, namespace: str, name: str) -> None:
         self._due[kind, namespace, name] = None

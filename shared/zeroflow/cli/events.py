@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import urllib.parse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +61,42 @@ def show(event_id: Annotated[str, typer.Argument(metavar="ID")], output: Output 
         return
     for story in found:
         _tell(story)
+
+
+@app.command()
+def replay(
+    event_id: Annotated[str, typer.Argument(metavar="ID")],
+    trigger: Annotated[str | None, typer.Option(help="Only to this trigger's subscriber.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Under a new id, so that its work is done again.")] = False,
+) -> None:
+    """Send an event to its broker once more.
+
+    Under its old id a function that has handled it answers as it did then and does nothing twice.
+    """
+    fields = {"id": event_id, **({"trigger": trigger} if trigger else {}), **({"fresh": "true"} if fresh else {})}
+    query = urllib.parse.urlencode(fields)
+    try:
+        url, headers = f"{host_url()}/eventing?{query}", _authorization()
+        answer = urllib3.request("POST", url, headers=headers, retries=False, timeout=30.0)
+    except (ZeroflowError, urllib3.exceptions.HTTPError) as error:
+        fail(str(error))
+    said = _json(answer.data)
+    if answer.status != 202:
+        fail(said.get("error", f"the host answered {answer.status}"))
+    receivers = ", ".join(said["triggers"]) or "nobody: no trigger matched"
+    typer.echo(f"event {said['id']} was sent again as number {said['seq']}, to {receivers}")
+    typer.echo(f"\nzeroflow events show {said['seq']} tells what they answered", err=True)
+
+
+def _authorization() -> dict[str, str]:
+    """Return the platform's token when this user may read it: events of the platform itself need it."""
+    home = Path(os.environ.get("ZEROFLOW_HOME") or "~/.zeroflow").expanduser()
+    token = os.environ.get("ZEROFLOW_TOKEN")
+    try:
+        token = token or (home / "secrets" / "platform.token").read_text().strip()
+    except OSError:
+        return {}
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _tell(story: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from zeroflow.knative.local.api import schema
 from zeroflow.knative.local.api.errors import BadRequest, TooLarge, UnsupportedMediaType
 from zeroflow.knative.local.api.kinds import Kind
 from zeroflow.knative.local.api.objects import Object
@@ -99,12 +100,20 @@ def unknown_fields(kind: Kind, obj: Object) -> Iterator[str]:
         for name in obj:
             if name not in kind.fields and name not in ("apiVersion", "kind", "metadata"):
                 yield name
+    if kind.schema is not None:
+        known = {name: part for name, part in obj.items() if kind.fields is None or name in kind.fields}
+        yield from schema.unknown(kind.schema, known)
 
 
-def drop(obj: Object, path: str) -> None:
-    """Take an unknown field out, as a server does that has no place for it."""
-    parent, _, name = path.rpartition(".")
-    (obj["metadata"] if parent else obj).pop(name, None)
+def drop_unknown(kind: Kind, obj: Object) -> None:
+    """Take unknown fields out, as a server does that has no place for them."""
+    for name in set(obj.get("metadata") or ()) - METADATA_FIELDS:
+        del obj["metadata"][name]
+    if kind.fields is not None:
+        for name in set(obj) - {"apiVersion", "kind", "metadata", *kind.fields}:
+            del obj[name]
+    if kind.schema is not None:
+        schema.prune(kind.schema, obj)
 
 
 def _yaml(body: bytes) -> Decoded:

@@ -75,7 +75,7 @@ async def _follow(
     while left != 0 and request.transport is not None:
         pod = store.find(target.kind, target.namespace, target.name or "")
         ended = pod is None or _has_ended(pod, container)  # asked before reading: what is read after is complete
-        before = position
+        before = position = _restarted(path, position)
         position, left = await _copy(response, path, position, left)
         if position != before:
             continue
@@ -105,6 +105,14 @@ def _chunks(path: Path, position: int) -> Iterator[bytes]:
                 yield chunk
     except FileNotFoundError:
         return
+
+
+def _restarted(path: Path, position: int) -> int:
+    """Return where to go on: at the beginning when the log was moved aside meanwhile."""
+    try:
+        return position if path.stat().st_size >= position else 0
+    except FileNotFoundError:
+        return position
 
 
 def _tail_position(path: Path, lines: int | None) -> int:

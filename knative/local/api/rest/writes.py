@@ -210,8 +210,8 @@ class Writer:
                 f"{target.kind.kind} in version {target.version!r} cannot be handled as a {target.kind.kind}: "
                 f"strict decoding error: {', '.join(faults)}"
             )
-        for name in unknown:
-            bodies.drop(obj, name)
+        if unknown:
+            bodies.drop_unknown(target.kind, obj)
         return faults if options.validation == "Warn" else []
 
     async def _delete_options(self, request: web.Request) -> tuple[DeleteOptions, bool]:
