@@ -39,6 +39,28 @@ def upgrade() -> None:
     op.create_index("ix_artifacts_sha256", "artifacts", ["sha256"], unique=False)
     op.create_index("ix_artifacts_uri", "artifacts", ["uri"], unique=False)
     op.create_table(
+        "audit_head",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("hash", sa.String(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_audit_head_single_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_head")),
+    )
+    op.create_table(
+        "audit_records",
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("time_ms", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("verb", sa.String(), nullable=False),
+        sa.Column("entity_type", sa.String(), nullable=False),
+        sa.Column("entity_id", sa.String(), nullable=False),
+        sa.Column("record", sa.Text(), nullable=False),
+        sa.Column("hash", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit_records")),
+    )
+    op.create_index("ix_audit_records_entity", "audit_records", ["entity_type", "entity_id", "seq"], unique=False)
+    op.create_index("ix_audit_records_time", "audit_records", ["time_ms"], unique=False)
+    op.create_table(
         "cache_entries",
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("namespace", sa.String(), nullable=False),
@@ -260,6 +282,7 @@ def upgrade() -> None:
     op.create_index("ix_registry_artifacts_children", "registry_artifacts", ["parent_id", "id"], unique=False)
     op.create_index("ix_registry_artifacts_kind", "registry_artifacts", ["kind", "id"], unique=False)
     op.create_index("ix_registry_artifacts_updated", "registry_artifacts", ["kind", "updated_ms", "id"], unique=False)
+    op.create_index("ix_registry_artifacts_uri", "registry_artifacts", ["uri"], unique=False)
     op.create_table(
         "registry_context_properties",
         sa.Column("owner_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -301,6 +324,52 @@ def upgrade() -> None:
         postgresql_where=sa.text("string_start IS NOT NULL"),
     )
     op.create_table(
+        "registry_executions",
+        sa.Column("parent_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("external_id", sa.String(), nullable=True),
+        sa.Column("description", sa.String(), nullable=True),
+        sa.Column("state", sa.String(), nullable=True),
+        sa.Column("fields", JSONValue, nullable=False),
+        sa.Column("custom_properties", JSONValue, nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["parent_id"], ["registry_contexts.id"], name=op.f("fk_registry_executions_parent_id_registry_contexts")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_registry_executions")),
+        sa.UniqueConstraint("external_id", name=op.f("uq_registry_executions_external_id")),
+        sa.UniqueConstraint("kind", "parent_id", "name", name=op.f("uq_registry_executions_kind_parent_id_name")),
+    )
+    op.create_index("ix_registry_executions_children", "registry_executions", ["parent_id", "id"], unique=False)
+    op.create_index("ix_registry_executions_updated", "registry_executions", ["kind", "updated_ms", "id"], unique=False)
+    op.create_table(
+        "registry_metric_points",
+        sa.Column("parent_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=True),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("external_id", sa.String(), nullable=True),
+        sa.Column("description", sa.String(), nullable=True),
+        sa.Column("state", sa.String(), nullable=True),
+        sa.Column("fields", JSONValue, nullable=False),
+        sa.Column("custom_properties", JSONValue, nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["parent_id"], ["registry_contexts.id"], name=op.f("fk_registry_metric_points_parent_id_registry_contexts")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_registry_metric_points")),
+        sa.UniqueConstraint("external_id", name=op.f("uq_registry_metric_points_external_id")),
+    )
+    op.create_index(
+        "ix_registry_metric_points_run", "registry_metric_points", ["parent_id", "name", "id"], unique=False
+    )
+    op.create_index("ix_registry_metric_points_updated", "registry_metric_points", ["updated_ms", "id"], unique=False)
+    op.create_table(
         "registry_artifact_properties",
         sa.Column("owner_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
@@ -340,12 +409,71 @@ def upgrade() -> None:
         sqlite_where=sa.text("string_start IS NOT NULL"),
         postgresql_where=sa.text("string_start IS NOT NULL"),
     )
+    op.create_table(
+        "registry_execution_properties",
+        sa.Column("owner_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("string_start", sa.String(), nullable=True),
+        sa.Column("string_value", sa.String(), nullable=True),
+        sa.Column("int_value", sa.BigInteger(), nullable=True),
+        sa.Column("double_value", sa.Double(), nullable=True),
+        sa.Column("bool_value", sa.Boolean(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["owner_id"],
+            ["registry_executions.id"],
+            name=op.f("fk_registry_execution_properties_owner_id_registry_executions"),
+        ),
+        sa.PrimaryKeyConstraint("owner_id", "name", name=op.f("pk_registry_execution_properties")),
+    )
+    op.create_index(
+        "ix_registry_execution_properties_double_value",
+        "registry_execution_properties",
+        ["name", "double_value"],
+        unique=False,
+        sqlite_where=sa.text("double_value IS NOT NULL"),
+        postgresql_where=sa.text("double_value IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_registry_execution_properties_int_value",
+        "registry_execution_properties",
+        ["name", "int_value"],
+        unique=False,
+        sqlite_where=sa.text("int_value IS NOT NULL"),
+        postgresql_where=sa.text("int_value IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_registry_execution_properties_string_start",
+        "registry_execution_properties",
+        ["name", "string_start"],
+        unique=False,
+        sqlite_where=sa.text("string_start IS NOT NULL"),
+        postgresql_where=sa.text("string_start IS NOT NULL"),
+    )
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     """Go back."""
     # ### commands auto generated by Alembic - please adjust! ###
+    op.drop_index(
+        "ix_registry_execution_properties_string_start",
+        table_name="registry_execution_properties",
+        sqlite_where=sa.text("string_start IS NOT NULL"),
+        postgresql_where=sa.text("string_start IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_registry_execution_properties_int_value",
+        table_name="registry_execution_properties",
+        sqlite_where=sa.text("int_value IS NOT NULL"),
+        postgresql_where=sa.text("int_value IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_registry_execution_properties_double_value",
+        table_name="registry_execution_properties",
+        sqlite_where=sa.text("double_value IS NOT NULL"),
+        postgresql_where=sa.text("double_value IS NOT NULL"),
+    )
+    op.drop_table("registry_execution_properties")
     op.drop_index(
         "ix_registry_artifact_properties_string_start",
         table_name="registry_artifact_properties",
@@ -365,6 +493,12 @@ def downgrade() -> None:
         postgresql_where=sa.text("double_value IS NOT NULL"),
     )
     op.drop_table("registry_artifact_properties")
+    op.drop_index("ix_registry_metric_points_updated", table_name="registry_metric_points")
+    op.drop_index("ix_registry_metric_points_run", table_name="registry_metric_points")
+    op.drop_table("registry_metric_points")
+    op.drop_index("ix_registry_executions_updated", table_name="registry_executions")
+    op.drop_index("ix_registry_executions_children", table_name="registry_executions")
+    op.drop_table("registry_executions")
     op.drop_index(
         "ix_registry_context_properties_string_start",
         table_name="registry_context_properties",
@@ -384,6 +518,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("double_value IS NOT NULL"),
     )
     op.drop_table("registry_context_properties")
+    op.drop_index("ix_registry_artifacts_uri", table_name="registry_artifacts")
     op.drop_index("ix_registry_artifacts_updated", table_name="registry_artifacts")
     op.drop_index("ix_registry_artifacts_kind", table_name="registry_artifacts")
     op.drop_index("ix_registry_artifacts_children", table_name="registry_artifacts")
@@ -414,6 +549,10 @@ def downgrade() -> None:
     op.drop_index("ix_events_cause", table_name="events")
     op.drop_table("events")
     op.drop_table("cache_entries")
+    op.drop_index("ix_audit_records_time", table_name="audit_records")
+    op.drop_index("ix_audit_records_entity", table_name="audit_records")
+    op.drop_table("audit_records")
+    op.drop_table("audit_head")
     op.drop_index("ix_artifacts_uri", table_name="artifacts")
     op.drop_index("ix_artifacts_sha256", table_name="artifacts")
     op.drop_table("artifacts")
