@@ -152,7 +152,7 @@ def task(row: Task) -> dict[str, Any]:
 
 
 def _dependents(row: Task, plan: Plan) -> list[str]:
-    if not row.name:
+    if not row.name or row.kind == "iteration":
         return []
     prefix = row.name.rpartition(".")[0]
     return [f"{prefix}.{name}" if prefix else name for name in plan.task(row.name).dependents]

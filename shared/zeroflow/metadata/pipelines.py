@@ -127,13 +127,17 @@ class Task(Base):
     """The names of the tasks from the root to this one, joined by dots; empty for the root."""
     display_name: Mapped[str]
     kind: Mapped[str]
-    """`dag` or `step`."""
+    """`dag`, `loop`, `iteration` (a scope below a loop) or `step`."""
     state: Mapped[str]
     """A RuntimeState of KFP: PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELED."""
     waiting: Mapped[int] = mapped_column(default=0)
     """How many of the tasks that this one depends on are not final yet."""
     open_children: Mapped[int] = mapped_column(default=0)
-    """How many children are not final yet."""
+    """How many children are not final yet; of a loop, also those that have not begun."""
+    iterations: Mapped[int | None]
+    """How many items a loop has."""
+    begun: Mapped[int] = mapped_column(default=0)
+    """How many iterations of a loop have a row."""
     attempt: Mapped[int] = mapped_column(default=0)
     """The number of the last execution, from 1; never reused, so that a late answer is recognised."""
     first_attempt: Mapped[int] = mapped_column(default=1)
