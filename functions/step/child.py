@@ -123,7 +123,8 @@ def _command(argv: list[str]) -> int:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no program {argv[0]!r} on this machine") from error
     if code < 0:  # the signal ends this process too, so that its parent sees what happened
-        signal.signal(-code, signal.SIG_DFL)
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code
 
