@@ -34,6 +34,7 @@ from zeroflow.metadata.pipelines import CacheEntry, Run, Task
 TASK_REQUESTED = "dev.zeroflow.task.requested"
 TASK_DELAYED = "dev.zeroflow.task.delayed"
 RUN_FINISHED = "dev.zeroflow.run.finished"
+RECURRING_DUE = "dev.zeroflow.recurringrun.due"
 WINDOW = 256
 """Iterations of one loop side by side, when the pipeline sets no limit; more would only wait in a longer queue."""
 MAX_ITERATIONS = 1_000_000
@@ -357,6 +358,13 @@ class Advance:
             event_id=f"{self.run.id}{again}.finished",
             data=data if root.error is None else {**data, "error": root.error},
         )
+        if self.run.recurring_run_id:  # another may have waited for this one to end
+            self.tx.emit(
+                RECURRING_DUE,
+                subject=f"recurringruns/{self.run.recurring_run_id}",
+                event_id=f"{self.run.id}{again}.ended",
+                data={"recurring_run_id": self.run.recurring_run_id},
+            )
 
     def _context(self, row: Task) -> dict[str, str]:
         return {
