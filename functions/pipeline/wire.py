@@ -44,6 +44,7 @@ def pipeline(row: Pipeline) -> dict[str, Any]:
         description=row.description,
         created_at=rfc3339(row.created_ms),
         namespace=_namespace(row.namespace),
+        tags=row.tags or None,
     )
 
 
@@ -89,6 +90,7 @@ def version(session: Session, row: PipelineVersion) -> dict[str, Any]:
         display_name=row.display_name,
         description=row.description,
         code_source_url=row.code_source_url,
+        tags=row.tags or None,
         created_at=rfc3339(row.created_ms),
         pipeline_spec=orjson.Fragment(document_of(session, row.spec_sha256)),
     )

@@ -40,6 +40,8 @@ class Pipeline(Base):
     name: Mapped[str]
     display_name: Mapped[str]
     description: Mapped[str]
+    tags: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Words of the user's own: {key: value}, both texts."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
@@ -58,6 +60,7 @@ class PipelineVersion(Base):
     display_name: Mapped[str]
     description: Mapped[str]
     code_source_url: Mapped[str]
+    tags: Mapped[dict[str, Any]] = mapped_column(default=dict)
     spec_sha256: Mapped[str]
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
