@@ -5,22 +5,28 @@ all cached is one pass. A completion touches its own row, its dependents and the
 
 When a task of a scope fails, the scope's tasks that have not begun are skipped and those that run are let finish; then
 the scope is failed, and so on outwards. A task whose condition is false is skipped, with everything that depends on it.
+A task that runs anyway (an exit task) waits only for its upstream to be final; what a failure skips counts as that.
+
+A loop's iterations are scopes below it. They are made when they begin, at most `WINDOW` side by side, so that a loop
+over any number of items costs a pass no more than its step.
 """
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import select, update
 
 from zeroflow.artifacts import Stores
-from zeroflow.errors import ZeroflowError
+from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.events import Transaction
-from zeroflow.functions.pipeline import cachekeys, executions, inputs, outcomes
+from zeroflow.functions.pipeline import cachekeys, executions, expressions, fields, inputs, outcomes, placeholders
 from zeroflow.functions.pipeline.conditions import holds
 from zeroflow.functions.pipeline.executions import task_id
 from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.outcomes import Outcome
-from zeroflow.functions.pipeline.plan import FromTask, Plan, Scope, TaskPlan
+from zeroflow.functions.pipeline.plan import Constant, FromTask, Plan, Scope, TaskPlan
+from zeroflow.functions.pipeline.rows import Rows, values
 from zeroflow.functions.pipeline.states import FINAL, note_state, rfc3339
 from zeroflow.metadata import now_ms
 from zeroflow.metadata.pipelines import CacheEntry, Run, Task
@@ -28,8 +34,10 @@ from zeroflow.metadata.pipelines import CacheEntry, Run, Task
 TASK_REQUESTED = "dev.zeroflow.task.requested"
 TASK_DELAYED = "dev.zeroflow.task.delayed"
 RUN_FINISHED = "dev.zeroflow.run.finished"
-PAGE = 500
-"""Ids per query."""
+RECURRING_DUE = "dev.zeroflow.recurringrun.due"
+WINDOW = 256
+"""Iterations of one loop side by side, when the pipeline sets no limit; more would only wait in a longer queue."""
+MAX_ITERATIONS = 1_000_000
 
 
 class Advance:
@@ -38,26 +46,27 @@ class Advance:
     def __init__(self, tx: Transaction, run: Run, plan: Plan, stores: Stores) -> None:
         self.tx, self.session, self.run, self.plan, self.stores = tx, tx.session, run, plan, stores
         self.now = now_ms()
-        self._rows: dict[str, Task] = {}
+        self.rows = Rows(self.session, run, plan)
+        self._items_of: dict[str, list[Any]] = {}
         self._ready: deque[Task] = deque()
         self._final: deque[Task] = deque()
 
-    def begin(self, root: Task, values: Values) -> None:
+    def begin(self, root: Task, given: Values) -> None:
         """Open the run's root."""
         self.session.add(root)
-        self._rows[root.id] = root
-        self._open(root, self.plan.scope(""), values)
+        self.rows.add(root)
+        self._open(root, self.plan.scope(""), given)
         self._settle()
 
     def resume(self, rows: Iterable[Task], ready: Iterable[Task]) -> None:
         """Go on with rows that a retry has reset."""
-        self._rows.update((row.id, row) for row in rows)
+        self.rows.add(*rows)
         self._ready.extend(ready)
         self._settle()
 
     def finish(self, row: Task, outcome: Outcome) -> None:
         """Take in the outcome of the row's present execution."""
-        self._rows[row.id] = row
+        self.rows.add(row)
         task = self.plan.task(row.name)
         row.exit_code, row.timings = outcome.exit_code, outcome.timings
         row.started_ms, row.log_uri = outcome.started_ms or row.requested_ms, outcome.log_uri or row.log_uri
@@ -69,8 +78,9 @@ class Advance:
                 error = str(problem)
         if row.state not in FINAL:
             retry = row.attempt - row.first_attempt + 1
-            if retry <= task.retry.max_retries:
-                self._again(row, task, task.retry.delay_ms(retry), error)
+            policy = self.plan.retry(row.name)
+            if retry <= policy.max_retries:
+                self._again(row, policy.delay_ms(retry), error)
             else:
                 self._fail(row, error, outcome.finished_ms)
         self._settle()
@@ -84,7 +94,7 @@ class Advance:
             TASK_REQUESTED,
             subject=f"runs/{self.run.id}/tasks/{row.name}",
             event_id=f"{row.id}.{row.attempt}.requested",
-            data=executions.request(self.run, row, self.plan.task(row.name)),
+            data=executions.request(self.run, row, self.plan.task(row.name), self._context(row)),
         )
 
     def _settle(self) -> None:
@@ -96,84 +106,159 @@ class Advance:
                     self._propagate(self._final.popleft())
                 else:
                     batch, self._ready = self._ready, deque()
-                    self._fetch_producers(batch)
+                    self.rows.fetch_producers(batch)
                     for row in batch:
                         self._start(row)
 
     def _start(self, row: Task) -> None:
         if row.state != "PENDING":
             return
-        task, parent = self.plan.task(row.name), self._row(row.parent_id)
+        task, parent = self.plan.task(row.name), self.rows.row(row.parent_id)
+        if row.kind == "iteration":
+            self._begin_iteration(parent, row, task)
+            return
         try:
-            values = inputs.of_task(task, _values(parent.inputs), self._outputs(parent), self._context(row))
-            if task.condition is not None and not holds(task.condition, values["parameters"]):
+            given = inputs.of_task(
+                task,
+                self.rows.inputs_of(parent),
+                self.rows.outputs_of(parent),
+                self._context(row),
+                self.rows.status_in(parent),
+            )
+            if task.condition is not None and not holds(task.condition, given["parameters"]):
                 self._end(row, "SKIPPED", self.now)
+                return
+            if task.iterator is not None:
+                self._loop(row, task, given)
                 return
         except ZeroflowError as error:
             self._fail(row, str(error), None)
             return
         if task.component.scope is not None:
-            self._open(row, task.component.scope, values)
+            self._open(row, task.component.scope, given)
             return
         if row.attempt == 0:
-            outcomes.record_uses(self.tx, row, "input", values["artifacts"])
-        row.inputs = dict(values)
-        if task.enable_cache:
-            row.cache_key = cachekeys.of_task(self.run.namespace, task, values)
+            outcomes.record_uses(self.tx, row, "input", given["artifacts"])
+        row.inputs = dict(given)
+        if task.enable_cache and task.component.importer is None:  # what lies at a place may have changed
+            row.cache_key = cachekeys.of_task(self.run.namespace, task, given)
             if self._reuse(row):
                 return
         self.request(row)
 
-    def _open(self, row: Task, scope: Scope, values: Values) -> None:
-        row.state, row.inputs, row.started_ms, row.open_children = "RUNNING", dict(values), self.now, len(scope.tasks)
+    def _open(self, row: Task, scope: Scope, given: Values) -> None:
+        row.state, row.inputs, row.started_ms, row.open_children = "RUNNING", dict(given), self.now, len(scope.tasks)
         prefix = f"{row.name}." if row.name else ""
         for name, task in scope.tasks.items():
             path = prefix + name
-            child = Task(
-                id=task_id(self.run.id, path),
-                run_id=self.run.id,
-                parent_id=row.id,
-                name=path,
-                display_name=task.display_name,
-                kind="dag" if task.component.scope is not None else "step",
-                state="PENDING",
-                waiting=len(task.upstream),
-                open_children=0,
-                attempt=0,
-                first_attempt=1,
-                created_ms=self.now,
-            )
+            kind = "step" if task.component.scope is None else "dag" if task.iterator is None else "loop"
+            child = new_task(self.run, row.id, path, task.display_name, kind, len(task.upstream), self.now)
             self.session.add(child)
             if not task.upstream:
-                self._rows[child.id] = child
+                self.rows.add(child)
                 self._ready.append(child)
         self.session.flush()
         if row.open_children == 0:
             self._close(row)
 
+    def _loop(self, row: Task, task: TaskPlan, given: Values) -> None:
+        """Open a loop, and begin as many iterations as may run side by side."""
+        row.inputs = dict(given)
+        row.iterations, row.begun = len(self._items(row, task)), 0
+        if row.iterations > MAX_ITERATIONS:
+            raise InvalidInput(f"the loop has {row.iterations} items; more than {MAX_ITERATIONS} are not supported")
+        row.state, row.started_ms, row.open_children = "RUNNING", self.now, row.iterations
+        assert task.iterator is not None
+        self._iterate(row, task, task.iterator.parallelism or WINDOW)
+        if row.iterations == 0:
+            self._close(row)
+
+    def _iterate(self, loop: Task, task: TaskPlan, count: int) -> None:
+        """Make and begin the next iterations of a loop."""
+        last = min(loop.begun + count, loop.iterations or 0)
+        for index in range(loop.begun, last):
+            path = f"{loop.name}.{index}"
+            row = new_task(self.run, loop.id, path, f"{loop.display_name}-{index}", "iteration", 0, self.now)
+            self.session.add(row)
+            self.rows.add(row)
+            self._ready.append(row)
+        loop.begun = last
+
+    def _begin_iteration(self, loop: Task, row: Task, task: TaskPlan) -> None:
+        assert task.component.scope is not None
+        try:
+            item = self._items(loop, task)[int(row.name.rpartition(".")[2])]
+            assert task.iterator is not None
+            if isinstance(task.iterator.source, Constant):
+                parameters = values(loop.inputs)["parameters"]
+                item = placeholders.fill(item, parameters.get, self._context(loop))
+            self._open(row, task.component.scope, inputs.of_item(task, item))
+        except ZeroflowError as error:
+            self._fail(row, str(error), None)
+
+    def _items(self, loop: Task, task: TaskPlan) -> list[Any]:
+        """Return the items of a loop, whose placeholders are not filled yet."""
+        assert task.iterator is not None
+        if isinstance(task.iterator.source, Constant):
+            items: list[Any] = task.iterator.source.value
+            return items
+        if loop.id not in self._items_of:
+            name, held = task.iterator.source.name, values(loop.inputs)
+            if task.iterator.kind == "artifact":
+                self._items_of[loop.id] = held["artifacts"].get(name, [])
+            else:
+                found = expressions.from_json(held["parameters"].get(name))
+                if not isinstance(found, list):
+                    raise InvalidInput(f"the loop needs a list in input {name!r}, found {fields.found(found)}")
+                self._items_of[loop.id] = found
+        return self._items_of[loop.id]
+
     def _propagate(self, row: Task) -> None:
         if row.parent_id is None:
             self._finish_run(row)
             return
-        parent = self._row(row.parent_id)
+        parent = self.rows.row(row.parent_id)
         parent.open_children -= 1
         if row.state == "FAILED":
             self._stop(parent, row)
-        elif dependents := self._load(self._ids(parent, self.plan.task(row.name).dependents)):
-            for dependent in dependents:
-                dependent.waiting -= 1
-                if dependent.state == "PENDING" and row.state == "SKIPPED":
-                    self._end(dependent, "SKIPPED", self.now)
-                elif dependent.state == "PENDING" and dependent.waiting == 0:
-                    self._ready.append(dependent)
+        elif row.kind == "iteration" and parent.error is None:
+            self._iterate(parent, self.plan.task(parent.name), 1)
+        if row.kind != "iteration" and (row.state != "FAILED" or self.plan.scope(parent.name).survivors):
+            self._release(parent, row)
         if parent.open_children == 0:
             self._close(parent)
 
+    def _release(self, scope: Task, row: Task) -> None:
+        """Let go on, or end, what waits for a task that is final."""
+        tasks = self.plan.scope(scope.name).tasks
+        names = self.plan.task(row.name).dependents
+        for name, dependent in zip(names, self.rows.load(self.rows.ids(scope, names)), strict=True):
+            dependent.waiting -= 1
+            if dependent.state != "PENDING":
+                continue
+            if row.state != "SUCCEEDED" and not tasks[name].runs_anyway:
+                self._end(dependent, "SKIPPED", self.now)
+            elif dependent.waiting == 0:
+                self._ready.append(dependent)
+
     def _stop(self, scope: Task, failed: Task) -> None:
-        """Begin nothing more in a scope; what runs is let finish."""
+        """Begin nothing more in a scope but what survives a failure; what runs is let finish."""
+        stopped_before = scope.error is not None
         if scope.error is None:
-            scope.error = failed.error if failed.kind == "dag" else _failure(failed)
+            scope.error = _failure(failed) if failed.kind == "step" else failed.error
+        if scope.kind == "loop":
+            if not stopped_before:
+                scope.open_children -= (scope.iterations or 0) - scope.begun
+            return
         self.session.flush()
+        plan = self.plan.scope(scope.name)
+        if plan.survivors:
+            # one by one, since what waits for them goes on
+            names = [name for name in plan.tasks if name not in plan.survivors]
+            for row in self.rows.load(self.rows.ids(scope, names)):
+                if row.state == "PENDING":
+                    self._end(row, "SKIPPED", self.now)
+            return
         stopped = (
             update(Task)
             .where(Task.parent_id == scope.id, Task.state == "PENDING")
@@ -184,36 +269,49 @@ class Advance:
 
     def _close(self, row: Task) -> None:
         """End a scope whose tasks are all final."""
-        if row.error is None:
+        if row.error is None and row.kind == "loop":
+            self.session.flush()
+            found = self.session.execute(select(Task.name, Task.outputs).where(Task.parent_id == row.id)).all()
+            iterations = sorted(found, key=lambda one: int(one.name.rpartition(".")[2]))
+            component = self.plan.task(row.name).component
+            row.outputs = dict(inputs.of_loop(component, (values(one.outputs) for one in iterations)))
+        elif row.error is None:
             scope = self.plan.scope(row.name)
             component = self.plan.task(row.name).component if row.name else self.plan.root
-            self._load(self._ids(row, {source.task for found in _sources(scope) for source in found}))
+            self.rows.load(self.rows.ids(row, {source.task for found in _sources(scope) for source in found}))
             try:
-                values = inputs.of_scope(
-                    component, scope, self._outputs(row), lambda name: self._child(row, name).state == "SUCCEEDED"
+                row.outputs = dict(
+                    inputs.of_scope(
+                        component,
+                        scope,
+                        self.rows.outputs_of(row),
+                        lambda name: self.rows.child(row, name).state == "SUCCEEDED",
+                    )
                 )
-                row.outputs = dict(values)
             except ZeroflowError as error:
                 row.error = str(error)
         self._end(row, "FAILED" if row.error else "SUCCEEDED", self.now)
 
-    def _succeed(self, row: Task, task: TaskPlan, values: Values, finished_ms: int | None) -> None:
-        row.outputs, row.error = dict(values), None
-        outcomes.record_artifacts(self.tx, self.run, row, values)
-        outcomes.record_uses(self.tx, row, "output", values["artifacts"])
+    def _succeed(self, row: Task, task: TaskPlan, given: Values, finished_ms: int | None) -> None:
+        importer = task.component.importer
+        reused = importer is not None and not importer.get("reimport")
+        known = outcomes.known_artifacts(self.tx, self.run, given) if reused else ()
+        row.outputs, row.error = dict(given), None
+        outcomes.record_artifacts(self.tx, self.run, row, given, known)
+        outcomes.record_uses(self.tx, row, "output", given["artifacts"])
         if row.cache_key is not None:
             entry = CacheEntry(
                 key=row.cache_key,
                 namespace=self.run.namespace,
                 run_id=self.run.id,
                 task_id=row.id,
-                outputs=dict(values),
+                outputs=dict(given),
                 created_ms=self.now,
             )
             self.session.merge(entry)
         self._end(row, "SUCCEEDED", finished_ms or self.now)
         self.session.flush()
-        outcomes.announce_models(self.tx, self.run, row, values)
+        outcomes.announce_models(self.tx, self.run, row, given)
 
     def _reuse(self, row: Task) -> bool:
         """Take the outputs of an earlier execution with the same content, if their bytes are still there."""
@@ -230,10 +328,10 @@ class Advance:
         row.requested_ms = row.started_ms = self.now
         outcomes.record_uses(self.tx, row, "output", entry.outputs["artifacts"])
         self._end(row, "SUCCEEDED", self.now)
-        outcomes.announce_models(self.tx, self.run, row, _values(entry.outputs))
+        outcomes.announce_models(self.tx, self.run, row, values(entry.outputs))
         return True
 
-    def _again(self, row: Task, task: TaskPlan, delay_ms: int, error: str) -> None:
+    def _again(self, row: Task, delay_ms: int, error: str) -> None:
         row.error = error
         if delay_ms == 0:
             self.request(row)
@@ -260,6 +358,13 @@ class Advance:
             event_id=f"{self.run.id}{again}.finished",
             data=data if root.error is None else {**data, "error": root.error},
         )
+        if self.run.recurring_run_id:  # another may have waited for this one to end
+            self.tx.emit(
+                RECURRING_DUE,
+                subject=f"recurringruns/{self.run.recurring_run_id}",
+                event_id=f"{self.run.id}{again}.ended",
+                data={"recurring_run_id": self.run.recurring_run_id},
+            )
 
     def _context(self, row: Task) -> dict[str, str]:
         return {
@@ -271,36 +376,25 @@ class Advance:
             "created_at": rfc3339(self.run.created_ms),
         }
 
-    def _outputs(self, scope: Task) -> inputs.Outputs:
-        return lambda name: _values(self._child(scope, name).outputs)
 
-    def _child(self, scope: Task, name: str) -> Task:
-        return self._row(self._ids(scope, (name,))[0])
-
-    def _ids(self, scope: Task, names: Iterable[str]) -> list[str]:
-        prefix = f"{scope.name}." if scope.name else ""
-        return [task_id(self.run.id, prefix + name) for name in names]
-
-    def _row(self, row_id: str | None) -> Task:
-        assert row_id is not None
-        if row_id not in self._rows:
-            self._rows[row_id] = self.session.get_one(Task, row_id)
-        return self._rows[row_id]
-
-    def _load(self, ids: list[str]) -> list[Task]:
-        missing = [row_id for row_id in ids if row_id not in self._rows]
-        for at in range(0, len(missing), PAGE):
-            page = select(Task).where(Task.id.in_(missing[at : at + PAGE]))
-            self._rows.update((row.id, row) for row in self.session.scalars(page))
-        return [self._rows[row_id] for row_id in ids]
-
-    def _fetch_producers(self, ready: Iterable[Task]) -> None:
-        """Load at once what the ready tasks will ask for."""
-        wanted: dict[str, None] = {}
-        for row in ready:
-            if row.state == "PENDING":
-                wanted.update(dict.fromkeys(self._ids(self._row(row.parent_id), self.plan.task(row.name).upstream)))
-        self._load(list(wanted))
+def new_task(run: Run, parent: str | None, path: str, shown: str, kind: str, waiting: int, at_ms: int) -> Task:
+    """Make the row of a task that has not begun."""
+    return Task(
+        id=task_id(run.id, path),
+        run_id=run.id,
+        parent_id=parent,
+        name=path,
+        display_name=shown,
+        kind=kind,
+        state="PENDING",
+        waiting=waiting,
+        open_children=0,
+        iterations=None,
+        begun=0,
+        attempt=0,
+        first_attempt=1,
+        created_ms=at_ms,
+    )
 
 
 def delay(tx: Transaction, row: Task, hop: int) -> None:
@@ -317,10 +411,6 @@ def delay(tx: Transaction, row: Task, hop: int) -> None:
             "hop": hop,
         },
     )
-
-
-def _values(held: dict[str, object] | None) -> Values:
-    return held if held is not None else inputs.empty()  # type: ignore[return-value]  # a JSON column of this shape
 
 
 def _sources(scope: Scope) -> list[tuple[FromTask, ...]]:

@@ -29,7 +29,7 @@ class Context:
 
 def blueprint(context: Context) -> Blueprint:
     """Build the routes of the API."""
-    from zeroflow.functions.pipeline import api_catalog, api_own, api_runs
+    from zeroflow.functions.pipeline import api_catalog, api_own, api_recurring, api_runs
 
     routes = Blueprint("kfp", __name__, url_prefix=PREFIX)
     routes.register_error_handler(ZeroflowError, errors.answer)
@@ -37,14 +37,8 @@ def blueprint(context: Context) -> Blueprint:
     routes.get("/healthz")(lambda: answer({"multi_user": False, "pipeline_store": "database"}))
     api_catalog.register(routes, context)
     api_runs.register(routes, context)
+    api_recurring.register(routes, context)
     api_own.register(routes, context)
-
-    @routes.route("/recurringruns", methods=["GET", "POST"])
-    @routes.route("/recurringruns/<path:rest>", methods=["GET", "POST", "DELETE"])
-    def recurring(rest: str = "") -> Response:
-        raise errors.Unimplemented(
-            "recurring runs are not supported yet; declare a PingSource that addresses /triggers/<pipeline> instead"
-        )
 
     @routes.route("/<path:rest>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     def unknown(rest: str) -> Response:

@@ -106,6 +106,19 @@ def _pipelines(routes: Blueprint, context: Context) -> None:
                 display_name,
                 text(body.get("description"), "description"),
             )
+            row.tags = catalog.tags_of(body)
+        return answer(wire.pipeline(row))
+
+    @routes.post("/pipelines/create")
+    def create_pipeline_and_version() -> Response:
+        raise Unimplemented("a version cannot be fetched from a URL yet; POST its file to /pipelines/upload")
+
+    @routes.patch("/pipelines/<pipeline_id>")
+    def update_pipeline(pipeline_id: str) -> Response:
+        body = body_of_request()
+        with app.transaction() as tx:
+            row = catalog.pipeline(tx.session, pipeline_id)
+            catalog.change(row, body)
         return answer(wire.pipeline(row))
 
     @routes.get("/pipelines/<pipeline_id>")
@@ -192,6 +205,14 @@ def _versions(routes: Blueprint, context: Context) -> None:
     def get_version(pipeline_id: str, version_id: str) -> Response:
         with app.database.reading() as session:
             return answer(wire.version(session, catalog.version(session, pipeline_id, version_id)))
+
+    @routes.patch("/pipelines/<pipeline_id>/versions/<version_id>")
+    def update_version(pipeline_id: str, version_id: str) -> Response:
+        body = body_of_request()
+        with app.transaction() as tx:
+            row = catalog.version(tx.session, pipeline_id, version_id)
+            catalog.change(row, body)
+            return answer(wire.version(tx.session, row))
 
     @routes.delete("/pipelines/<pipeline_id>/versions/<version_id>")
     def delete_version(pipeline_id: str, version_id: str) -> Response:

@@ -52,7 +52,7 @@ def _changing(routes: Blueprint, context: Context) -> None:
 
     @routes.post("/runs")
     def create_run() -> Response:
-        asked = _submission(body_of_request())
+        asked = submission_of(body_of_request())
         with app.transaction() as tx:
             row = runs.submit(tx, engine, asked)
             tx.session.flush()
@@ -89,7 +89,8 @@ def _changing(routes: Blueprint, context: Context) -> None:
         return answer({})
 
 
-def _submission(body: dict[str, Any]) -> runs.Submission:
+def submission_of(body: dict[str, Any]) -> runs.Submission:
+    """Read what a run is to be made of."""
     config = mapping(body.get("runtime_config"), "runtime_config")
     reference = mapping(body.get("pipeline_version_reference"), "pipeline_version_reference")
     document = body.get("pipeline_spec")

@@ -13,6 +13,9 @@ import orjson
 from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.plan import Component, TaskPlan
 
+OURS = ("store://", "s3://")
+"""Where an artifact without a hash has no bytes."""
+
 
 def of_task(namespace: str, task: TaskPlan, inputs: Values) -> str:
     """Return the key of one execution; one that the author chose stands for all but component and namespace."""
@@ -24,6 +27,7 @@ def of_task(namespace: str, task: TaskPlan, inputs: Values) -> str:
             "component": _component(task.component),
             "parameters": inputs["parameters"],
             "artifacts": {name: [_content(item) for item in held] for name, held in inputs["artifacts"].items()},
+            **({"platform": inputs["platform"]} if "platform" in inputs else {}),
         }
     )
 
@@ -34,7 +38,10 @@ def _component(component: Component) -> dict[str, Any]:
 
 
 def _content(artifact: dict[str, Any]) -> dict[str, Any]:
-    return {key: artifact.get(key) for key in ("type", "sha256", "metadata")}
+    content = {key: artifact.get(key) for key in ("type", "sha256", "metadata")}
+    if artifact.get("sha256") is None and not str(artifact.get("uri")).startswith(OURS):
+        content["uri"] = artifact.get("uri")  # by reference: where it lies is all that is known of its bytes
+    return content
 
 
 def _hash(value: Any) -> str:

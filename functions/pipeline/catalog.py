@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 
 from zeroflow.errors import Conflict, InvalidInput, NotFound
 from zeroflow.functions.pipeline.engine import WrongState
+from zeroflow.functions.pipeline.fields import mapping, text
 from zeroflow.functions.pipeline.plans import Plans
 from zeroflow.metadata import now_ms
 from zeroflow.metadata.pipelines import Experiment, Pipeline, PipelineVersion, Run
 
+MAX_TAGS = 100
 DEFAULT_NAMESPACE = "default"
 DEFAULT_EXPERIMENT = "Default"
 _NAMESPACE = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -78,6 +80,7 @@ def create_pipeline(
         name=name,
         display_name=display_name or name,
         description=description,
+        tags={},
         created_ms=now_ms(),
     )
     session.add(pipeline)
@@ -137,12 +140,31 @@ def add_version(
         display_name=display_name or name,
         description=description,
         code_source_url=code_source_url,
+        tags={},
         spec_sha256=spec_sha256,
         created_ms=max(now_ms(), (newest or 0) + 1),
     )
     session.add(version)
     session.flush()
     return version
+
+
+def change(row: Pipeline | PipelineVersion, body: dict[str, Any]) -> None:
+    """Change what may change of a pipeline or a version: display_name and tags; what is not given stays."""
+    shown = text(body.get("display_name"), "display_name")
+    if shown:
+        _check_name(shown, "pipeline")
+        row.display_name = shown
+    if "tags" in body:
+        row.tags = tags_of(body)
+
+
+def tags_of(body: dict[str, Any]) -> dict[str, str]:
+    """Read tags, whose values are texts."""
+    tags = mapping(body.get("tags"), "tags")
+    if len(tags) > MAX_TAGS:
+        raise InvalidInput(f"there are {len(tags)} tags; more than {MAX_TAGS} are not kept")
+    return {key: text(value, f"tag {key!r}") for key, value in tags.items()}
 
 
 def version(session: Session, pipeline_id: str, version_id: str | None) -> PipelineVersion:

@@ -28,11 +28,10 @@ def outputs_of(spec: dict[str, Any], where: str) -> tuple[dict[str, ParameterSpe
     only(spec, ("parameters", "artifacts"), f"{where}.outputDefinitions")
     parameters = mapping(spec.get("parameters"), f"{where}: output parameters")
     artifacts = mapping(spec.get("artifacts"), f"{where}: output artifacts")
-    found = {key: _artifact(key, value, f"{where}: output {key}") for key, value in artifacts.items()}
-    for key, artifact in found.items():
-        if artifact.is_list:
-            raise InvalidInput(f"{where}: output {key} is a list of artifacts, which is not supported yet")
-    return {key: _parameter(key, value, f"{where}: output {key}") for key, value in parameters.items()}, found
+    return (
+        {key: _parameter(key, value, f"{where}: output {key}") for key, value in parameters.items()},
+        {key: _artifact(key, value, f"{where}: output {key}") for key, value in artifacts.items()},
+    )
 
 
 def _parameter(key: str, value: Any, where: str) -> ParameterSpec:
@@ -40,7 +39,7 @@ def _parameter(key: str, value: Any, where: str) -> ParameterSpec:
     spec = mapping(value, where)
     only(spec, ("parameterType", "defaultValue", "isOptional", "description", "literals", "type"), where)
     kind = required_text(spec.get("parameterType"), f"{where}: parameterType")
-    if kind in ("TASK_FINAL_STATUS", "TASK_CONFIG"):
+    if kind == "TASK_CONFIG":
         raise InvalidInput(f"{where}: a parameter of type {kind} is not supported yet")
     if kind not in EXPECTED:
         raise InvalidInput(f"{where}: parameterType {kind!r} is unknown")

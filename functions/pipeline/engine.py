@@ -14,8 +14,7 @@ from zeroflow.artifacts import Stores
 from zeroflow.errors import Conflict, NotFound
 from zeroflow.events import Transaction
 from zeroflow.functions.pipeline import inputs
-from zeroflow.functions.pipeline.advance import Advance, delay
-from zeroflow.functions.pipeline.executions import task_id
+from zeroflow.functions.pipeline.advance import Advance, delay, new_task
 from zeroflow.functions.pipeline.outcomes import Outcome
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.plans import Plans
@@ -46,20 +45,7 @@ class Engine:
         values = inputs.of_run(plan, run.parameters)
         tx.session.add(run)
         tx.emit(RUN_REQUESTED, subject=f"runs/{run.id}", event_id=f"{run.id}.requested", data={"run_id": run.id})
-        root = Task(
-            id=task_id(run.id, ""),
-            run_id=run.id,
-            parent_id=None,
-            name="",
-            display_name=plan.display_name,
-            kind="dag",
-            state="PENDING",
-            waiting=0,
-            open_children=0,
-            attempt=0,
-            first_attempt=1,
-            created_ms=run.created_ms,
-        )
+        root = new_task(run, None, "", plan.display_name, "dag", 0, run.created_ms)
         note_state(run, "RUNNING", run.created_ms)
         Advance(tx, run, plan, self.stores).begin(root, values)
 
@@ -151,12 +137,13 @@ def _reopen(scope: Task, plan: Plan, children: dict[str, list[Task]], ready: lis
         scope = scopes.pop()
         scope.state, scope.error, scope.finished_ms = "RUNNING", None, None
         succeeded = {row.name for row in children[scope.id] if row.state == "SUCCEEDED"}
-        scope.open_children = len(children[scope.id]) - len(succeeded)
+        total = scope.iterations if scope.kind == "loop" else len(children[scope.id])
+        scope.open_children = (total or 0) - len(succeeded)
         prefix = f"{scope.name}." if scope.name else ""
         for row in children[scope.id]:
             if row.state == "SUCCEEDED":
                 continue
-            upstream = plan.task(row.name).upstream
+            upstream = () if row.kind == "iteration" else plan.task(row.name).upstream
             row.waiting = sum(prefix + name not in succeeded for name in upstream)
             row.error = row.finished_ms = row.exit_code = row.not_before_ms = None
             if children[row.id]:

@@ -4,9 +4,11 @@ Source: ExecutorInput of KFP's pipeline_spec.proto, in its JSON form.
 """
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from zeroflow.functions.pipeline import placeholders
 from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.plan import ArtifactSpec, TaskPlan
 from zeroflow.metadata.pipelines import Run, Task
@@ -30,11 +32,14 @@ def log_uri(run_id: str, task_name: str, attempt: int) -> str:
     return f"store://logs/{run_id}/{task_name}.{attempt}.log"
 
 
-def request(run: Run, row: Task, task: TaskPlan) -> dict[str, Any]:
+def request(run: Run, row: Task, task: TaskPlan, context: Mapping[str, str]) -> dict[str, Any]:
     """Build the data of the event that asks for the execution which the row describes."""
     assert row.inputs is not None
     inputs: Values = row.inputs  # type: ignore[assignment]  # a JSON column of this shape
-    component = task.component
+    component, given = task.component, inputs.get("platform")
+    executor = component.container
+    if component.importer is not None:
+        executor = {"importer": _importer(component.importer, inputs, context)}
     return {
         "run_id": run.id,
         "run_name": run.name,
@@ -43,7 +48,7 @@ def request(run: Run, row: Task, task: TaskPlan) -> dict[str, Any]:
         "task_id": row.id,
         "task_name": row.name,
         "attempt": row.attempt,
-        "executor": component.container,
+        "executor": executor,
         "component": component.definitions,
         "executor_input": {
             "inputs": {
@@ -61,7 +66,19 @@ def request(run: Run, row: Task, task: TaskPlan) -> dict[str, Any]:
             },
         },
         "log_uri": row.log_uri,
-        "timeout_s": None,
+        "timeout_s": component.platform.timeout_s if component.platform else None,
+        **({"platform": given} if given else {}),
+        "context": dict(context),
+    }
+
+
+def _importer(spec: dict[str, Any], inputs: Values, context: Mapping[str, str]) -> dict[str, Any]:
+    """Return an importer with its URI and metadata filled in."""
+    parameters, uri = inputs["parameters"], spec["artifactUri"]
+    named = uri.get("runtimeParameter")
+    return {
+        "uri": parameters.get(named) if named else placeholders.fill(uri["constant"], parameters.get, context),
+        "metadata": placeholders.fill(spec.get("metadata") or {}, parameters.get, context),
     }
 
 

@@ -1,22 +1,25 @@
 """The edge of the pipeline function: events and requests in, one plain call each, answers out.
 
 Events: `task.finished` and `task.delayed` at `POST /`, any event at `POST /triggers/<pipeline>`, what nobody could take
-at `POST /dead-letters`. Everything else is the KFP v2beta1 API (`api`).
+at `POST /dead-letters`, the clock at `POST /recurringruns/<id>/tick`. Everything else is the KFP v2beta1 API (`api`).
 """
 
 import logging
 import time
+from collections.abc import Callable
 
 from flask import Flask, Response, request
 
 from zeroflow.artifacts import Stores
 from zeroflow.events import Delivery, FunctionApp
-from zeroflow.functions.pipeline import deadletters, outcomes, triggers
-from zeroflow.functions.pipeline.advance import TASK_DELAYED
+from zeroflow.functions.pipeline import deadletters, outcomes, recurring, triggers
+from zeroflow.functions.pipeline.advance import RECURRING_DUE, TASK_DELAYED
 from zeroflow.functions.pipeline.api import Context, blueprint
+from zeroflow.functions.pipeline.clock import Clock
 from zeroflow.functions.pipeline.engine import Engine
 from zeroflow.functions.pipeline.plans import Plans
 from zeroflow.metadata import now_ms
+from zeroflow.resources.client import LazyResources, Resources
 from zeroflow.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -27,8 +30,8 @@ MAX_WAIT_S = 10.0
 MAX_BODY_BYTES = 64 << 20
 
 
-def create_app(settings: Settings | None = None) -> Flask:
-    """Build the function."""
+def create_app(settings: Settings | None = None, resources: Callable[[], Resources] | None = None) -> Flask:
+    """Build the function; `resources` gives the client of the Kubernetes API when it is first needed."""
     settings = settings or Settings.from_environment()
     app = FunctionApp.from_settings("pipeline", settings)
     app.flask.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -71,6 +74,12 @@ def create_app(settings: Settings | None = None) -> Flask:
             return
         with delivery.transaction() as tx:
             engine.finished(tx, outcome)
+
+    clock = Clock(app, engine, resources or LazyResources("zeroflow-pipeline"))
+    app.on(RECURRING_DUE)(clock.due)
+    app.on(recurring.CHANGED)(clock.changed)
+    app.flask.post("/recurringruns/<recurring_run_id>/tick")(clock.tick)
+    app.flask.post("/recurringruns/sweep")(clock.sweep)
 
     app.flask.register_blueprint(blueprint(Context(app, engine, stores)))
     return app.flask

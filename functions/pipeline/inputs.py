@@ -3,17 +3,21 @@
 Pure: knows no database. `Values` is what the rows keep as a task's inputs and outputs.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NotRequired, TypedDict
 
 from zeroflow.errors import InvalidInput
-from zeroflow.functions.pipeline import placeholders
+from zeroflow.functions.pipeline import expressions, placeholders, platform
+from zeroflow.functions.pipeline.expressions import ABSENT
 from zeroflow.functions.pipeline.fields import found
-from zeroflow.functions.pipeline.parameters import typed
+from zeroflow.functions.pipeline.parameters import WrongType, typed
 from zeroflow.functions.pipeline.plan import (
     Component,
     Constant,
+    FinalStatus,
     FromScope,
+    FromTask,
+    Member,
     ParameterSpec,
     Plan,
     Scope,
@@ -27,6 +31,8 @@ class Values(TypedDict):
 
     parameters: dict[str, Any]
     artifacts: dict[str, list[dict[str, Any]]]
+    platform: NotRequired[dict[str, Any]]
+    """What kfp-kubernetes asks for a step, with names filled in; never a secret's content."""
 
 
 class MissingInput(InvalidInput):
@@ -36,7 +42,8 @@ class MissingInput(InvalidInput):
 Outputs = Callable[[str], Values]
 """Gives the outputs of a task of the scope by its name; empty for a task that gave none."""
 
-ABSENT: Any = object()
+Status = Callable[[str], dict[str, Any]]
+"""Gives the final status of a task of the scope by its name."""
 
 
 def empty() -> Values:
@@ -63,17 +70,22 @@ def of_run(plan: Plan, submitted: Mapping[str, Any]) -> Values:
     return values
 
 
-def of_task(task: TaskPlan, scope: Values, outputs: Outputs, context: Mapping[str, str]) -> Values:
-    """Resolve a task's inputs; raise MissingInput or WrongType naming the input."""
+def of_task(
+    task: TaskPlan, scope: Values, outputs: Outputs, context: Mapping[str, str], status: Status | None = None
+) -> Values:
+    """Resolve a task's inputs; raise MissingInput or WrongType naming the input. The item of a loop is left out."""
+    item = task.iterator.item if task.iterator else None
     resolved: dict[str, Any] = {}
 
     def parameter(name: str) -> Any:
         if name not in resolved:
-            resolved[name] = _follow(task.parameters[name], scope, outputs, parameter, context)
+            resolved[name] = _follow(task.parameters[name], scope, outputs, parameter, context, status)
         return None if resolved[name] is ABSENT else resolved[name]
 
     values = empty()
-    for name in (*task.parameters, *task.component.parameters):
+    for name in dict.fromkeys((*task.parameters, *task.component.parameters)):
+        if name == item:
+            continue
         if name in task.parameters:
             parameter(name)
         spec = task.component.parameters.get(name)
@@ -83,11 +95,44 @@ def of_task(task: TaskPlan, scope: Values, outputs: Outputs, context: Mapping[st
         if value is not ABSENT:
             values["parameters"][name] = value
     for name, artifact in task.component.artifacts.items():
+        if name == item:
+            continue
         held = _artifacts(task.artifacts[name], scope, outputs) if name in task.artifacts else []
         if not held and not artifact.optional and not artifact.is_list:
             raise MissingInput(f"input {name!r} has no artifact: the task that it comes from gave none")
         if held:
             values["artifacts"][name] = held
+    if task.component.platform is not None:
+        values["platform"] = platform.resolved(
+            task.component.platform, lambda source: _follow(source, scope, outputs, parameter, context, status)
+        )
+    return values
+
+
+def of_item(task: TaskPlan, item: Any) -> Values:
+    """Return what one iteration of a loop adds to the loop's inputs."""
+    assert task.iterator is not None
+    name, values = task.iterator.item, empty()
+    if task.iterator.kind == "artifact":
+        values["artifacts"][name] = [item]
+        return values
+    spec = task.component.parameters.get(name)
+    value = _for_component(item, spec, f"loop item {name!r}") if spec is not None else item
+    if value is not ABSENT:
+        values["parameters"][name] = value
+    return values
+
+
+def of_loop(component: Component, iterations: Iterable[Values]) -> Values:
+    """Collect what iterations gave, in their order: parameters as lists, artifacts as one flat list."""
+    values = empty()
+    for key in component.output_parameters:
+        values["parameters"][key] = []
+    for given in iterations:
+        for key, value in given["parameters"].items():
+            values["parameters"][key].append(value)
+        for key, held in given["artifacts"].items():
+            values["artifacts"].setdefault(key, []).extend(held)
     return values
 
 
@@ -99,7 +144,7 @@ def of_scope(component: Component, scope: Scope, outputs: Outputs, succeeded: Ca
             given = outputs(source.task)["parameters"]
             if succeeded(source.task) and source.key in given:
                 spec = component.output_parameters[key]
-                values["parameters"][key] = typed(given[source.key], spec.type, f"output {key!r}")
+                values["parameters"][key] = _as_declared(given[source.key], spec.type)
                 break
     for key, sources in scope.artifact_outputs.items():
         for source in sources:
@@ -110,9 +155,27 @@ def of_scope(component: Component, scope: Scope, outputs: Outputs, succeeded: Ca
     return values
 
 
+def _as_declared(value: Any, kind: str) -> Any:
+    """Spell a value as its type; the SDK declares what goes through a loop or a condition as the list it becomes."""
+    try:
+        return typed(value, kind, "output")
+    except WrongType:
+        return value
+
+
 def _follow(
-    source: Source, scope: Values, outputs: Outputs, parameter: Callable[[str], Any], context: Mapping[str, str]
+    source: Source,
+    scope: Values,
+    outputs: Outputs,
+    parameter: Callable[[str], Any],
+    context: Mapping[str, str],
+    status: Status | None,
 ) -> Any:
+    if isinstance(source, Member):
+        return expressions.member(_follow(source.source, scope, outputs, parameter, context, status), source.keys)
+    if isinstance(source, FinalStatus):
+        assert status is not None
+        return status(source.task)
     if isinstance(source, Constant):
         return placeholders.fill(source.value, parameter, context)
     if isinstance(source, FromScope):
@@ -123,7 +186,7 @@ def _follow(
 def _artifacts(source: Source, scope: Values, outputs: Outputs) -> list[dict[str, Any]]:
     if isinstance(source, FromScope):
         return scope["artifacts"].get(source.name, [])
-    assert not isinstance(source, Constant)
+    assert isinstance(source, FromTask)
     return outputs(source.task)["artifacts"].get(source.key, [])
 
 

@@ -9,11 +9,13 @@ import re
 from typing import Any
 
 from zeroflow.errors import InvalidInput
+from zeroflow.functions.pipeline import placeholders
+from zeroflow.functions.pipeline import platform as kubernetes
 from zeroflow.functions.pipeline.definitions import inputs_of, outputs_of
-from zeroflow.functions.pipeline.executors import container_of
+from zeroflow.functions.pipeline.executors import container_of, importer_of
 from zeroflow.functions.pipeline.fields import mapping, only, required_text, sequence, text
-from zeroflow.functions.pipeline.plan import Component, FromTask, Plan, Scope, TaskPlan
-from zeroflow.functions.pipeline.taskspec import read_task
+from zeroflow.functions.pipeline.plan import Component, FinalStatus, FromTask, Member, Plan, Scope, TaskPlan
+from zeroflow.functions.pipeline.taskspec import parameter_source, read_task
 
 SCHEMA_VERSIONS = ("2.0.0", "2.1.0")
 MAX_NESTING = 40
@@ -44,6 +46,7 @@ class _Reader:
         self.components = mapping(spec.get("components"), "components")
         deployment = mapping(spec.get("deploymentSpec"), "deploymentSpec")
         self.executors = mapping(deployment.get("executors"), "deploymentSpec.executors")
+        self.configured: dict[str, dict[str, Any]] = {}
         self.built: dict[str, Component] = {}
         self.reading: list[str] = []
 
@@ -57,7 +60,7 @@ class _Reader:
             raise InvalidInput(f"pipelineInfo.name {name!r} must be 1-128 of a-z, 0-9 and '-', beginning with a letter")
         if "root" not in self.spec:
             raise InvalidInput("the pipeline definition has no root")
-        _refuse_platform(platform)
+        self.configured = kubernetes.executors_of(platform)
         root = self.component("root", mapping(self.spec["root"], "root"))
         if root.scope is None or not root.scope.tasks:
             raise InvalidInput("the pipeline has no tasks")
@@ -99,19 +102,30 @@ class _Reader:
         outputs, output_artifacts = outputs_of(
             mapping(spec.get("outputDefinitions"), f"{where}.outputDefinitions"), where
         )
-        scope = container = None
+        scope = container = importer = platform = None
         if "dag" in spec:
             scope = self.scope(mapping(spec["dag"], f"{where}.dag"), where, (parameters, artifacts))
         else:
             label = required_text(spec.get("executorLabel"), f"{where}: a dag or an executorLabel")
             if label not in self.executors:
                 raise InvalidInput(f"{where} needs executor {label!r}, which deploymentSpec does not define")
-            container = container_of(mapping(self.executors[label], f"executor {label}"), where)
+            executor = mapping(self.executors[label], f"executor {label}")
+            if "importer" in executor:
+                importer = importer_of(executor, where)
+                _check_importer(importer, parameters, output_artifacts, where)
+            else:
+                container = container_of(executor, where)
+            platform = kubernetes.read(
+                self.configured.get(label, {}), where, lambda given, place: parameter_source(given, None, place)
+            )
+            for key, artifact in output_artifacts.items():
+                if artifact.is_list:
+                    raise InvalidInput(f"{where}: output {key} is a list of artifacts, which only a pipeline can give")
         definitions: dict[str, Any] = {
             key: spec[key] for key in ("inputDefinitions", "outputDefinitions") if key in spec
         }
         component = Component(
-            name, parameters, artifacts, outputs, output_artifacts, definitions, scope=scope, container=container
+            name, parameters, artifacts, outputs, output_artifacts, definitions, scope, container, importer, platform
         )
         _check_outputs(component, where)
         return component
@@ -137,6 +151,7 @@ class _Reader:
                 key: _selectors(value, f"{where}: output {key}", "outputArtifactKey", tasks)
                 for key, value in mapping(outputs.get("artifacts"), f"{where}: output artifacts").items()
             },
+            _survivors(tasks),
         )
 
 
@@ -147,7 +162,12 @@ def _check_sources(tasks: dict[str, TaskPlan]) -> None:
             if name not in tasks:
                 raise InvalidInput(f"task {task.name} depends on task {name!r}, which is not in its scope")
         for kind, sources in (("parameter", task.parameters), ("artifact", task.artifacts)):
-            for key, source in sources.items():
+            for key, given in sources.items():
+                source = given.source if isinstance(given, Member) else given
+                if isinstance(source, FinalStatus) and source.task not in tasks:
+                    raise InvalidInput(
+                        f"task {task.name}: input {key} is the status of {source.task!r}, which is not in its scope"
+                    )
                 if isinstance(source, FromTask):
                     _check_output(tasks, source, kind, f"task {task.name}: input {key}")
 
@@ -232,16 +252,22 @@ def _check_outputs(component: Component, where: str) -> None:
                 raise InvalidInput(f"{where} declares output {kind} {key!r}, which none of its tasks gives")
 
 
-def _refuse_platform(platform: dict[str, Any] | None) -> None:
-    for name, value in mapping((platform or {}).get("platforms"), "platform_spec.platforms").items():
-        spec = mapping(value, f"platform {name}")
-        executors = mapping(
-            mapping(spec.get("deploymentSpec"), f"platform {name}").get("executors"), f"platform {name}"
-        )
-        for label, config in executors.items():
-            if config:
-                features = ", ".join(mapping(config, f"executor {label}"))
-                raise InvalidInput(f"executor {label}: {name} configuration ({features}) is not supported yet")
-        for feature in ("config", "pipelineConfig"):
-            if spec.get(feature):
-                raise InvalidInput(f"platform {name}: {feature} is not supported yet")
+def _survivors(tasks: dict[str, TaskPlan]) -> frozenset[str]:
+    """Return the tasks that run anyway, and all that depends on them."""
+    dependents = _dependents(tasks)
+    found, reached = set[str](), [name for name, task in tasks.items() if task.runs_anyway]
+    while reached:
+        name = reached.pop()
+        if name not in found:
+            found.add(name)
+            reached += dependents[name]
+    return frozenset(found)
+
+
+def _check_importer(importer: dict[str, Any], parameters: Any, artifacts: Any, where: str) -> None:
+    if len(artifacts) != 1:
+        raise InvalidInput(f"{where}: an importer gives one artifact, found {len(artifacts)}")
+    named = importer["artifactUri"].get("runtimeParameter")
+    if named and named not in parameters:
+        raise InvalidInput(f"{where}: its artifactUri is {named!r}, which is no input of the importer")
+    placeholders.check([importer.get("metadata"), importer["artifactUri"]], parameters, where)

@@ -4,6 +4,7 @@ An artifact is recorded once under an id derived from its task and output, with 
 writing of it is an edge of the lineage graph. A model that is marked for registration is announced.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from zeroflow.functions.pipeline.plan import Component
 from zeroflow.metadata.artifacts import Artifact, ArtifactUse
 from zeroflow.metadata.pipelines import Run, Task
 
+MAX_KNOWN = 100
+"""How many records of one URI are compared."""
 MODEL_PRODUCED = "dev.zeroflow.model.produced"
 
 
@@ -93,10 +96,29 @@ def values_of(row: Task, component: Component, outcome: Outcome) -> Values:
     return {"parameters": parameters, "artifacts": artifacts}
 
 
-def record_artifacts(tx: Transaction, run: Run, row: Task, values: Values) -> None:
-    """Record what a step wrote, and the edges to it."""
+def known_artifacts(tx: Transaction, run: Run, values: Values) -> set[str]:
+    """Give imported artifacts that were recorded before, with the same content and metadata, the id they have."""
+    known = set()
+    for item in (item for held in values["artifacts"].values() for item in held):
+        same = select(Artifact).where(
+            Artifact.namespace == run.namespace, Artifact.uri == item["uri"], Artifact.type == item["type"]
+        )
+        for found in tx.session.scalars(same.order_by(Artifact.created_ms).limit(MAX_KNOWN)):
+            if found.sha256 == item["sha256"] and found.meta == item["metadata"]:
+                item["id"] = found.id
+                known.add(found.id)
+                break
+    return known
+
+
+def record_artifacts(
+    tx: Transaction, run: Run, row: Task, values: Values, known: Collection[str] = frozenset()
+) -> None:
+    """Record what a step wrote, unless it is `known`."""
     for held in values["artifacts"].values():
         for item in held:
+            if item["id"] in known:
+                continue
             tx.session.add(
                 Artifact(
                     id=item["id"],

@@ -4,7 +4,7 @@ Built once per definition by `ir`, immutable afterwards, shared between threads.
 object; tasks below it exist per run, as rows.
 """
 
-from collections.abc import Iterator
+import collections.abc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,43 @@ class FromTask:
     key: str
 
 
-Source = Constant | FromScope | FromTask
+@dataclass(frozen=True)
+class FinalStatus:
+    """How another task of the same scope ended."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of what another source gives, which may be an object or its JSON text."""
+
+    source: Constant | FromScope | FromTask
+    keys: tuple[str, ...]
+
+
+Source = Constant | FromScope | FromTask | FinalStatus | Member
+
+
+def producer(source: Source) -> str | None:
+    """Return the name of the task that a source depends on."""
+    if isinstance(source, Member):
+        return producer(source.source)
+    return source.task if isinstance(source, FromTask | FinalStatus) else None
+
+
+@dataclass(frozen=True)
+class Iterator:
+    """What a ParallelFor goes over: given items, or those of an input."""
+
+    item: str
+    """The component's input that takes one item."""
+    kind: str
+    """`parameter` or `artifact`."""
+    source: Constant | FromScope
+    """FromScope names an input of the task itself."""
+    parallelism: int
+    """How many iterations may run side by side; 0 leaves it to the engine."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +128,35 @@ class Component:
     scope: "Scope | None" = None
     container: dict[str, Any] | None = None
     """The PipelineContainerSpec of an executor, as submitted."""
+    importer: dict[str, Any] | None = None
+    """The ImporterSpec of an executor, as submitted."""
+    platform: "Platform | None" = None
+    """What kfp-kubernetes adds to the executor."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What kfp-kubernetes asks for a step, as far as it concerns a process."""
+
+    environment: tuple["FromResource", ...] = ()
+    fields: dict[str, str] = field(default_factory=dict)
+    """Environment variable -> field path of the pod."""
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    node: tuple[str, ...] = ()
+    """Names of settings that concern the node of a pod and mean nothing to a process."""
+
+
+@dataclass(frozen=True)
+class FromResource:
+    """Environment variables that come from the keys of a Secret or a ConfigMap."""
+
+    kind: str
+    name: Source
+    keys: dict[str, str]
+    """Environment variable -> key."""
+    optional: bool
 
 
 @dataclass(frozen=True)
@@ -109,6 +174,9 @@ class TaskPlan:
     enable_cache: bool
     cache_key: str
     retry: RetryPolicy
+    iterator: Iterator | None = None
+    runs_anyway: bool = False
+    """Runs once its upstream is final, however that ended: exit tasks, ignore_upstream_failure."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +189,8 @@ class Scope:
     tasks: dict[str, TaskPlan]
     parameter_outputs: dict[str, tuple[FromTask, ...]]
     artifact_outputs: dict[str, tuple[FromTask, ...]]
+    survivors: frozenset[str] = frozenset()
+    """Tasks that a failure elsewhere in the scope does not end: those that run anyway, and what depends on them."""
 
 
 @dataclass(frozen=True)
@@ -141,17 +211,27 @@ class Plan:
         return component.scope
 
     def task(self, path: str) -> TaskPlan:
-        """Return the task with this path."""
-        component, found = self.root, None
-        for name in path.split("."):
+        """Return the task with this path; a loop's name may be followed by the number of an iteration."""
+        return self._way(path)[-1]
+
+    def retry(self, path: str) -> RetryPolicy:
+        """Return the retry policy of a step: its own, or that of the nearest task around it which has one."""
+        return next((task.retry for task in reversed(self._way(path)) if task.retry.max_retries), RetryPolicy())
+
+    def _way(self, path: str) -> list[TaskPlan]:
+        component, way = self.root, list[TaskPlan]()
+        names = iter(path.split("."))
+        for name in names:
             found = component.scope.tasks.get(name) if component.scope else None
             if found is None:
                 raise NotFound(f"pipeline {self.pipeline_name!r} has no task {path!r}")
             component = found.component
-        assert found is not None
-        return found
+            way.append(found)
+            if found.iterator is not None:
+                next(names, None)
+        return way
 
-    def tasks(self) -> Iterator[TaskPlan]:
+    def tasks(self) -> collections.abc.Iterator[TaskPlan]:
         """Yield the root's tasks in the order of the definition."""
         if self.root.scope:
             yield from self.root.scope.tasks.values()

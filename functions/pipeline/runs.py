@@ -40,6 +40,9 @@ class Submission:
     service_account: str = ""
     run_id: str = ""
     cause: dict[str, Any] | None = None
+    recurring_run_id: str | None = None
+    spec_sha256: str = ""
+    """A definition that is kept already, instead of `document`."""
 
 
 def submit(tx: Transaction, engine: Engine, asked: Submission) -> Run:
@@ -48,13 +51,15 @@ def submit(tx: Transaction, engine: Engine, asked: Submission) -> Run:
     version_id, pipeline_id = None, None
     if asked.document is not None:
         sha256, plan = engine.plans.submit(session, asked.document)
+    elif asked.spec_sha256:
+        sha256, plan = asked.spec_sha256, engine.plans.of(session, asked.spec_sha256)
     elif asked.pipeline_id or asked.version_id:
         version = catalog.version(session, asked.pipeline_id, asked.version_id)
         version_id, pipeline_id = version.id, version.pipeline_id
         sha256, plan = version.spec_sha256, engine.plans.of(session, version.spec_sha256)
     else:
         raise InvalidInput("a run needs a pipeline_spec or a pipeline_version_reference")
-    group = _experiment(tx, asked)
+    group = experiment_of(tx, asked.namespace, asked.experiment_id, asked.experiment)
     run_id, now = asked.run_id or str(uuid.uuid4()), now_ms()
     group.last_run_created_ms = now
     run = Run(
@@ -77,6 +82,7 @@ def submit(tx: Transaction, engine: Engine, asked: Submission) -> Run:
         created_ms=now,
         state_history=[{"state": "PENDING", "update_ms": now}],
         cause=asked.cause,
+        recurring_run_id=asked.recurring_run_id,
     )
     engine.start(tx, run, plan)
     return run
@@ -101,18 +107,19 @@ def remove(tx: Transaction, engine: Engine, run_id: str) -> None:
     tx.session.delete(run)
 
 
-def _experiment(tx: Transaction, asked: Submission) -> Experiment:
-    if asked.experiment_id:
-        return catalog.experiment(tx.session, asked.experiment_id)
-    name = asked.experiment or catalog.DEFAULT_EXPERIMENT
-    found = catalog.find_experiment(tx.session, asked.namespace, name)
+def experiment_of(tx: Transaction, namespace: str, experiment_id: str, name: str = "") -> Experiment:
+    """Return an experiment by its id or else its name, made when it is new."""
+    if experiment_id:
+        return catalog.experiment(tx.session, experiment_id)
+    name = name or catalog.DEFAULT_EXPERIMENT
+    found = catalog.find_experiment(tx.session, namespace, name)
     if found is not None:
         return found
     try:
         with tx.session.begin_nested():
-            return catalog.create_experiment(tx.session, asked.namespace, name)
+            return catalog.create_experiment(tx.session, namespace, name)
     except IntegrityError:  # another run has just created it
-        found = catalog.find_experiment(tx.session, asked.namespace, name)
+        found = catalog.find_experiment(tx.session, namespace, name)
         assert found is not None
         return found
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zeroflow.errors import InvalidInput
-from zeroflow.functions.pipeline import placeholders
+from zeroflow.functions.pipeline import expressions, placeholders, platform
 from zeroflow.functions.pipeline.conditions import Expression, parse
 from zeroflow.functions.pipeline.fields import flag, found, mapping, only, required_text, sequence, text
 from zeroflow.functions.pipeline.parameters import from_proto, typed
@@ -15,12 +15,16 @@ from zeroflow.functions.pipeline.plan import (
     ArtifactSpec,
     Component,
     Constant,
+    FinalStatus,
     FromScope,
     FromTask,
+    Iterator,
+    Member,
     ParameterSpec,
     RetryPolicy,
     Source,
     TaskPlan,
+    producer,
 )
 
 Reference = Callable[[str, str], Component]
@@ -30,6 +34,8 @@ _FIELDS = (
     "taskInfo", "inputs", "dependentTasks", "cachingOptions", "componentRef", "triggerPolicy", "artifactIterator",
     "parameterIterator", "retryPolicy", "iteratorPolicy",
 )  # fmt: skip
+ANYWAY = "ALL_UPSTREAM_TASKS_COMPLETED"
+MAX_PARALLELISM = 1_000_000
 _CONDITION_INPUT = re.compile(r"parameter(?:_value)?s\[(['\"])(.+?)\1\]")
 
 
@@ -42,24 +48,30 @@ def read_task(
     """Read a task; its references to other tasks are checked when all of them are known."""
     where = f"task {name}"
     only(spec, _FIELDS, where)
-    if "parameterIterator" in spec or "artifactIterator" in spec:
-        raise InvalidInput(f"{where}: ParallelFor{_loop_items(spec)} is not supported yet")
     component = reference(
         required_text(mapping(spec.get("componentRef"), where).get("name"), f"{where}: component"), where
     )
     inputs = mapping(spec.get("inputs"), f"{where}: inputs")
     only(inputs, ("parameters", "artifacts"), f"{where}: inputs")
     given = mapping(inputs.get("parameters"), f"{where}: input parameters")
-    parameters = {key: _parameter(value, scope_inputs[0], f"{where}: input {key}") for key, value in given.items()}
+    parameters = {
+        key: parameter_source(value, scope_inputs[0], f"{where}: input {key}") for key, value in given.items()
+    }
     artifacts = {
         key: _artifact(value, scope_inputs[1], f"{where}: input {key}")
         for key, value in mapping(inputs.get("artifacts"), f"{where}: input artifacts").items()
     }
     condition, condition_text = condition_of(spec, where)
-    _check_parameters(component, parameters, condition_text, where)
-    _check_artifacts(component, artifacts, where)
+    loop = _iterator(spec, component, parameters, artifacts, where)
+    _check_parameters(component, parameters, condition_text, loop, where)
+    _check_artifacts(component, artifacts, loop, where)
     dependent = [text(item, f"{where}: dependentTasks") for item in sequence(spec.get("dependentTasks"), where)]
-    producers = [source.task for source in (*parameters.values(), *artifacts.values()) if isinstance(source, FromTask)]
+    named = platform.sources_of(component.platform)
+    for source in named:
+        if isinstance(source, FromScope) and source.name not in scope_inputs[0]:
+            raise InvalidInput(f"{where}: its kubernetes settings need input {source.name!r}, which is not defined")
+    sources = (*parameters.values(), *artifacts.values(), *named)
+    producers = [task for source in sources if (task := producer(source)) is not None]
     caching = mapping(spec.get("cachingOptions"), f"{where}: cachingOptions")
     return TaskPlan(
         name=name,
@@ -73,6 +85,8 @@ def read_task(
         enable_cache=flag(caching.get("enableCache"), f"{where}: enableCache"),
         cache_key=text(caching.get("cacheKey"), f"{where}: cacheKey"),
         retry=_retry(mapping(spec.get("retryPolicy"), f"{where}: retryPolicy"), where),
+        iterator=loop,
+        runs_anyway=mapping(spec.get("triggerPolicy"), where).get("strategy") == ANYWAY,
     )
 
 
@@ -80,11 +94,9 @@ def condition_of(spec: dict[str, Any], where: str) -> tuple[Expression | None, s
     """Read a task's trigger policy: the condition and its text."""
     policy = mapping(spec.get("triggerPolicy"), f"{where}: triggerPolicy")
     only(policy, ("condition", "strategy"), f"{where}: triggerPolicy")
-    if policy.get("strategy", "ALL_UPSTREAM_TASKS_SUCCEEDED") not in (
-        "ALL_UPSTREAM_TASKS_SUCCEEDED",
-        "TRIGGER_STRATEGY_UNSPECIFIED",
-    ):
-        raise InvalidInput(f"{where}: exit handlers and ignore_upstream_failure are not supported yet")
+    strategy = policy.get("strategy", "TRIGGER_STRATEGY_UNSPECIFIED")
+    if strategy not in ("ALL_UPSTREAM_TASKS_SUCCEEDED", ANYWAY, "TRIGGER_STRATEGY_UNSPECIFIED"):
+        raise InvalidInput(f"{where}: the trigger strategy {found(strategy)} is unknown")
     source = text(policy.get("condition"), f"{where}: condition")
     try:
         return (parse(source) if source else None), source
@@ -92,15 +104,21 @@ def condition_of(spec: dict[str, Any], where: str) -> tuple[Expression | None, s
         raise InvalidInput(f"{where}: {error}") from error
 
 
-def _parameter(value: Any, known: dict[str, ParameterSpec], where: str) -> Source:
+def parameter_source(value: Any, known: dict[str, ParameterSpec] | None, where: str) -> Source:
+    """Read where a parameter comes from; `known` are the inputs of the scope, None when they are not known yet."""
     spec = mapping(value, where)
-    if spec.get("parameterExpressionSelector"):
-        raise InvalidInput(f"{where}: a parameter expression selector is not supported yet")
+    if selector := text(spec.get("parameterExpressionSelector"), where):
+        rest = {key: item for key, item in spec.items() if key != "parameterExpressionSelector"}
+        source = parameter_source(rest, known, where)
+        if isinstance(source, FinalStatus | Member):
+            raise InvalidInput(f"{where}: an expression selector needs a parameter")
+        return Member(source, expressions.keys_of(selector, where))
     if "taskFinalStatus" in spec:
-        raise InvalidInput(f"{where}: the final status of a task (PipelineTaskFinalStatus) is not supported yet")
+        status = mapping(spec["taskFinalStatus"], where)
+        return FinalStatus(required_text(status.get("producerTask"), f"{where}: producerTask"))
     if "componentInputParameter" in spec:
         name = required_text(spec["componentInputParameter"], where)
-        if name not in known:
+        if known is not None and name not in known:
             raise InvalidInput(f"{where} comes from pipeline input {name!r}, which is not defined")
         return FromScope(name)
     if "taskOutputParameter" in spec:
@@ -112,7 +130,7 @@ def _parameter(value: Any, known: dict[str, ParameterSpec], where: str) -> Sourc
     runtime = mapping(spec.get("runtimeValue"), where)
     if "runtimeParameter" in runtime:
         name = required_text(runtime["runtimeParameter"], where)
-        if name not in known:
+        if known is not None and name not in known:
             raise InvalidInput(f"{where} comes from pipeline input {name!r}, which is not defined")
         return FromScope(name)
     if "constant" in runtime:
@@ -134,10 +152,13 @@ def _artifact(value: Any, known: dict[str, ArtifactSpec], where: str) -> Source:
     )
 
 
-def _check_parameters(component: Component, given: dict[str, Source], condition: str, where: str) -> None:
+def _check_parameters(
+    component: Component, given: dict[str, Source], condition: str, loop: Iterator | None, where: str
+) -> None:
     extra = [name for name in given if name not in component.parameters]
     if extra:
-        named = {match[2] for match in _CONDITION_INPUT.finditer(condition)}
+        named = {loop.source.name} if loop and isinstance(loop.source, FromScope) else set()
+        named |= {match[2] for match in _CONDITION_INPUT.finditer(condition)}
         sources = [source.value for source in given.values() if isinstance(source, Constant)]
         for expression in placeholders.expressions([*sources, json.loads(json.dumps(component.container))]):
             named.add(placeholders.parameter_of(expression) or "")
@@ -153,7 +174,7 @@ def _check_parameters(component: Component, given: dict[str, Source], condition:
             _check_no_template_of_templates(source.value, given, f"{where}: input {name}")
             _check_constant(component.parameters.get(name), source.value, f"{where}: input {name}")
     for name, spec in component.parameters.items():
-        if name not in given and not spec.optional and not spec.has_default:
+        if name not in given and not spec.optional and not spec.has_default and not (loop and loop.item == name):
             raise InvalidInput(f"{where}: required parameter {name!r} of component {component.name} is missing")
 
 
@@ -174,12 +195,13 @@ def _check_constant(spec: ParameterSpec | None, value: Any, where: str) -> None:
         raise InvalidInput(f"{where} must be one of {list(spec.literals)}, found {found(value)}")
 
 
-def _check_artifacts(component: Component, given: dict[str, Source], where: str) -> None:
+def _check_artifacts(component: Component, given: dict[str, Source], loop: Iterator | None, where: str) -> None:
+    items = loop.source.name if loop and isinstance(loop.source, FromScope) else None
     for name in given:
-        if name not in component.artifacts:
+        if name not in component.artifacts and name != items:
             raise InvalidInput(f"{where} gives artifact {name!r}, which component {component.name} does not take")
     for name, spec in component.artifacts.items():
-        if name not in given and not spec.optional:
+        if name not in given and not spec.optional and not (loop and loop.item == name):
             raise InvalidInput(f"{where}: required artifact {name!r} of component {component.name} is missing")
 
 
@@ -207,9 +229,37 @@ def _duration_s(value: Any, absent: float, where: str) -> float:
     return float(match[1])
 
 
-def _loop_items(spec: dict[str, Any]) -> str:
-    iterator = mapping(spec.get("parameterIterator") or spec.get("artifactIterator"), "iterator")
-    items = mapping(iterator.get("items"), "iterator items")
-    named = items.get("inputParameter") or items.get("inputArtifact") or items.get("raw")
-    shown = str(named or "")
-    return f" over {shown if len(shown) <= 60 else shown[:57] + '...'}" if named else ""
+def _iterator(
+    spec: dict[str, Any],
+    component: Component,
+    parameters: dict[str, Source],
+    artifacts: dict[str, Source],
+    where: str,
+) -> Iterator | None:
+    policy = mapping(spec.get("iteratorPolicy"), f"{where}: iteratorPolicy")
+    only(policy, ("parallelismLimit",), f"{where}: iteratorPolicy")
+    limit = policy.get("parallelismLimit", 0)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= MAX_PARALLELISM:
+        raise InvalidInput(f"{where}: parallelismLimit must be a whole number, found {found(limit)}")
+    if not ("parameterIterator" in spec or "artifactIterator" in spec):
+        return None
+    if component.scope is None:
+        raise InvalidInput(f"{where}: a loop over a single executor is not supported; ParallelFor makes a scope of it")
+    kind = "parameter" if "parameterIterator" in spec else "artifact"
+    loop = mapping(spec[f"{kind}Iterator"], f"{where}: its iterator")
+    item = required_text(loop.get("itemInput"), f"{where}: itemInput")
+    items = mapping(loop.get("items"), f"{where}: items")
+    if item not in (component.parameters if kind == "parameter" else component.artifacts):
+        raise InvalidInput(f"{where}: its itemInput {item!r} is no {kind} input of component {component.name}")
+    if kind == "parameter" and "raw" in items:
+        raw = text(items["raw"], f"{where}: items")
+        try:
+            values = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"{where}: its items are not JSON: {error}") from error
+        placeholders.check(values, parameters, f"{where}: items")
+        return Iterator(item, kind, Constant(sequence(values, f"{where}: items")), int(limit))
+    name = required_text(items.get("inputParameter" if kind == "parameter" else "inputArtifact"), f"{where}: items")
+    if name not in (parameters if kind == "parameter" else artifacts):
+        raise InvalidInput(f"{where}: it iterates over {name!r}, which is no input of the task")
+    return Iterator(item, kind, FromScope(name), int(limit))

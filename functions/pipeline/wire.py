@@ -16,7 +16,7 @@ from zeroflow.functions.pipeline.catalog import DEFAULT_NAMESPACE
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.plans import document_of
 from zeroflow.functions.pipeline.states import rfc3339
-from zeroflow.metadata.pipelines import Experiment, Pipeline, PipelineVersion, Run, Task
+from zeroflow.metadata.pipelines import Experiment, Pipeline, PipelineVersion, RecurringRun, Run, Task
 
 UNKNOWN = 2
 """google.rpc.Code for a step that failed for reasons of its own."""
@@ -44,7 +44,41 @@ def pipeline(row: Pipeline) -> dict[str, Any]:
         description=row.description,
         created_at=rfc3339(row.created_ms),
         namespace=_namespace(row.namespace),
+        tags=row.tags or None,
     )
+
+
+def recurring_run(session: Session, row: RecurringRun) -> dict[str, Any]:
+    """Write a recurring run."""
+    times = _present(start_time=_time(row.start_ms), end_time=_time(row.end_ms))
+    if row.cron:
+        trigger = {"cron_schedule": {**times, "cron": row.cron}}
+    else:
+        trigger = {"periodic_schedule": {**times, "interval_second": str(row.interval_s)}}
+    body = _present(
+        recurring_run_id=row.id,
+        display_name=row.name,
+        description=row.description,
+        experiment_id=row.experiment_id,
+        namespace=_namespace(row.namespace),
+        runtime_config=_present(parameters=row.parameters, pipeline_root=row.pipeline_root),
+        service_account=row.service_account,
+        max_concurrency=str(row.max_concurrency),
+        no_catchup=row.no_catchup,
+        trigger=trigger,
+        mode="ENABLE" if row.enabled else "DISABLE",
+        status="ENABLED" if row.enabled else "DISABLED",
+        created_at=rfc3339(row.created_ms),
+        updated_at=rfc3339(row.updated_ms),
+        error=_error(row.error),
+        next_run_at=_time(row.next_ms if row.enabled else None),
+    )
+    if row.spec_sha256:
+        body["pipeline_spec"] = orjson.Fragment(document_of(session, row.spec_sha256))
+    else:
+        reference = _present(pipeline_id=row.pipeline_id, pipeline_version_id=row.pipeline_version_id)
+        body["pipeline_version_reference"] = reference
+    return body
 
 
 def version(session: Session, row: PipelineVersion) -> dict[str, Any]:
@@ -56,6 +90,7 @@ def version(session: Session, row: PipelineVersion) -> dict[str, Any]:
         display_name=row.display_name,
         description=row.description,
         code_source_url=row.code_source_url,
+        tags=row.tags or None,
         created_at=rfc3339(row.created_ms),
         pipeline_spec=orjson.Fragment(document_of(session, row.spec_sha256)),
     )
@@ -84,6 +119,8 @@ def run(session: Session, row: Run, plan: Plan | None = None) -> dict[str, Any]:
         pipeline_name=row.pipeline_name,
         cause=row.cause,
     )
+    if row.recurring_run_id:
+        body["recurring_run_id"] = row.recurring_run_id
     if row.pipeline_version_id:
         body["pipeline_version_reference"] = {
             "pipeline_id": row.pipeline_id,
@@ -152,7 +189,7 @@ def task(row: Task) -> dict[str, Any]:
 
 
 def _dependents(row: Task, plan: Plan) -> list[str]:
-    if not row.name:
+    if not row.name or row.kind == "iteration":
         return []
     prefix = row.name.rpartition(".")[0]
     return [f"{prefix}.{name}" if prefix else name for name in plan.task(row.name).dependents]

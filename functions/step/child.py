@@ -89,8 +89,8 @@ def perform(folder: str, step: dict[str, Any]) -> NoReturn:
     started_ms, started = time.time_ns() // 1_000_000, time.perf_counter()
     code, cause, reason = 1, None, None
     try:
-        _execute(step)
-        code = 0
+        code = _command(step["argv"]) if "argv" in step else _execute(step)
+        cause, reason = (f"exit code {code}", "Exited") if code else (None, None)
     except SystemExit as end:
         code, cause = _exited(end)
         reason = "Exited" if code else None
@@ -114,7 +114,22 @@ def perform(folder: str, step: dict[str, Any]) -> NoReturn:
     os._exit(code)
 
 
-def _execute(step: dict[str, Any]) -> None:
+def _command(argv: list[str]) -> int:
+    """Run a container component's command as a child of this process, which tells its end."""
+    import subprocess
+
+    try:
+        code = subprocess.call(argv)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no program {argv[0]!r} on this machine") from error
+    if code < 0:  # the signal ends this process too, so that its parent sees what happened
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def _execute(step: dict[str, Any]) -> int:
     os.environ["_KFP_RUNTIME"] = "true"
     from kfp.dsl import executor_main
     from kfp.dsl.types import artifact_types
@@ -130,6 +145,7 @@ def _execute(step: dict[str, Any]) -> None:
     if (numpy := sys.modules.get("numpy")) and "numpy.random" in sys.modules:
         numpy.random.seed()  # a fork would otherwise draw what every other fork draws
     executor_main.executor_main()
+    return 0
 
 
 def _map_paths(artifact_types: Any, mounts: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What a lightweight Python component's container command says.
+"""What a component's container command says: a lightweight Python component, or any other command.
 
 The KFP SDK compiles such a component to a shell script that installs packages, one that writes the component's source
 to a file and calls kfp's executor with it, and the source itself. No shell runs here: the two scripts are read, and
@@ -26,6 +26,7 @@ _USE_VENV = (
     'export PIP_DISABLE_PIP_VERSION_CHECK=1 tmp=$(mktemp -d) python3 -m venv "$tmp/venv" --system-site-packages'
     ' . "$tmp/venv/bin/activate" '
 )
+_EXECUTOR = "kfp.dsl.executor_main"
 _PREFIX, _SUFFIX = "PIP_DISABLE_PIP_VERSION_CHECK=1 ", ' && "$0" "$@"'
 _PIP_INSTALL = ["python3", "-m", "pip", "install"]
 _OPTIONS = ("--index-url", "--extra-index-url", "--trusted-host")
@@ -50,15 +51,23 @@ class LightweightComponent:
     installs: tuple[Install, ...] = ()
 
 
-def recognise(executor: Mapping[str, Any]) -> LightweightComponent:
-    """Read a PipelineContainerSpec; raise Unsupported when it is not a lightweight Python component."""
+@dataclass(frozen=True)
+class ContainerComponent:
+    """A command line, with placeholders."""
+
+    words: tuple[str, ...]
+    image: str
+
+
+def recognise(executor: Mapping[str, Any]) -> LightweightComponent | ContainerComponent:
+    """Read a PipelineContainerSpec; raise Unsupported for a component whose code is in its image."""
     command, args = _words(executor, "command"), _words(executor, "args")
     installs: tuple[Install, ...] = ()
     if len(command) == 7 and command[:2] == ["sh", "-c"]:
         installs = _installs(command[2])
         command = command[3:]
     if len(command) != 4 or command[:2] != ["sh", "-ec"] or not _PROGRAM.fullmatch(_one_line(command[2])):
-        raise Unsupported(_other_kind(executor, _words(executor, "command"), args))
+        return _container(executor, _words(executor, "command"), args)
     options = dict(zip(args[::2], args[1::2], strict=False))
     function = options.get("--function_to_execute", "")
     if len(args) != 4 or options.get("--executor_input") != "{{$}}" or not function.isidentifier():
@@ -80,16 +89,17 @@ def _one_line(script: str) -> str:
     return " ".join(script.split())
 
 
-def _other_kind(executor: Mapping[str, Any], command: list[str], args: list[str]) -> str:
-    image = executor.get("image") or "none"
-    if command[:3] == ["python3", "-m", "kfp.dsl.executor_main"]:
-        return (
-            f"a containerized Python component (image {image}) is not run here; compile it without target_image, as a"
+def _container(executor: Mapping[str, Any], command: list[str], args: list[str]) -> ContainerComponent:
+    image = str(executor.get("image") or "none")
+    if any(_EXECUTOR in part for part in command):
+        kind = "a containerized" if command[:3] == ["python3", "-m", _EXECUTOR] else "an unknown form of a"
+        raise Unsupported(
+            f"{kind} Python component (image {image}) is not run here; compile it without target_image, as a"
             " lightweight Python component"
         )
-    shown = shlex.join([*command, *args])
-    shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    return f"a container component (image {image}: {shown}) is not run here; only lightweight Python components are"
+    if not command:
+        raise Unsupported(f"what image {image} starts without a command is not known here; give the component one")
+    return ContainerComponent((*command, *args), image)
 
 
 def _installs(script: str) -> tuple[Install, ...]:

@@ -4,6 +4,8 @@ An allow-list: the platform's own settings and secrets, and whatever else was in
 the step's to see. What the component sets itself (`set_env_variable`) is added.
 """
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,3 +62,10 @@ def for_step(passed: Mapping[str, str], own: Mapping[str, str], *, isolated: boo
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if isolated else ()
     base = {name: value for name, value in passed.items() if name not in hidden}
     return {**base, "_KFP_RUNTIME": "true", **own}
+
+
+def for_command(passed: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a container component's command; it finds this platform's `python` after others."""
+    path = os.pathsep.join([passed.get("PATH", os.defpath), os.path.dirname(sys.executable)])
+    hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    return {**{name: value for name, value in passed.items() if name not in hidden}, "PATH": path, **own}

@@ -21,15 +21,17 @@ from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import Unavailable, ZeroflowError
-from zeroflow.functions.step import command, environ, inputs
+from zeroflow.functions.step import command, environ, importing, inputs, platform
 from zeroflow.functions.step.environments import Environments
 from zeroflow.functions.step.errors import Canceled, Interrupted, PackagesNotInstalled, TimedOut
 from zeroflow.functions.step.forks import Exit, Forks
 from zeroflow.functions.step.log import Log
 from zeroflow.functions.step.outputs import Outputs, collect
+from zeroflow.functions.step.placeholders import Placeholders
 from zeroflow.functions.step.request import Attempt, Task
 from zeroflow.functions.step.settings import StepSettings
 from zeroflow.functions.step.workspace import GONE_S, Ended, Workspace, remove_abandoned
+from zeroflow.resources.client import LazyResources
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Steps:
 
     def __init__(self, settings: StepSettings, stores: Stores, environment: Mapping[str, str]) -> None:
         self.settings, self.stores = settings, stores
+        self.resources = LazyResources("zeroflow-step")
         self.passed = environ.passed_on(environment)
         self.environments = Environments(settings.environments, environ.for_installer(environment), settings.installer)
         self.has_kfp = find_spec("kfp") is not None
@@ -140,6 +143,9 @@ class _Run:
 
     def run(self, deadline: float) -> None:
         steps, workspace, outcome = self._steps, self._workspace, self._outcome
+        if importer := self._task.executor.get("importer"):
+            outcome.outputs = importing.imported(importer, self._task.component, steps.stores, self._log)
+            return
         executor_input = inputs.localised(self._task.executor_input, workspace, steps.stores)
         ended = workspace.ended() or self._execute(executor_input, deadline)
         outcome.exit_code = ended.exit_code
@@ -169,12 +175,24 @@ class _Run:
         if not steps.has_kfp:
             raise PackagesNotInstalled("steps need kfp, which is not installed here: pip install 'zeroflow[step]'")
         own = environ.of_container(self._task.executor)
+        if self._task.platform:
+            given = platform.variables(self._task.platform, self._task.namespace, self._task.context, steps.resources)
+            own = {**own, **given}
+            for name in self._task.platform.get("node") or ():
+                log.note(f"the kubernetes setting {name} means nothing to a process on this machine")
         workspace.end_child(0)
         with self._timed("fetch_ms"):
             if workspace.prepare():
                 log.note("the attempt begins anew: the function was ended while its code ran")
             for line in inputs.fetch(executor_input, workspace, steps.stores):
                 log.note(line)
+        if isinstance(component, command.ContainerComponent):
+            filled = Placeholders(executor_input, self._task.context, lambda uri: inputs.place(uri, workspace))
+            argv = filled.words(list(component.words))
+            log.note(f"runs as a process on this machine, not in {component.image}")
+            env = environ.for_command(steps.passed, own)
+            inputs.write(executor_input, workspace, argv=argv, log=str(log.path), env=env)
+            return self._child(None, frozenset(), deadline)
         python = None
         if component.installs:
             with self._timed("install_ms"):

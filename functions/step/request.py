@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zeroflow.errors import InvalidInput
@@ -49,6 +49,11 @@ class Task:
     """KFP's ExecutorInput; artifacts have their real URIs, parameters no output files yet."""
     log_uri: str
     timeout_s: float | None
+    namespace: str = "default"
+    platform: Mapping[str, Any] = field(default_factory=dict)
+    """What kfp-kubernetes asks for, with names filled in."""
+    context: Mapping[str, str] = field(default_factory=dict)
+    """run_name, run_id, task_name, task_id, pipeline_root, created_at: what placeholders stand for."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "Task":
@@ -63,6 +68,9 @@ class Task:
             executor_input=_field(data, "executor_input", dict),
             log_uri=_field(data, "log_uri", str),
             timeout_s=timeout_s if timeout_s and timeout_s > 0 else None,
+            namespace=str(data.get("namespace") or "default"),
+            platform=_field(data, "platform", dict) if data.get("platform") else {},
+            context=_field(data, "context", dict) if data.get("context") else {},
         )
 
 

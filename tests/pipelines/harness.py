@@ -101,12 +101,12 @@ Step = Callable[[Event], dict[str, Any]]
 class Platform:
     """The pipeline function in this process, its broker, and a fake step: `steps[name]` answers for a task."""
 
-    def __init__(self, url: str, root: Path, broker: Broker) -> None:
+    def __init__(self, url: str, root: Path, broker: Broker, resources: Any = None) -> None:
         self.database = Database(url)
         Base.metadata.create_all(self.database.engine)
         self.broker, self.store = broker, root / "store"
         self.settings = Settings(database_url=url, store=self.store, sink=broker.url, service="pipeline")
-        self.app = create_app(self.settings)
+        self.app = create_app(self.settings, resources)
         self.client = self.app.test_client()
         self.steps: dict[str, Step] = {}
         self.requested: list[Event] = []

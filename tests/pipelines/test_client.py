@@ -210,9 +210,6 @@ def test_runs_by_the_client(client: Any, package: Path) -> None:
     with pytest.raises(kfp_server_api.ApiException) as gone:
         client.get_run(result.run_id)
     assert gone.value.status == 404
-    with pytest.raises(kfp_server_api.ApiException) as refused_yet:
-        client.list_recurring_runs()
-    assert refused_yet.value.status == 501
 
 
 def _zeroflow(url: str, *args: str) -> subprocess.CompletedProcess[str]:

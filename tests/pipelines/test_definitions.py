@@ -23,6 +23,11 @@ def _task(**fields: Any) -> dict[str, Any]:
     return pipeline({"a": {**task("a", n=constant(1.0)), **fields}}, TAKES_N)
 
 
+def _on_kubernetes(executor: dict[str, Any]) -> dict[str, Any]:
+    deployment = {"deploymentSpec": {"executors": {"exec-x": executor}}}
+    return {"pipeline_spec": pipeline({"a": task("x")}), "platform_spec": {"platforms": {"kubernetes": deployment}}}
+
+
 REFUSED = {
     "unknown component": (
         _with(lambda s: s["root"]["dag"]["tasks"]["a"]["componentRef"].update(name="comp-x")),
@@ -67,30 +72,41 @@ REFUSED = {
     "schema version": (_with(lambda s: s.update(schemaVersion="9.0.0")), "schemaVersion '9.0.0' is unknown"),
     "no name": (_with(lambda s: s["pipelineInfo"].update(name=None)), "pipelineInfo.name is required"),
     "unknown field": (_with(lambda s: s.update(components_1={})), "unknown field 'components_1'"),
-    "loop": (
+    "loop over a step": (
         _task(parameterIterator={"items": {"raw": "[1, 2]"}, "itemInput": "n"}),
-        "task a: ParallelFor over [1, 2] is not supported yet",
+        "task a: a loop over a single executor is not supported",
     ),
-    "exit handler": (
-        _task(triggerPolicy={"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}),
-        "task a: exit handlers and ignore_upstream_failure are not supported yet",
+    "trigger strategy": (
+        _task(triggerPolicy={"strategy": "WHENEVER"}),
+        "task a: the trigger strategy a text 'WHENEVER'",
     ),
-    "importer": (
+    "importer without a place": (
         _with(lambda s: s["deploymentSpec"]["executors"].update({"exec-a": {"importer": {}}})),
-        "task a: component comp-a: importers are not supported yet",
+        "task a: component comp-a: the importer has no artifactUri",
     ),
-    "container": (
-        _with(lambda s: s["deploymentSpec"]["executors"]["exec-a"]["container"].update(command=["echo"])),
-        "task a: component comp-a: container components are not supported yet",
+    "resolver": (
+        _with(lambda s: s["deploymentSpec"]["executors"].update({"exec-a": {"resolver": {}}})),
+        "task a: component comp-a: resolvers are not supported yet",
     ),
-    "platform": (
-        {
-            "pipeline_spec": pipeline({"a": task("x")}),
-            "platform_spec": {
-                "platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-x": {"secretAsEnv": [{}]}}}}}
-            },
-        },
-        "executor exec-x: kubernetes configuration (secretAsEnv) is not supported yet",
+    "image's own command": (
+        _with(lambda s: s["deploymentSpec"]["executors"]["exec-a"].update(container={"image": "me/tool"})),
+        "task a: component comp-a: a container component without a command starts what its image 'me/tool' says",
+    ),
+    "code in an image": (
+        _with(
+            lambda s: s["deploymentSpec"]["executors"]["exec-a"]["container"].update(
+                command=["python3", "-m", "kfp.dsl.executor_main"]
+            )
+        ),
+        "task a: component comp-a: a containerized Python component's code is in its image",
+    ),
+    "volume": (
+        _on_kubernetes({"secretAsVolume": [{"mountPath": "/x"}]}),
+        "task a: component comp-x: the kubernetes setting secretAsVolume is not supported yet",
+    ),
+    "secret of nobody": (
+        _on_kubernetes({"secretAsEnv": [{"secretNameParameter": {"componentInputParameter": "ghost"}}]}),
+        "task a: its kubernetes settings need input 'ghost', which is not defined",
     ),
     "placeholder": (
         pipeline(

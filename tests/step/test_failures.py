@@ -182,11 +182,11 @@ def test_an_output_parameter_whose_name_climbs_is_refused(function, task, compon
     assert "'../../x'" in message
 
 
-def test_a_container_component_is_refused_by_name(function, task, components):
+def test_a_component_whose_code_is_in_an_image_is_refused_by_name(function, task, components):
     wanted = task(components.add, {"a": 1, "b": 1.0})
-    wanted["executor"] = {"image": "alpine", "command": ["echo"], "args": ["{{$.inputs.parameters['a']}}"]}
+    wanted["executor"] = {"image": "own", "command": ["python3", "-m", "kfp.dsl.executor_main"]}
     message, reason, code = failed(function, wanted)
-    assert message.startswith("a container component (image alpine: echo ")
+    assert message.startswith("a containerized Python component (image own) is not run here")
     assert (reason, code) == ("Unsupported", None)
     assert message in function.log_of(wanted)
 

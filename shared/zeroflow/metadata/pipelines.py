@@ -40,6 +40,8 @@ class Pipeline(Base):
     name: Mapped[str]
     display_name: Mapped[str]
     description: Mapped[str]
+    tags: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Words of the user's own: {key: value}, both texts."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
@@ -58,6 +60,7 @@ class PipelineVersion(Base):
     display_name: Mapped[str]
     description: Mapped[str]
     code_source_url: Mapped[str]
+    tags: Mapped[dict[str, Any]] = mapped_column(default=dict)
     spec_sha256: Mapped[str]
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
@@ -80,6 +83,7 @@ class Run(Base):
     __table_args__ = (
         Index("ix_runs_namespace", "namespace", "created_ms"),
         Index("ix_runs_experiment", "experiment_id", "created_ms"),
+        Index("ix_runs_recurring", "recurring_run_id", "state"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -111,6 +115,49 @@ class Run(Base):
     """[{state, update_ms, error?}], oldest first."""
     cause: Mapped[dict[str, Any] | None]
     """{source, id, type, subject} of the event that started the run; NULL when a client did."""
+    recurring_run_id: Mapped[str | None]
+    """The recurring run that started this one."""
+
+
+class RecurringRun(Base):
+    """A run that a clock starts again and again."""
+
+    __tablename__ = "recurring_runs"
+    __table_args__ = (Index("ix_recurring_runs_namespace", "namespace", "created_ms"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    namespace: Mapped[str]
+    experiment_id: Mapped[str]
+    name: Mapped[str]
+    description: Mapped[str]
+    pipeline_id: Mapped[str | None]
+    pipeline_version_id: Mapped[str | None]
+    """NULL beside a pipeline means its newest version at each time."""
+    spec_sha256: Mapped[str | None]
+    """An inline definition, instead of a pipeline."""
+    parameters: Mapped[dict[str, Any]]
+    pipeline_root: Mapped[str]
+    service_account: Mapped[str]
+    max_concurrency: Mapped[int]
+    no_catchup: Mapped[bool]
+    enabled: Mapped[bool]
+    cron: Mapped[str | None]
+    """Six fields, seconds first."""
+    interval_s: Mapped[int | None]
+    start_ms: Mapped[int | None] = mapped_column(BigInteger)
+    end_ms: Mapped[int | None] = mapped_column(BigInteger)
+    next_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """The first due time for which no run was started; NULL when there is none any more."""
+    fired: Mapped[int] = mapped_column(default=0)
+    """How many runs were started."""
+    declared: Mapped[str | None]
+    """The schedule that the PingSource should have; NULL for no PingSource."""
+    generation: Mapped[int] = mapped_column(default=0)
+    """Counts changes of `declared`."""
+    error: Mapped[str | None]
+    """Why the last due run could not be started."""
+    created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+    updated_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
 class Task(Base):
@@ -127,13 +174,17 @@ class Task(Base):
     """The names of the tasks from the root to this one, joined by dots; empty for the root."""
     display_name: Mapped[str]
     kind: Mapped[str]
-    """`dag` or `step`."""
+    """`dag`, `loop`, `iteration` (a scope below a loop) or `step`."""
     state: Mapped[str]
     """A RuntimeState of KFP: PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELED."""
     waiting: Mapped[int] = mapped_column(default=0)
     """How many of the tasks that this one depends on are not final yet."""
     open_children: Mapped[int] = mapped_column(default=0)
-    """How many children are not final yet."""
+    """How many children are not final yet; of a loop, also those that have not begun."""
+    iterations: Mapped[int | None]
+    """How many items a loop has."""
+    begun: Mapped[int] = mapped_column(default=0)
+    """How many iterations of a loop have a row."""
     attempt: Mapped[int] = mapped_column(default=0)
     """The number of the last execution, from 1; never reused, so that a late answer is recognised."""
     first_attempt: Mapped[int] = mapped_column(default=1)

@@ -1,0 +1,130 @@
+"""What kfp-kubernetes adds to a step: environment from Secrets and ConfigMaps, pod fields, a deadline, node settings.
+
+A step is a process here, so what only chooses or shapes a pod's node is carried along and reported in the step's log.
+What a process cannot have - volumes, init containers - is refused by name when the pipeline is submitted. A secret's
+content is never here: names and keys go to the step, which reads it.
+Source: KubernetesExecutorConfig of kfp-kubernetes' kubernetes_executor_config.proto, in its JSON form.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from zeroflow.errors import InvalidInput
+from zeroflow.functions.pipeline.fields import flag, found, mapping, only, required_text, sequence, text
+from zeroflow.functions.pipeline.plan import FromResource, Platform, Source
+
+NODE_SETTINGS = (
+    "nodeSelector", "tolerations", "nodeAffinity", "podAffinity", "imagePullPolicy", "imagePullSecret",
+    "securityContext", "enabledSharedMemory",
+)  # fmt: skip
+_RESOURCES = {"secretAsEnv": ("Secret", "secret"), "configMapAsEnv": ("ConfigMap", "configMap")}
+
+ReadSource = Callable[[dict[str, Any], str], Source]
+"""Reads an InputParameterSpec, which refers to the scope of the task."""
+
+
+def executors_of(document: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Return the configuration of each executor; raise InvalidInput for what no process can have."""
+    configured: dict[str, dict[str, Any]] = {}
+    for name, value in mapping((document or {}).get("platforms"), "platform_spec.platforms").items():
+        spec = mapping(value, f"platform {name}")
+        if name != "kubernetes" and spec:
+            raise InvalidInput(f"platform {name} is not supported, only kubernetes is")
+        only(spec, ("deploymentSpec", "pipelineConfig", "config", "platform"), f"platform {name}")
+        deployment = mapping(spec.get("deploymentSpec"), f"platform {name}")
+        for label, config in mapping(deployment.get("executors"), f"platform {name}").items():
+            configured[label] = mapping(config, f"executor {label}")
+        # A workspace matters to those who name its path, and a placeholder for that is refused where it stands.
+        only(mapping(spec.get("pipelineConfig"), "pipelineConfig"), ("workspace",), f"platform {name}: pipelineConfig")
+        if spec.get("config"):
+            raise InvalidInput(f"platform {name}: config is not supported yet")
+    return configured
+
+
+def read(config: dict[str, Any], where: str, source: ReadSource) -> Platform | None:
+    """Read the configuration of one executor."""
+    if not config:
+        return None
+    known = (*_RESOURCES, *NODE_SETTINGS, "fieldPathAsEnv", "podMetadata", "activeDeadlineSeconds")
+    for name, value in config.items():
+        if name not in known and value:
+            raise InvalidInput(f"{where}: the kubernetes setting {name} is not supported yet")
+    pod = mapping(config.get("podMetadata"), f"{where}: podMetadata")
+    fields = [mapping(item, f"{where}: fieldPathAsEnv") for item in sequence(config.get("fieldPathAsEnv"), where)]
+    return Platform(
+        environment=tuple(
+            _resource(mapping(item, f"{where}: {name}"), kind, prefix, f"{where}: {name}", source)
+            for name, (kind, prefix) in _RESOURCES.items()
+            for item in sequence(config.get(name), f"{where}: {name}")
+        ),
+        fields={
+            required_text(item.get("name"), f"{where}: fieldPathAsEnv"): _field_path(item, where) for item in fields
+        },
+        labels=_texts(pod.get("labels"), f"{where}: labels"),
+        annotations=_texts(pod.get("annotations"), f"{where}: annotations"),
+        timeout_s=_seconds(config.get("activeDeadlineSeconds"), where),
+        node=tuple(name for name in NODE_SETTINGS if config.get(name)),
+    )
+
+
+def sources_of(platform: Platform | None) -> list[Source]:
+    """Return what the configuration takes from the scope of its task."""
+    return [item.name for item in platform.environment] if platform else []
+
+
+def resolved(platform: Platform, follow: Callable[[Source], Any]) -> dict[str, Any]:
+    """Return the configuration as the step gets it; raise InvalidInput when a name is none."""
+    environment = []
+    for item in platform.environment:
+        name = follow(item.name)
+        if not isinstance(name, str) or not name:
+            raise InvalidInput(f"the name of a {item.kind} must be a text, found {found(name)}")
+        environment.append({"kind": item.kind, "name": name, "keys": item.keys, "optional": item.optional})
+    return {
+        "environment": environment,
+        "fields": platform.fields,
+        "labels": platform.labels,
+        "annotations": platform.annotations,
+        "node": list(platform.node),
+    }
+
+
+def _resource(item: dict[str, Any], kind: str, prefix: str, where: str, source: ReadSource) -> FromResource:
+    given = item.get(f"{prefix}NameParameter")
+    if given is None and f"{prefix}Name" in item:
+        given = {"runtimeValue": {"constant": required_text(item[f"{prefix}Name"], where)}}
+    keys = [mapping(pair, f"{where}: keyToEnv") for pair in sequence(item.get("keyToEnv"), f"{where}: keyToEnv")]
+    return FromResource(
+        kind,
+        source(mapping(given, where), where),
+        {
+            required_text(pair.get("envVar"), f"{where}: envVar"): required_text(pair.get(f"{prefix}Key"), where)
+            for pair in keys
+        },
+        flag(item.get("optional"), f"{where}: optional"),
+    )
+
+
+FIELD_PREFIXES = ("metadata.labels[", "metadata.annotations[")
+FIELDS = ("metadata.name", "metadata.namespace", "metadata.uid")
+
+
+def _field_path(item: dict[str, Any], where: str) -> str:
+    path = required_text(item.get("fieldPath"), f"{where}: fieldPath")
+    if path not in FIELDS and not path.startswith(FIELD_PREFIXES):
+        raise InvalidInput(f"{where}: a process has no pod field {path!r}; supported are {', '.join(FIELDS)}, labels")
+    return path
+
+
+def _texts(value: Any, where: str) -> dict[str, str]:
+    return {key: text(item, where) for key, item in mapping(value, where).items()}
+
+
+def _seconds(value: Any, where: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise InvalidInput(f"{where}: activeDeadlineSeconds must be a number of seconds, found {found(value)}")
+    return float(value) or None

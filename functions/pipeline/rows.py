@@ -1,0 +1,104 @@
+"""The rows that one pass over a run has seen, and what they hold.
+
+A scope's row is loaded without its values, since most passes only count on it: the loop over 10,000 items is not read
+for each of its iterations.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, defer
+
+from zeroflow.functions.pipeline import inputs
+from zeroflow.functions.pipeline.executions import task_id
+from zeroflow.functions.pipeline.inputs import Values
+from zeroflow.functions.pipeline.plan import Plan
+from zeroflow.metadata.pipelines import Run, Task
+
+PAGE = 500
+"""Ids per query."""
+FAILED_CODE = 2
+"""google.rpc.Code UNKNOWN: the task failed for reasons of its own."""
+
+
+class Rows:
+    """Rows by id, each loaded once."""
+
+    def __init__(self, session: Session, run: Run, plan: Plan) -> None:
+        self._session, self._run, self._plan = session, run, plan
+        self._rows: dict[str, Task] = {}
+        self._scopes: dict[str, Values] = {}
+
+    def add(self, *rows: Task) -> None:
+        """Take in rows that somebody else has loaded or made."""
+        self._rows.update((row.id, row) for row in rows)
+
+    def row(self, row_id: str | None) -> Task:
+        """Return a row."""
+        assert row_id is not None
+        if row_id not in self._rows:
+            without_values = [defer(Task.inputs), defer(Task.outputs)]
+            self._rows[row_id] = self._session.get_one(Task, row_id, options=without_values)
+        return self._rows[row_id]
+
+    def load(self, ids: list[str]) -> list[Task]:
+        """Return rows, with one query for those that are missing."""
+        missing = [row_id for row_id in ids if row_id not in self._rows]
+        for at in range(0, len(missing), PAGE):
+            self.add(*self._session.scalars(select(Task).where(Task.id.in_(missing[at : at + PAGE]))))
+        return [self._rows[row_id] for row_id in ids]
+
+    def child(self, scope: Task, name: str) -> Task:
+        """Return the row of a task of a scope."""
+        return self.row(self.ids(scope, (name,))[0])
+
+    def ids(self, scope: Task, names: Iterable[str]) -> list[str]:
+        """Return the ids of tasks of a scope."""
+        prefix = f"{scope.name}." if scope.name else ""
+        return [task_id(self._run.id, prefix + name) for name in names]
+
+    def fetch_producers(self, ready: Iterable[Task]) -> None:
+        """Load at once what ready tasks will ask for."""
+        wanted: dict[str, None] = {}
+        for row in ready:
+            if row.state == "PENDING" and row.kind != "iteration":
+                upstream = self._plan.task(row.name).upstream
+                wanted.update(dict.fromkeys(self.ids(self.row(row.parent_id), upstream)))
+        self.load(list(wanted))
+
+    def inputs_of(self, scope: Task) -> Values:
+        """Return the inputs of a scope; an iteration has those of its loop, and its item."""
+        if scope.kind != "iteration":
+            return values(scope.inputs)
+        if scope.id not in self._scopes:
+            loop, own = values(self.row(scope.parent_id).inputs), values(scope.inputs)
+            self._scopes[scope.id] = {
+                "parameters": {**loop["parameters"], **own["parameters"]},
+                "artifacts": {**loop["artifacts"], **own["artifacts"]},
+            }
+        return self._scopes[scope.id]
+
+    def outputs_of(self, scope: Task) -> inputs.Outputs:
+        """Return what gives the outputs of a scope's tasks."""
+        return lambda name: values(self.child(scope, name).outputs)
+
+    def status_in(self, scope: Task) -> inputs.Status:
+        """Return what tells how a scope's tasks ended, as PipelineTaskFinalStatus has it."""
+
+        def status(name: str) -> dict[str, Any]:
+            row = self.child(scope, name)
+            failed = row.state == "FAILED"
+            return {
+                "state": row.state,
+                "pipelineJobResourceName": self._run.name,
+                "pipelineTaskName": name,
+                "error": {"code": FAILED_CODE, "message": row.error or ""} if failed else {},
+            }
+
+        return status
+
+
+def values(held: dict[str, object] | None) -> Values:
+    """Return the values in a JSON column."""
+    return held if held is not None else inputs.empty()  # type: ignore[return-value]  # a JSON column of this shape
