@@ -12,7 +12,6 @@ from pathlib import Path
 
 from zeroflow.errors import Conflict, Unavailable
 
-
 MAX_PATH_BYTES = 470
 """Of the home's path: SQLite opens no file whose path has 512 bytes or more."""
 

@@ -150,6 +150,7 @@ def upgrade() -> None:
         sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("description", sa.String(), nullable=False),
         sa.Column("code_source_url", sa.String(), nullable=False),
+        sa.Column("tags", JSONValue, nullable=False),
         sa.Column("spec_sha256", sa.String(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pipeline_versions")),
@@ -163,10 +164,41 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("display_name", sa.String(), nullable=False),
         sa.Column("description", sa.String(), nullable=False),
+        sa.Column("tags", JSONValue, nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pipelines")),
         sa.UniqueConstraint("namespace", "name", name=op.f("uq_pipelines_namespace_name")),
     )
+    op.create_table(
+        "recurring_runs",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("experiment_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("pipeline_id", sa.String(), nullable=True),
+        sa.Column("pipeline_version_id", sa.String(), nullable=True),
+        sa.Column("spec_sha256", sa.String(), nullable=True),
+        sa.Column("parameters", JSONValue, nullable=False),
+        sa.Column("pipeline_root", sa.String(), nullable=False),
+        sa.Column("service_account", sa.String(), nullable=False),
+        sa.Column("max_concurrency", sa.Integer(), nullable=False),
+        sa.Column("no_catchup", sa.Boolean(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("cron", sa.String(), nullable=True),
+        sa.Column("interval_s", sa.Integer(), nullable=True),
+        sa.Column("start_ms", sa.BigInteger(), nullable=True),
+        sa.Column("end_ms", sa.BigInteger(), nullable=True),
+        sa.Column("next_ms", sa.BigInteger(), nullable=True),
+        sa.Column("fired", sa.Integer(), nullable=False),
+        sa.Column("declared", sa.String(), nullable=True),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("error", sa.String(), nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recurring_runs")),
+    )
+    op.create_index("ix_recurring_runs_namespace", "recurring_runs", ["namespace", "created_ms"], unique=False)
     op.create_table(
         "registry_clock",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -224,10 +256,12 @@ def upgrade() -> None:
         sa.Column("finished_ms", sa.BigInteger(), nullable=True),
         sa.Column("state_history", JSONValue, nullable=False),
         sa.Column("cause", JSONValue, nullable=True),
+        sa.Column("recurring_run_id", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
     )
     op.create_index("ix_runs_experiment", "runs", ["experiment_id", "created_ms"], unique=False)
     op.create_index("ix_runs_namespace", "runs", ["namespace", "created_ms"], unique=False)
+    op.create_index("ix_runs_recurring", "runs", ["recurring_run_id", "state"], unique=False)
     op.create_table(
         "tasks",
         sa.Column("id", sa.String(), nullable=False),
@@ -239,6 +273,8 @@ def upgrade() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("waiting", sa.Integer(), nullable=False),
         sa.Column("open_children", sa.Integer(), nullable=False),
+        sa.Column("iterations", sa.Integer(), nullable=True),
+        sa.Column("begun", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("first_attempt", sa.Integer(), nullable=False),
         sa.Column("inputs", JSONValue, nullable=True),
@@ -526,6 +562,7 @@ def downgrade() -> None:
     op.drop_index("ix_tasks_run", table_name="tasks")
     op.drop_index("ix_tasks_parent", table_name="tasks")
     op.drop_table("tasks")
+    op.drop_index("ix_runs_recurring", table_name="runs")
     op.drop_index("ix_runs_namespace", table_name="runs")
     op.drop_index("ix_runs_experiment", table_name="runs")
     op.drop_table("runs")
@@ -535,6 +572,8 @@ def downgrade() -> None:
     op.drop_index("ix_registry_contexts_children", table_name="registry_contexts")
     op.drop_table("registry_contexts")
     op.drop_table("registry_clock")
+    op.drop_index("ix_recurring_runs_namespace", table_name="recurring_runs")
+    op.drop_table("recurring_runs")
     op.drop_table("pipelines")
     op.drop_index("ix_pipeline_versions_newest", table_name="pipeline_versions")
     op.drop_table("pipeline_versions")
