@@ -1,5 +1,6 @@
 """The HTTP edge of ingest: objects in and out of the local store, storage notifications, webhooks."""
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, jsonify, request, send_file
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from zeroflow.artifacts import Stores, parse
 from zeroflow.errors import Conflict, InvalidInput, NotFound
@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None, environment: Mapping[str, str] 
 
     @app.flask.post("/notifications/s3")
     def storage_notification() -> tuple[str, int]:
-        found = notifications.from_records(_json_body())
+        found = notifications.from_records(_parsed(_small_body()))
         with app.transaction() as tx:
             for notification in found:
                 _emit(tx, notification)
@@ -73,8 +73,9 @@ def create_app(settings: Settings | None = None, environment: Mapping[str, str] 
     @app.flask.post("/webhooks/<name>")
     def webhook(name: str) -> tuple[Response, int]:
         headers = {header.lower(): value for header, value in request.headers.items()}
-        webhooks.verify(name, _small_body(), headers, secrets)
-        data = webhooks.event_data(name, _json_body(), headers)
+        body = _small_body()
+        webhooks.verify(name, body, headers, secrets)
+        data = webhooks.event_data(name, _parsed(body), headers)
         with app.transaction() as tx:
             tx.emit(
                 "dev.zeroflow.webhook.received",
@@ -110,17 +111,18 @@ def _receive(target: Path) -> None:
 
 
 def _small_body() -> bytes:
-    """Read a body that is to become an event, however its length is told; a larger one is refused unread."""
-    request.max_content_length = MAX_WEBHOOK_BYTES
+    """Read a body that is to become an event; of a larger one the rest is read and dropped, then it is refused."""
+    body = bytearray()
+    while chunk := request.stream.read(CHUNK_BYTES):
+        if len(body) <= MAX_WEBHOOK_BYTES:
+            body += chunk
+    if len(body) > MAX_WEBHOOK_BYTES:
+        raise InvalidInput(f"the body is larger than {MAX_WEBHOOK_BYTES} bytes")
+    return bytes(body)
+
+
+def _parsed(body: bytes) -> Any:
     try:
-        return request.get_data()
-    except RequestEntityTooLarge as error:
-        raise InvalidInput(f"the body is larger than {MAX_WEBHOOK_BYTES} bytes") from error
-
-
-def _json_body() -> Any:
-    _small_body()
-    body = request.get_json(force=True, silent=True)
-    if body is None:
-        raise InvalidInput("the body is not JSON")
-    return body
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("the body is not JSON") from error

@@ -14,7 +14,7 @@ import sys
 from typing import Any, NoReturn
 
 import orjson
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from zeroflow.errors import ZeroflowError
@@ -34,6 +34,11 @@ STATUS = {
 EXIT_NO_MODEL = 3
 """gunicorn's own code for a worker that did not boot: its arbiter stops instead of starting another."""
 
+CHUNK_BYTES = 1 << 20
+DRAINED_TIMES = 4
+"""A body of up to so many times the limit is read to its end: who still sends when the connection closes may never
+see the answer."""
+
 TERMINATION_LOG = "/dev/termination-log"
 
 
@@ -46,7 +51,7 @@ def create_app(settings: PredictorSettings | None = None, served: Served | None 
     except ZeroflowError as error:
         _give_up(settings, error)
     app = Flask("zeroflow.functions.predictor", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["BODY_BYTES"] = settings.max_body_bytes
     _add_health(app)
     _add_v1(app, served)
     _add_v2(app, served)
@@ -122,7 +127,19 @@ def _body() -> bytes:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise BadRequest(f"content-encoding {encoding} is not supported; send the body uncompressed")
-    return request.get_data(cache=False)
+    limit = current_app.config["BODY_BYTES"]
+    worth_reading = DRAINED_TIMES * limit
+    body, received = bytearray(), 0
+    while (request.content_length or 0) <= worth_reading and received <= worth_reading:
+        chunk = request.stream.read(CHUNK_BYTES)
+        if not chunk:
+            break
+        received += len(chunk)
+        if received <= limit:
+            body += chunk
+    if max(received, request.content_length or 0) > limit:
+        raise RequestEntityTooLarge(f"the body is larger than {limit} bytes")
+    return bytes(body)
 
 
 def _parsed(body: bytes) -> Any:
@@ -159,11 +176,12 @@ def _answer_error(error: ZeroflowError) -> Response:
 
 def _answer_http_error(error: HTTPException) -> Response:
     """Answer what Flask itself refuses: unknown paths, other methods, bodies that are too large."""
-    response = _json({"error": f"{error.name}: {request.method} {request.path}"}, error.code or 500)
+    known = isinstance(error, RequestEntityTooLarge) and error.description
+    response = _json({"error": known or f"{error.name}: {request.method} {request.path}"}, error.code or 500)
     for name, value in error.get_headers():
         if name.lower() == "allow":
             response.headers[name] = value
-    if isinstance(error, RequestEntityTooLarge):  # the rest of the body is not worth reading
+    if isinstance(error, RequestEntityTooLarge):  # what is left of the body is not worth reading
         response.headers["connection"] = "close"
     return response
 

@@ -182,7 +182,7 @@ def _has_bytes(name: str, path: Path, folder: Path) -> bool:
 
 
 def _recordable(value: Any) -> Any:
-    """Return metadata with numbers that JSON does not have (NaN, infinities) as strings, texts as databases hold them."""
+    """Return metadata as databases hold them: numbers that JSON does not have as strings, no odd characters."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -38,7 +38,8 @@ def typed(name: str, kind: str, value: Any) -> Any:
         raise InvalidOutput(f"output parameter {name!r} holds NaN or an infinity, which JSON does not have")
     if not _storable(value):
         raise InvalidOutput(
-            f"output parameter {name!r} holds the character U+0000 or half of a surrogate pair; write an artifact instead"
+            f"output parameter {name!r} holds the character U+0000 or half of a surrogate pair; write an artifact"
+            " instead"
         )
     return value
 

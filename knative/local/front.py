@@ -117,7 +117,8 @@ class Guard:
     def is_platform(self, request: web.Request) -> bool:
         """Say whether the request carries the platform's token."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and bool(self.token) and hmac.compare_digest(given.strip(), self.token)
+        known = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self.token.encode())
+        return scheme.lower() == "bearer" and bool(self.token) and known
 
 
 def _is_event(request: web.Request) -> bool:

@@ -7,6 +7,8 @@ directory is private to its user, because logs, secrets and databases lie in it.
 import fcntl
 import os
 import secrets
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +67,8 @@ class Home:
         """Create what is missing; raise Unavailable in one line when that cannot be done."""
         if len(os.fsencode(self.root)) > MAX_PATH_BYTES:
             raise Unavailable(
-                f"the home's path has more than {MAX_PATH_BYTES} bytes, too many for its databases; choose another with "
-                "--home DIR"
+                f"the home's path has more than {MAX_PATH_BYTES} bytes, too many for its databases; choose another "
+                "with --home DIR"
             )
         try:
             for path in (self.root, self.db, self.store, self.logs, self.run, self.secrets):
@@ -92,12 +94,23 @@ class Home:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return HomeLock(descriptor)
 
+    def check_databases(self) -> None:
+        """Raise Unavailable in one line when a database that is here cannot be read."""
+        for path in sorted(self.db.glob("*.sqlite")):
+            try:
+                with closing(sqlite3.connect(path)) as connection:
+                    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except sqlite3.DatabaseError as error:
+                raise Unavailable(
+                    f"the database {path} cannot be read: {error}; restore the home from a backup or choose another "
+                    "with --home DIR"
+                ) from error
+
     def platform_token(self) -> str:
         """Return the token of the platform's functions; made once, readable by the owner alone."""
         path = self.secrets / "platform.token"
-        try:
-            return path.read_text().strip()
-        except FileNotFoundError:
+        token = path.read_text().strip() if path.exists() else ""
+        if not token:
             scratch = path.with_suffix(f".{os.getpid()}")
             descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
@@ -105,7 +118,8 @@ class Home:
                 file.flush()
                 os.fsync(file.fileno())
             scratch.rename(path)
-            return path.read_text().strip()
+            token = path.read_text().strip()
+        return token
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ async def run(options: HostOptions, started: "asyncio.Future[Urls] | None" = Non
     _allow_many_files()
     lock = home.lock()
     try:
+        home.check_databases()
         listener = bind(options.listen, options.port)
         database_url = options.database_url or f"sqlite:///{home.db / 'metadata.sqlite'}"
         await upgrade_metadata(database_url)
@@ -109,7 +110,7 @@ async def _serve(
     stop = _stop_on_signals()
     for document in (*manifests.configuration(home, urls, database_url), *manifests.documents()):
         await store.apply(document, manager="zeroflow-manifests")
-    write_kubeconfig(home, urls.base)
+    write_kubeconfig(home, urls.base, home.platform_token() if exposed else None)
     await serving.start()
     await jobs.start()
     await eventing.start()

@@ -33,7 +33,7 @@ def test_a_full_disk_is_unavailable_until_there_is_room(tmp_path):
 
 
 def test_half_of_a_surrogate_pair_is_the_callers_fault(database):
-    with pytest.raises(InvalidInput, match="a value cannot be recorded: .*surrogates not allowed"):
+    with pytest.raises(InvalidInput, match=r"a value cannot be recorded: .*surrogates not allowed"):
         note(database, "\udc80")
 
 

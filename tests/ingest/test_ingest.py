@@ -119,8 +119,14 @@ def test_an_upload_does_not_replace_a_directory_of_objects(client, emitted, tmp_
 
 
 @pytest.mark.parametrize("path", ["/webhooks/github", "/webhooks/other", "/notifications/s3"])
-def test_a_large_body_of_unknown_length_is_refused_unread(client, emitted, path):
+def test_a_large_body_of_unknown_length_is_refused(client, emitted, path):
     body = io.BytesIO(b'"' + b"x" * (3 << 20) + b'"')
     answer = client.post(path, input_stream=body, headers={"transfer-encoding": "chunked"}, environ_overrides=CHUNKED)
     assert (answer.status_code, answer.text) == (400, "the body is larger than 1048576 bytes\n")
+    assert not emitted()
+
+
+def test_json_too_deep_for_the_parser_is_refused(client, emitted):
+    answer = client.post("/webhooks/other", data=b"[" * 100_000)
+    assert (answer.status_code, answer.text) == (400, "the body is not JSON\n")
     assert not emitted()

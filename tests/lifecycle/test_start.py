@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kubernetes
 import pytest
 
 from zeroflow.cli.up import lacking
+from zeroflow.knative.local.home import Home
 
 
 def up(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -47,6 +49,26 @@ def test_a_home_whose_path_is_too_long_for_its_databases(tmp_path):
     line = one_line(up(tmp_path.joinpath(*["long" * 25] * 5), "--port", "0"))
     assert "the home's path has more than" in line
     assert "--home" in line
+
+
+def test_a_damaged_database(start_host):
+    host = start_host()
+    host.stop()
+    for path in sorted((host.home / "db").glob("*.sqlite")):
+        whole = path.read_bytes()
+        for damaged in (b"no database" * 100, whole[: len(whole) // 2]):
+            path.write_bytes(damaged)
+            line = one_line(up(host.home, "--port", "0"))
+            assert f"the database {path} cannot be read" in line
+            assert "backup" in line
+        path.write_bytes(whole)
+
+
+def test_an_empty_token_is_made_anew(start_host):
+    home = start_host().home
+    token = home / "secrets" / "platform.token"
+    token.write_text("")
+    assert Home(home).platform_token() == token.read_text() != ""
 
 
 def test_an_address_of_another_machine(tmp_path):
@@ -129,3 +151,25 @@ def test_beyond_loopback_the_token_is_needed(start_host):
     token = (host.home / "secrets" / "platform.token").read_text()
     assert host.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"}).status == 200
     assert (host.home / "secrets" / "platform.token").stat().st_mode & 0o077 == 0
+
+
+def test_beyond_loopback_the_homes_owner_works_on_and_nobody_else_comes_in(start_host, tmp_path, monkeypatch):
+    host = start_host("--listen", "0.0.0.0")
+    for headers in ({}, {"authorization": "Bearer x"}, {"authorization": b"Bearer \xff"}):
+        assert host.request("GET", "/api/v1/secrets", headers=headers).status == 401
+    (tmp_path / "100%41 rows.csv").write_text("a,b\n")
+    environment = {**os.environ, "ZEROFLOW_HOME": str(host.home)}
+    commands = [
+        ["store", "put", str(tmp_path / "100%41 rows.csv"), "store://data/100%41 rows.csv"],
+        ["store", "list", "store://data/"],
+        ["events"],
+        ["models", "list"],
+    ]
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "zeroflow", *command], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert (host.home / "store/data/100%41 rows.csv").read_text() == "a,b\n"
+    api = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(str(host.home / "kubeconfig")))
+    assert "zeroflow" in {found.metadata.name for found in api.list_namespace().items}

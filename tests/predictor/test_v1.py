@@ -75,9 +75,19 @@ def test_too_large_a_body_is_413_without_being_read(iris: Any) -> None:
     iris.connection.endheaders()
     response = iris.connection.getresponse()
     assert response.status == 413
-    assert json.loads(response.read())["error"].startswith("Request Entity Too Large")
+    assert json.loads(response.read())["error"] == "the body is larger than 67108864 bytes"
     iris.connection.close()
     assert iris.predict({"instances": [SETOSA]}).status == 200
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_body_above_the_limit_is_413_however_it_is_sent(iris: Any, chunked: bool) -> None:
+    pieces = (b"1" * (1 << 20) for _ in range(70))
+    headers = {} if chunked else {"Content-Length": str(70 << 20)}
+    iris.connection.request("POST", "/v1/models/iris:predict", pieces, headers, encode_chunked=chunked)
+    response = iris.connection.getresponse()
+    assert (response.status, json.loads(response.read())["error"]) == (413, "the body is larger than 67108864 bytes")
+    iris.connection.close()
 
 
 def test_liveness_listing_and_readiness(iris: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 import urllib3
 
-from zeroflow.cli.host import host_url
+from zeroflow.cli.host import authorization, host_url
 from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.errors import ZeroflowError
 
@@ -142,7 +142,9 @@ def _check(output: str) -> None:
 
 def _get(fields: dict[str, str]) -> Any:
     try:
-        answer = urllib3.request("GET", f"{host_url()}/eventing", fields=fields, retries=False, timeout=30.0)
+        answer = urllib3.request(
+            "GET", f"{host_url()}/eventing", fields=fields, headers=authorization(), retries=False, timeout=30.0
+        )
     except (ZeroflowError, urllib3.exceptions.HTTPError) as error:
         fail(str(error))
     found = _json(answer.data)
@@ -158,7 +160,13 @@ def _lines(fields: dict[str, str]) -> Iterator[str]:
     try:
         with urllib3.PoolManager() as pool:
             answer = pool.request(
-                "GET", f"{host_url()}/eventing", fields=fields, retries=False, timeout=timeout, preload_content=False
+                "GET",
+                f"{host_url()}/eventing",
+                fields=fields,
+                headers=authorization(),
+                retries=False,
+                timeout=timeout,
+                preload_content=False,
             )
             if answer.status != 200:
                 fail(_json(answer.data).get("error", f"the host answered {answer.status}"))

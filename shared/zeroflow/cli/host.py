@@ -4,6 +4,7 @@ ZEROFLOW_URL names it; otherwise host.json in the home (--home, ZEROFLOW_HOME, ~
 writes; otherwise it is http://localhost:8080.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -43,11 +44,26 @@ def host_url(home: Path | None = None) -> str:
         raise InvalidInput(f"{file} does not name a host: {error}; start it anew with `zeroflow up`") from error
 
 
+def authorization(home: Path | None = None) -> dict[str, str]:
+    """Return the header that a host beyond loopback asks for: ZEROFLOW_TOKEN, or the token of the host's own home.
+
+    The home's token is for the host of this home alone: it does not go to a URL that ZEROFLOW_URL names.
+    """
+    token = os.environ.get("ZEROFLOW_TOKEN", "")
+    if not token and not os.environ.get("ZEROFLOW_URL"):
+        home = (home or Path(os.environ.get("ZEROFLOW_HOME") or "~/.zeroflow")).expanduser()
+        if (home / "host.json").exists():
+            with contextlib.suppress(OSError):
+                token = (home / "secrets" / "platform.token").read_text().strip()
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 class Host:
     """HTTP to the running host."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         self.url = url
+        self._headers = {"Content-Type": "application/json", **(authorization() if headers is None else headers)}
         self._pool = urllib3.PoolManager(timeout=TIMEOUT, retries=False)
 
     def json(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Any:
@@ -59,16 +75,13 @@ class Host:
         return self._ask("GET", path, None, None).decode(errors="replace")
 
     def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> bytes:
-        headers = {"Content-Type": "application/json"}
-        if token := os.environ.get("ZEROFLOW_TOKEN"):
-            headers["Authorization"] = f"Bearer {token}"
         try:
             answer = self._pool.request(
                 method,
                 self.url + path,
                 body=None if body is None else json.dumps(body).encode(),
                 fields=query,
-                headers=headers,
+                headers=self._headers,
             )
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"nothing answers at {self.url}; start it with `zeroflow up`") from error

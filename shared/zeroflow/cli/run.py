@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from zeroflow.cli.compiling import definition_of
-from zeroflow.cli.host import Host, host_url
+from zeroflow.cli.host import Host, authorization, host_url
 from zeroflow.cli.output import as_json, fail
 from zeroflow.cli.progress import follow, show_result
 from zeroflow.errors import InvalidInput, ZeroflowError
@@ -40,7 +40,7 @@ def run(
     if not cache:
         without_cache(documents[0])
     try:
-        host = Host(host_url(home))
+        host = Host(host_url(home), authorization(home))
         created = _submit(host, documents, values, name, experiment, namespace)
         if not wait:
             if output == "json":

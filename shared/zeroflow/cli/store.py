@@ -2,12 +2,13 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 import urllib3
 
 from zeroflow.artifacts import parse
-from zeroflow.cli.host import host_url
+from zeroflow.cli.host import authorization, host_url
 from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.errors import ZeroflowError
 
@@ -22,7 +23,7 @@ def put(file: Path, uri: str, output: Output = "table") -> None:
     if not file.is_file():
         fail(f"{file} is no file")
     with file.open("rb") as body:
-        answer = _request("PUT", uri, body=body, headers={"Content-Length": str(file.stat().st_size)})
+        answer = _request("PUT", uri, body=body, length=file.stat().st_size)
     if output == "json":
         as_json(answer.json())
         return
@@ -51,13 +52,14 @@ def list_objects(uri: str, output: Output = "table") -> None:
         as_table(["size_bytes", "uri"], answer.json()["objects"])
 
 
-def _request(method: str, uri: str, **options: object) -> urllib3.BaseHTTPResponse:
+def _request(method: str, uri: str, length: int | None = None, **options: object) -> urllib3.BaseHTTPResponse:
     try:
         location = parse(uri)
         if location.scheme != "store":
             fail(f"{uri} is not in the local store: expected store://BUCKET/KEY")
-        url = f"{host_url()}/objects/{location.bucket}/{location.key}"
-        answer = urllib3.request(method, url, retries=False, timeout=300.0, **options)  # type: ignore[arg-type]
+        url = f"{host_url()}/objects/{location.bucket}/{quote(location.key)}"
+        headers = authorization() | ({} if length is None else {"Content-Length": str(length)})
+        answer = urllib3.request(method, url, headers=headers, retries=False, timeout=300.0, **options)  # type: ignore[arg-type]
     except (ZeroflowError, urllib3.exceptions.HTTPError) as error:
         fail(str(error))
     if answer.status >= 400:

@@ -36,8 +36,8 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a read-write transaction; it commits at the end of the block and rolls back on any exception.
 
-        Raises Unavailable when the database's disk is full, and InvalidInput for a value that it cannot hold: PostgreSQL
-        has no character U+0000, neither database has half of a surrogate pair.
+        Raises Unavailable when the database's disk is full, and InvalidInput for a value that it cannot hold: half of
+        a surrogate pair; on PostgreSQL the character U+0000.
         """
         try:
             with Session(self._writer, expire_on_commit=False) as session, session.begin():

@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from zeroflow.errors import Conflict, Unavailable, ZeroflowError
 from zeroflow.metadata.database import Database
@@ -48,7 +48,7 @@ def upgrade(url: str) -> str:
                     "by a newer release; upgrade zeroflow or choose another home"
                 ) from error
         return head
-    except OperationalError as error:
+    except DBAPIError as error:
         raise Unavailable(f"cannot open the database {_shown(url)}: {error.orig}") from error
     finally:
         database.close()
