@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("chain", "cold_start", "broker")
+NAMES = ("chain", "cold_start", "broker", "predictor")
 
 
 def main() -> int:
