@@ -163,6 +163,8 @@ def _threads(port: int, path: str, connections: int) -> tuple[int, float, float]
 
 def main() -> None:
     """Print figures and ratios."""
+    from zeroflow.functions.inference.manifests import WORKER_OPTIONS
+
     path = "/v1/models/model:predict"
     bin_ = Path(sys.executable).parent
     print(f"{'model':<22}{'server':<10}{'conns':>6}{'req/s':>10}{'p99 ms':>9}{'CPU us':>9}")
@@ -170,7 +172,7 @@ def main() -> None:
         for name, file in models(Path(scratch)).items():
             port = free_port()
             gunicorn = [str(bin_ / "gunicorn"), "zeroflow.functions.predictor.handler:create_app()"]
-            options = ["--workers=1", *worker_options(), "--timeout=0", f"--bind=127.0.0.1:{port}", "--keep-alive=60"]
+            options = ["--workers=1", *WORKER_OPTIONS, "--timeout=0", f"--bind=127.0.0.1:{port}", "--keep-alive=60"]
             ours_env = {
                 "MODEL_NAME": "model",
                 "STORAGE_URI": f"store://models/{file.parent.name}",
@@ -190,13 +192,6 @@ def main() -> None:
                     )
                 ratios = f"{mine.per_s / other.per_s:.1f} x requests, CPU 1/{other.cpu_us / mine.cpu_us:.1f}"
                 print(f"{'':<22}{'ratio':<10}{count:>6}  {ratios}")
-
-
-def worker_options() -> list[str]:
-    """Return how the inference function has gunicorn run a predictor."""
-    from zeroflow.functions.inference import manifests
-
-    return list(getattr(manifests, "WORKER_OPTIONS", ("--worker-class=gthread", f"--threads={manifests.THREADS}")))
 
 
 if __name__ == "__main__":

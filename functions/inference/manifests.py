@@ -22,6 +22,7 @@ STORAGE_SECRET = "zeroflow-storage"  # noqa: S105 - the name of a Secret
 AUTOSCALING = "autoscaling.knative.dev/"
 RUNTIME_ANNOTATION = "zeroflow.dev/runtime"
 THREADS = 8
+WORKER_OPTIONS = ("--worker-class=zeroflow.functions.predictor.worker.QuickWorker", f"--threads={THREADS}")
 KEPT_TO_ITSELF = ("kubectl.kubernetes.io/", "zeroflow.dev/", "serving.kserve.io/", names.ROLLOUT_DURATION)
 """Annotations of the InferenceService that say nothing to a revision; the others go into its template, as in KServe."""
 
@@ -166,8 +167,7 @@ def _container(isvc: Object, spec: PredictorSpec, word: Word, platform: Platform
         "args": [
             "zeroflow.functions.predictor.handler:create_app()",
             "--workers=1",  # more requests at once: more replicas
-            "--worker-class=gthread",
-            f"--threads={THREADS}",
+            *WORKER_OPTIONS,
             "--timeout=0",  # a large model may load for minutes; Knative's own deadlines apply
         ],
         "env": _env(isvc, spec, word, platform),

@@ -22,8 +22,18 @@ from zeroflow.models.trust import Word
 logger = logging.getLogger(__name__)
 
 
-def load(stores: Stores, uri: str, word: Word, declared: str | None = None, scratch: Path | None = None) -> Estimator:
-    """Fetch, approve and load the model at `uri`; `declared` is the modelFormat it must have."""
+def load(
+    stores: Stores,
+    uri: str,
+    word: Word,
+    declared: str | None = None,
+    scratch: Path | None = None,
+    compiling: bool = False,
+) -> Estimator:
+    """Fetch, approve and load the model at `uri`; `declared` is the modelFormat it must have.
+
+    With `compiling`, a cheaper form with the same answers takes its place where there is one.
+    """
     with tempfile.TemporaryDirectory(prefix="model-", dir=scratch) as private:
         copy = Path(private) / _name_of(uri)
         try:
@@ -33,7 +43,8 @@ def load(stores: Stores, uri: str, word: Word, declared: str | None = None, scra
         model = find_model(copy, declared)
         sha256 = trust.check(copy, model, word)
         loaded = _read(model)
-        return Estimator.of(loaded, sha256)
+        estimator = Estimator.of(loaded, sha256)
+        return estimator.compiled() if compiling else estimator
 
 
 def _name_of(uri: str) -> str:

@@ -4,6 +4,7 @@ The conversion is someone else's, so its answers count as equal only within TOLE
 not faster afterwards is not taken.
 """
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,12 +18,11 @@ Method = Callable[[Array], Array]
 
 def heads(model: Any, width: int) -> Mapping[str, Method]:
     """Convert a model; raise what skl2onnx raises when it cannot."""
-    from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import DoubleTensorType
-
+    skl2onnx: Any = importlib.import_module("skl2onnx")
+    columns = importlib.import_module("skl2onnx.common.data_types").DoubleTensorType([None, width])
     classifies = hasattr(model, "classes_")
     options = {id(model): {"zipmap": False}} if classifies else None
-    graph = to_onnx(model, initial_types=[("rows", DoubleTensorType([None, width]))], options=options)
+    graph = skl2onnx.to_onnx(model, initial_types=[("rows", columns)], options=options)
     session = runtime.session(graph.SerializeToString())
     outputs = [output.name for output in session.get_outputs()]
     classes = getattr(model, "classes_", None)
