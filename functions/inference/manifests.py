@@ -190,6 +190,7 @@ def _env(isvc: Object, spec: PredictorSpec, word: Word, platform: Platform) -> l
         "ZEROFLOW_STORE": platform.store,
         "ZEROFLOW_MODEL_SHA256": word.sha256,
         "ZEROFLOW_MODEL_VOUCHED_BY": word.by,
+        "ZEROFLOW_COMPILE": None if spec.compiling else "false",
         "OMP_NUM_THREADS": "1",  # a row is too little work for two threads: they double its time and triple its p99
         "AWS_ENDPOINT_URL_S3": platform.s3_endpoint if spec.storage_uri.startswith("s3://") else None,
     }

@@ -109,7 +109,8 @@ class Launcher:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "gunicorn", "--bind", f"fd://{listener.fileno()}"),
-                    *("--worker-class", "gthread", "--threads", "4", "--timeout", "0", "--keep-alive", "60"),
+                    *("--worker-class", "zeroflow.functions.predictor.worker.QuickWorker", "--threads", "4"),
+                    *("--timeout", "0", "--keep-alive", "60"),
                     *("--log-level", "warning", "--no-control-socket"),
                     "zeroflow.functions.predictor.handler:create_app()",
                 ],

@@ -13,10 +13,11 @@ from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import NotFound
-from zeroflow.models import trust
+from zeroflow.models import boosters, graphs, torches, trust
 from zeroflow.models.errors import CorruptModel, FormatNotSupported, ModelRefused, NoModel
 from zeroflow.models.estimator import Estimator
-from zeroflow.models.formats import ModelFile, find_model
+from zeroflow.models.formats import SKLEARN, ModelFile, find_model
+from zeroflow.models.tensormodel import TensorModel
 from zeroflow.models.trust import Word
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def load(
     declared: str | None = None,
     scratch: Path | None = None,
     compiling: bool = False,
-) -> Estimator:
+) -> Estimator | TensorModel:
     """Fetch, approve and load the model at `uri`; `declared` is the modelFormat it must have.
 
     With `compiling`, a cheaper form with the same answers takes its place where there is one.
@@ -42,9 +43,8 @@ def load(
             raise NoModel(str(error)) from error
         model = find_model(copy, declared)
         sha256 = trust.check(copy, model, word)
-        loaded = _read(model)
-        estimator = Estimator.of(loaded, sha256)
-        return estimator.compiled() if compiling else estimator
+        loaded = _read(model, sha256)
+        return loaded.compiled() if isinstance(loaded, Estimator) and compiling and model.format == SKLEARN else loaded
 
 
 def _name_of(uri: str) -> str:
@@ -52,12 +52,11 @@ def _name_of(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2] or "model"
 
 
-def _read(model: ModelFile) -> Any:
-    reader = _read_skops if model.encoding == "skops" else _read_pickle
+def _read(model: ModelFile, sha256: str) -> Estimator | TensorModel:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            loaded = reader(model.path)
+            loaded = _reader(model, sha256)
     except ModelRefused:
         raise
     except ModuleNotFoundError as error:
@@ -71,6 +70,17 @@ def _read(model: ModelFile) -> Any:
     for warning in caught:
         logger.warning("%s: %s", model.path.name, _one_line(warning.message))
     return loaded
+
+
+def _reader(model: ModelFile, sha256: str) -> Estimator | TensorModel:
+    if model.format in ("xgboost", "lightgbm"):
+        return boosters.read(model.path, model.format, sha256)
+    if model.format == "onnx":
+        return graphs.read(model.path, sha256)
+    if model.format == "pytorch":
+        return torches.read(model.path, model.encoding, sha256)
+    found = _read_skops(model.path) if model.encoding == "skops" else _read_pickle(model.path)
+    return Estimator.of(found, sha256)
 
 
 def _read_pickle(path: Path) -> Any:

@@ -77,7 +77,7 @@ def _affine(model: Any) -> Method:
     intercept = model.intercept_
 
     def scores(rows: Array) -> Array:
-        found = rows @ weights + intercept
+        found = np.asarray(rows @ weights + intercept)
         return found.reshape(-1) if found.ndim > 1 and found.shape[1] == 1 else found
 
     return scores
