@@ -8,7 +8,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.models.estimator import Estimator
+from zeroflow.models.estimator import Estimator, Tensor, datatype_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,10 @@ _KINDS: dict[str, Any] = {"xgboost": _XgboostModel, "lightgbm": _LightgbmModel}
 
 def read(path: Path, format_name: str, sha256: str) -> Estimator:
     """Load a booster; raise what its library raises."""
+    import numpy as np
+
     model = _KINDS[format_name](path)
+    answer = np.asarray(model.predict(np.zeros((1, model.width))))
     return Estimator(
         model=model,
         kind=f"{format_name}.Booster",
@@ -56,4 +59,5 @@ def read(path: Path, format_name: str, sha256: str) -> Estimator:
         needs_frame=False,
         platform=f"{format_name}_{format_name}",
         serves="original, one thread",
+        answers=(Tensor("predict", datatype_of(answer.dtype), (-1, *answer.shape[1:])),),
     )

@@ -60,6 +60,8 @@ class Estimator:
     """Cheaper forms of some methods, with the same answers (zeroflow.models.compiled)."""
     serves: str = "original"
     """What answers, and why not something faster; for people."""
+    answers: tuple[Tensor, ...] | None = None
+    """Its outputs, for a model that is no scikit-learn estimator."""
 
     @classmethod
     def of(cls, model: Any, sha256: str) -> "Estimator":
@@ -107,6 +109,8 @@ class Estimator:
     @property
     def outputs(self) -> tuple[Tensor, ...]:
         """Return the outputs, one for each method."""
+        if self.answers is not None:
+            return self.answers
         classes: Any = getattr(self.model, "classes_", None)
         many = getattr(self.model, "n_outputs_", 1)
         shape: tuple[int, ...] = (-1,) if not isinstance(many, int) or many == 1 else (-1, many)

@@ -39,7 +39,7 @@ def compiled(model: Any, width: int, missing: bool, original: Callable[[str, Arr
         with np.errstate(all="ignore"):
             return _plan(model, width, missing, original)
     except ImportError as error:
-        return Plan(f"original: compiling needs {error.name}, which is not installed")
+        return Plan(f"original: compiling needs {error.name}, which is missing")
     except Exception as error:  # a converter raises anything; the original still serves
         return Plan(f"original: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 

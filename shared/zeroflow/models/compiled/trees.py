@@ -171,7 +171,8 @@ def _sums(
             chosen = chosen[:, :, 0].reshape(stages, count, -1).transpose(0, 2, 1)
         if base is not None:
             chosen = np.concatenate([np.broadcast_to(base, (1, *chosen.shape[1:])), chosen])
-        result: Array = chosen.sum(axis=0)  # along the outermost axis, numpy adds one tree after the other
+        # Not sum(): for a single row it adds in pairs, and a tie between classes could break another way.
+        result: Array = np.cumsum(chosen, axis=0)[-1]
         return result
 
     return total
