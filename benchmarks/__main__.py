@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("chain", "cold_start", "broker", "proxy")
+NAMES = ("chain", "cold_start", "broker", "proxy", "predictor")
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ STORAGE_SECRET = "zeroflow-storage"  # noqa: S105 - the name of a Secret
 AUTOSCALING = "autoscaling.knative.dev/"
 RUNTIME_ANNOTATION = "zeroflow.dev/runtime"
 THREADS = 8
+WORKER_OPTIONS = ("--worker-class=zeroflow.functions.predictor.worker.QuickWorker", f"--threads={THREADS}")
 KEPT_TO_ITSELF = ("kubectl.kubernetes.io/", "zeroflow.dev/", "serving.kserve.io/", names.ROLLOUT_DURATION)
 """Annotations of the InferenceService that say nothing to a revision; the others go into its template, as in KServe."""
 
@@ -166,8 +167,7 @@ def _container(isvc: Object, spec: PredictorSpec, word: Word, platform: Platform
         "args": [
             "zeroflow.functions.predictor.handler:create_app()",
             "--workers=1",  # more requests at once: more replicas
-            "--worker-class=gthread",
-            f"--threads={THREADS}",
+            *WORKER_OPTIONS,
             "--timeout=0",  # a large model may load for minutes; Knative's own deadlines apply
         ],
         "env": _env(isvc, spec, word, platform),
@@ -190,6 +190,7 @@ def _env(isvc: Object, spec: PredictorSpec, word: Word, platform: Platform) -> l
         "ZEROFLOW_STORE": platform.store,
         "ZEROFLOW_MODEL_SHA256": word.sha256,
         "ZEROFLOW_MODEL_VOUCHED_BY": word.by,
+        "ZEROFLOW_COMPILE": None if spec.compiling else "false",
         "OMP_NUM_THREADS": "1",  # a row is too little work for two threads: they double its time and triple its p99
         "AWS_ENDPOINT_URL_S3": platform.s3_endpoint if spec.storage_uri.startswith("s3://") else None,
     }

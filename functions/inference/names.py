@@ -24,6 +24,8 @@ MODEL_VERSION = "zeroflow.dev/model-version"
 """The version that it serves, or rolls out, now."""
 CANARY_PERCENT = "zeroflow.dev/canary-percent"
 """The share of the traffic that a newly registered version gets at first."""
+COMPILE = "zeroflow.dev/compile"
+"""`false` has the predictor serve the model as it was saved, without the cheaper form that answers the same."""
 SPEC_SEEN = "zeroflow.dev/spec-seen"
 """On the Knative Service: for which state of the InferenceService its model was inspected."""
 

@@ -29,8 +29,15 @@ FRAMEWORKS = (
     "pmml",
     "paddle",
 )
-RUNTIMES = ("kserve-sklearnserver",)
-"""Names of KServe's runtimes that the predictor stands in for."""
+RUNTIMES = {
+    "kserve-sklearnserver": ("sklearn",),
+    "kserve-xgbserver": ("xgboost",),
+    "kserve-lgbserver": ("lightgbm",),
+    "kserve-predictiveserver": ("sklearn", "xgboost", "lightgbm"),
+}
+"""KServe's runtimes that the predictor stands in for, and the formats that each serves."""
+VERSIONS = {"sklearn": ("1",), "xgboost": ("1", "2", "3"), "lightgbm": ("3", "4"), "onnx": ("1",)}
+"""The major versions of a format that are served; any of the others."""
 SCALING_FIELDS = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "containerConcurrency", "timeout")
 POD_FIELDS = ("serviceAccountName", "imagePullSecrets", "labels", "annotations")
 PREDICTOR_FIELDS = ("model", "canaryTrafficPercent", *SCALING_FIELDS, *POD_FIELDS, *FRAMEWORKS)
@@ -61,6 +68,7 @@ class PredictorSpec:
     annotations: Mapping[str, str] = field(default_factory=dict)
     model_version: str | None = None
     trusts_pickle: bool = False
+    compiling: bool = True
 
 
 def parse_spec(isvc: Mapping[str, Any]) -> PredictorSpec:
@@ -96,7 +104,8 @@ def parse_spec(isvc: Mapping[str, Any]) -> PredictorSpec:
         labels=predictor.get("labels") or {},
         annotations=predictor.get("annotations") or {},
         model_version=annotations.get(names.MODEL_VERSION),
-        trusts_pickle=_flag(annotations, TRUST_ANNOTATION),
+        trusts_pickle=_flag(annotations, TRUST_ANNOTATION, False),
+        compiling=_flag(annotations, names.COMPILE, True),
     )
 
 
@@ -116,7 +125,7 @@ def canary_percent(annotations: Mapping[str, str]) -> int:
 
 def is_stopped(isvc: Mapping[str, Any]) -> bool:
     """Say whether the InferenceService is to keep its object but run nothing."""
-    return _flag(isvc["metadata"].get("annotations") or {}, names.STOP)
+    return _flag(isvc["metadata"].get("annotations") or {}, names.STOP, False)
 
 
 def _check_modes(annotations: Mapping[str, str]) -> None:
@@ -164,10 +173,11 @@ def _check_format(place: str, model: Mapping[str, Any]) -> None:
             f"{place}.modelFormat {name} is not served yet; formats served now: {', '.join(formats.SERVED)}",
             failure="NoSupportingRuntime",
         )
-    if version is not None and str(version).split(".")[0] != "1":
+    majors = VERSIONS.get(name)
+    if version is not None and majors and str(version).split(".")[0] not in majors:
         raise Refused(
             "FormatNotSupported",
-            f"{place}.modelFormat.version {version} is not served; {name} is served in version 1",
+            f"{place}.modelFormat.version {version} is not served; {name} is served in version {' and '.join(majors)}",
             failure="NoSupportingRuntime",
         )
     runtime = model.get("runtime")
@@ -176,6 +186,12 @@ def _check_format(place: str, model: Mapping[str, Any]) -> None:
             "RuntimeNotRecognized",
             f"{place}.runtime {runtime!r} is not known; leave it out or use {', '.join(RUNTIMES)}",
             failure="RuntimeNotRecognized",
+        )
+    if runtime is not None and name not in RUNTIMES[runtime]:
+        raise Refused(
+            "NoSupportingRuntime",
+            f"{place}.runtime {runtime} does not serve {name}; it serves {', '.join(RUNTIMES[runtime])}",
+            failure="NoSupportingRuntime",
         )
 
 
@@ -234,8 +250,8 @@ def _env(place: str, model: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(env)
 
 
-def _flag(annotations: Mapping[str, str], name: str) -> bool:
-    value = annotations.get(name, "false")
+def _flag(annotations: Mapping[str, str], name: str, default: bool) -> bool:
+    value = annotations.get(name, str(default).lower())
     if value not in ("true", "false"):
         raise Refused("InvalidAnnotation", f'annotation {name} must be "true" or "false", got {value!r}')
     return value == "true"

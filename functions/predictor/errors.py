@@ -2,6 +2,14 @@
 
 from zeroflow.errors import InvalidInput, NotFound, ZeroflowError
 
+STATUS = {
+    "InvalidInput": 400,
+    "NotFound": 404,
+    "NotImplemented": 501,
+    "ModelFailed": 500,
+}
+"""The HTTP edge's code for each reason; 500 for any other."""
+
 
 class BadRequest(InvalidInput):
     """The request cannot be answered as it is; the message names the place in it."""

@@ -13,24 +13,20 @@ import os
 import sys
 from typing import Any, NoReturn
 
-import orjson
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from zeroflow.errors import ZeroflowError
-from zeroflow.functions.predictor import cloudevents, v1, v2
-from zeroflow.functions.predictor.errors import BadRequest, NotImplementedHere
+from zeroflow.functions.predictor import cloudevents, v2
+from zeroflow.functions.predictor.answers import Answers, encoded
+from zeroflow.functions.predictor.errors import STATUS, BadRequest, NotImplementedHere
+from zeroflow.functions.predictor.fast import BINARY, HEAD_LENGTH, FastPath
+from zeroflow.functions.predictor.metrics import Metrics
 from zeroflow.functions.predictor.served import Served, load
 from zeroflow.functions.predictor.settings import PredictorSettings
 
 logger = logging.getLogger(__name__)
 
-STATUS = {
-    "InvalidInput": 400,
-    "NotFound": 404,
-    "NotImplemented": 501,
-    "ModelFailed": 500,
-}
 EXIT_NO_MODEL = 3
 """gunicorn's own code for a worker that did not boot: its arbiter stops instead of starting another."""
 
@@ -52,23 +48,32 @@ def create_app(settings: PredictorSettings | None = None, served: Served | None 
         _give_up(settings, error)
     app = Flask("zeroflow.functions.predictor", static_folder=None)
     app.config["BODY_BYTES"] = settings.max_body_bytes
-    _add_health(app)
-    _add_v1(app, served)
-    _add_v2(app, served)
+    answers = Answers(served, Metrics(served.name))
+    _add_health(app, answers.metrics)
+    _add_v1(app, answers)
+    _add_v2(app, answers)
     app.register_error_handler(ZeroflowError, _answer_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected)
     _sign_answers(app, settings)
+    app.wsgi_app = FastPath(app.wsgi_app, answers, settings.max_body_bytes, settings.revision)  # type: ignore[method-assign]
     return app
 
 
-def _add_health(app: Flask) -> None:
+def _add_health(app: Flask, metrics: Metrics) -> None:
+    @app.get("/metrics")
+    def exposition() -> Response:
+        text, content_type = metrics.exposition()
+        return Response(text, content_type=content_type)
+
     for path in ("/health/liveness", "/health/readiness"):
         app.add_url_rule(path, path, lambda: Response("OK", mimetype="text/plain"))
     app.add_url_rule("/", "alive", lambda: _json({"status": "alive"}))
 
 
-def _add_v1(app: Flask, served: Served) -> None:
+def _add_v1(app: Flask, answers: Answers) -> None:
+    served = answers.served
+
     @app.get("/v1/models")
     def v1_list() -> Response:
         return _json({"models": [served.name]})
@@ -84,8 +89,8 @@ def _add_v1(app: Flask, served: Served) -> None:
         body = _body()
         headers = {key.lower(): value for key, value in request.headers.items()}
         if not cloudevents.is_event(headers):
-            return _json(v1.predict(served, _parsed(body)))
-        answer = _encoded(v1.predict(served, cloudevents.data_of(headers, body)))
+            return Response(answers.predict(body), mimetype="application/json")
+        answer = answers.predict_parsed(cloudevents.data_of(headers, body))
         event = cloudevents.answer(headers, served.name, answer)
         return Response(event.body, 200, headers=dict(event.headers))
 
@@ -95,7 +100,8 @@ def _add_v1(app: Flask, served: Served) -> None:
         raise NotImplementedHere("Could not find explainer_host.")
 
 
-def _add_v2(app: Flask, served: Served) -> None:
+def _add_v2(app: Flask, answers: Answers) -> None:
+    served = answers.served
     app.add_url_rule("/v2", "v2", lambda: _json(v2.server_metadata()))
     app.add_url_rule("/v2/health/live", "v2_live", lambda: _json({"live": True}))
     app.add_url_rule("/v2/health/ready", "v2_ready", lambda: _json({"ready": True}))
@@ -117,10 +123,19 @@ def _add_v2(app: Flask, served: Served) -> None:
     @app.post("/v2/models/<name>/versions/<version>/infer")
     def v2_infer(name: str, version: str | None = None) -> Response:
         served.check_name(name, version)
-        body = _body()
-        if "inference-header-content-length" in request.headers:
-            raise NotImplementedHere("the binary tensor extension is not supported here; send tensors as JSON")
-        return _json(v2.infer(served, _parsed(body)))
+        answer, head_length = answers.infer(_body(), request.headers.get(HEAD_LENGTH))
+        if head_length is None:
+            return Response(answer, mimetype="application/json")
+        return Response(answer, content_type=BINARY, headers={HEAD_LENGTH: str(head_length)})
+
+    for verb in ("index", "models/<name>/load", "models/<name>/unload"):
+        app.add_url_rule(f"/v2/repository/{verb}", f"v2_{verb}", _no_repository, methods=["POST"])
+
+
+def _no_repository(name: str = "") -> Response:
+    raise NotImplementedHere(
+        "the model repository extension is not supported: a predictor serves the one model of its revision"
+    )
 
 
 def _body() -> bytes:
@@ -142,21 +157,8 @@ def _body() -> bytes:
     return bytes(body)
 
 
-def _parsed(body: bytes) -> Any:
-    if not body:
-        raise BadRequest("the body is empty; expected a JSON object")
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"Unrecognized request format: {error}") from error
-
-
-def _encoded(answer: Any) -> bytes:
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
 def _json(answer: Any, status: int = 200) -> Response:
-    return Response(_encoded(answer), status, mimetype="application/json")
+    return Response(encoded(answer), status, mimetype="application/json")
 
 
 def _sign_answers(app: Flask, settings: PredictorSettings) -> None:

@@ -12,7 +12,9 @@ MODULES = (
     "joblib",
     "joblib.numpy_pickle",
     "numpy",
+    "onnx",  # onnxruntime itself starts a thread when it is imported, and is left to the child
     "pandas",
+    "prometheus_client",
     "sklearn.compose",
     "sklearn.ensemble",
     "sklearn.impute",
@@ -23,6 +25,10 @@ MODULES = (
     "sklearn.utils.validation",
     "zeroflow.artifacts.local",
     "zeroflow.functions.predictor.handler",
+    "zeroflow.functions.predictor.worker",
+    "zeroflow.models.compiled.linear",
+    "zeroflow.models.compiled.plan",
+    "zeroflow.models.compiled.trees",
     "zeroflow.models.loading",
 )
 

@@ -37,6 +37,8 @@ class PredictorSettings:
     """AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL: an S3-compatible server other than AWS's."""
     scratch: Path = Path(tempfile.gettempdir())
     """ZEROFLOW_SCRATCH: where the model is copied to before it is approved and loaded."""
+    compiling: bool = True
+    """ZEROFLOW_COMPILE: serve a cheaper form of the model where one answers the same."""
     max_body_bytes: int = MAX_BODY_BYTES
     """ZEROFLOW_MAX_BODY_BYTES: a larger request body is refused (413)."""
 
@@ -53,9 +55,6 @@ class PredictorSettings:
         limit = env.get("ZEROFLOW_MAX_BODY_BYTES") or str(MAX_BODY_BYTES)
         if not limit.isdecimal() or int(limit) == 0:
             raise InvalidInput(f"ZEROFLOW_MAX_BODY_BYTES must be a positive number of bytes, got {limit!r}")
-        probabilities = (env.get("PREDICT_PROBA") or "false").lower()
-        if probabilities not in ("true", "false"):
-            raise InvalidInput(f"PREDICT_PROBA must be true or false, got {probabilities!r}")
         return cls(
             model_name=env["MODEL_NAME"],
             storage_uri=env["STORAGE_URI"],
@@ -64,9 +63,17 @@ class PredictorSettings:
             model_version=env.get("MODEL_VERSION") or None,
             sha256=env.get("ZEROFLOW_MODEL_SHA256") or None,
             vouched_by=env.get("ZEROFLOW_MODEL_VOUCHED_BY") or None,
-            probabilities=probabilities == "true",
+            probabilities=_flag(env, "PREDICT_PROBA", False),
             revision=env.get("K_REVISION") or None,
             s3_endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
             scratch=Path(env.get("ZEROFLOW_SCRATCH") or tempfile.gettempdir()),
+            compiling=_flag(env, "ZEROFLOW_COMPILE", True),
             max_body_bytes=int(limit),
         )
+
+
+def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:
+    value = (env.get(name) or str(default)).lower()
+    if value not in ("true", "false"):
+        raise InvalidInput(f"{name} must be true or false, got {value!r}")
+    return value == "true"

@@ -7,8 +7,10 @@ integer.
 
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor.errors import BadRequest, NotImplementedHere
-from zeroflow.models.estimator import datatype_of
+from zeroflow.functions.predictor import binary
+from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.models.estimator import Tensor, datatype_of
+from zeroflow.models.tensormodel import TensorModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,13 +32,15 @@ NUMPY_TYPES = {
 }
 
 
-def read(tensor: Any, place: str) -> tuple[str, "np.ndarray[Any, Any]"]:
+def read(tensor: Any, place: str, buffer: binary.Buffer) -> tuple[str, "np.ndarray[Any, Any]"]:
     """Return name and array of a request's input; raise BadRequest naming the fault."""
     if not isinstance(tensor, dict):
         raise BadRequest(f"{place} must be an object with name, shape, datatype and data")
-    if "binary_data_size" in (tensor.get("parameters") or {}):
-        raise NotImplementedHere(f"{place}: binary tensor data is not supported here; send data as JSON")
-    for field in ("name", "shape", "datatype", "data"):
+    parameters = tensor.get("parameters") or {}
+    raw = isinstance(parameters, dict) and "binary_data_size" in parameters
+    if raw and "data" in tensor:
+        raise BadRequest(f"{place} has both data and a binary_data_size")
+    for field in ("name", "shape", "datatype", *(() if raw else ("data",))):
         if field not in tensor:
             raise BadRequest(f"{place} has no {field!r}")
     name, datatype = tensor["name"], tensor["datatype"]
@@ -45,6 +49,9 @@ def read(tensor: Any, place: str) -> tuple[str, "np.ndarray[Any, Any]"]:
     if not isinstance(datatype, str) or datatype not in NUMPY_TYPES:
         raise BadRequest(f"{place} ({name}): datatype {datatype!r} is none of {', '.join(NUMPY_TYPES)}")
     shape = _shape(tensor["shape"], f"{place} ({name})")
+    if raw:
+        data = buffer.take(parameters["binary_data_size"], f"{place} ({name})")
+        return name, binary.decoded(data, shape, NUMPY_TYPES[datatype], f"{place} ({name})")
     return name, _array(tensor["data"], shape, datatype, f"{place} ({name})")
 
 
@@ -52,12 +59,65 @@ def write(name: str, array: "np.ndarray[Any, Any]") -> dict[str, Any]:
     """Return a response output; numeric data stay a flat numpy array for the JSON encoder."""
     import numpy as np
 
-    datatype = datatype_of(array.dtype)
+    described = head(name, array)
+    datatype = described["datatype"]
     flat = np.ascontiguousarray(array).reshape(-1)
     data: Any = flat if array.dtype.kind in "fiu" and datatype != "FP16" else flat.tolist()
     if datatype == "BYTES":
         data = [str(value) for value in data]
-    return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": data}
+    return described | {"data": data}
+
+
+def head(name: str, array: "np.ndarray[Any, Any]") -> dict[str, Any]:
+    """Return a response output without its data."""
+    return {"name": name, "shape": list(array.shape), "datatype": datatype_of(array.dtype)}
+
+
+def from_json(rows: list[Any], tensor: Tensor, place: str) -> "np.ndarray[Any, Any]":
+    """Return a V1 request's rows as the array that an input takes."""
+    import numpy as np
+
+    text = tensor.datatype == "BYTES"
+    try:
+        found = np.array(rows, dtype=object) if text else np.array(rows)
+    except ValueError:
+        raise BadRequest(f"{place} is ragged: its rows differ in length") from None
+    if text and not all(isinstance(value, str) for value in found.flat):
+        raise BadRequest(f"{place}: input {tensor.name!r} takes strings")
+    typed = found if text else _typed(found, tensor.datatype, f"{place} (input {tensor.name!r})")
+    return _shaped(typed, tensor, place)
+
+
+def fitting(given: "list[tuple[str, np.ndarray[Any, Any]]]", model: TensorModel) -> "dict[str, np.ndarray[Any, Any]]":
+    """Return a V2 request's tensors as a model's inputs; BadRequest naming the one that does not fit."""
+    if len(model.inputs) == len(given) == 1:
+        given = [(model.inputs[0].name, given[0][1])]
+    found = dict(given)
+    known = {tensor.name: tensor for tensor in model.inputs}
+    if missing := [name for name in known if name not in found]:
+        raise BadRequest(f"inputs lack {missing[0]!r}; the model's inputs are {', '.join(known)}")
+    if unknown := [name for name in found if name not in known]:
+        raise BadRequest(f"the model has no input {unknown[0]!r}; its inputs are {', '.join(known)}")
+    fitted = {}
+    for name, array in found.items():
+        tensor = known[name]
+        if datatype_of(array.dtype) != tensor.datatype:
+            raise BadRequest(
+                f"input {name!r} is of datatype {datatype_of(array.dtype)}, the model takes {tensor.datatype}"
+            )
+        fitted[name] = _shaped(array, tensor, f"input {name!r}")
+    return fitted
+
+
+def _shaped(array: "np.ndarray[Any, Any]", tensor: Tensor, place: str) -> "np.ndarray[Any, Any]":
+    """Check an array against an input's shape, where the model says one."""
+    wanted = tensor.shape
+    if wanted and (
+        array.ndim != len(wanted)
+        or any(size not in (-1, given) for size, given in zip(wanted, array.shape, strict=True))
+    ):
+        raise BadRequest(f"{place} has shape {list(array.shape)}, input {tensor.name!r} takes {list(wanted)}")
+    return array
 
 
 def _shape(shape: Any, place: str) -> tuple[int, ...]:

@@ -1,22 +1,58 @@
 """Protocol V1: `{"instances": [rows]}` in, `{"predictions": [...]}` out, one prediction for each row, in order.
 
-`inputs` is taken for `instances`, as KServe's server does. Sources: TensorFlow Serving REST API; KServe V1 protocol.
+`inputs` is taken for `instances`, as KServe's server does. A model of tensors with one input takes a list of rows for
+it; one with several takes objects that name them. Sources: TensorFlow Serving REST API; KServe V1 protocol.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor import rows
+from zeroflow.functions.predictor import rows, tensors
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.functions.predictor.served import Served
+from zeroflow.models.tensormodel import TensorModel
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
-def predict(served: Served, body: Any) -> dict[str, Any]:
-    """Return the answer to a request's JSON body; its arrays are numpy's."""
+def read(served: Served, body: Any) -> Any:
+    """Return what the model is to be asked: a matrix, or the arrays of its inputs."""
     if not isinstance(body, dict):
         raise BadRequest('the body must be a JSON object with "instances"')
     field = "instances" if "instances" in body else "inputs"
     if field not in body:
         raise BadRequest('the body has no "instances" (nor "inputs")')
-    matrix = rows.from_json(body[field], served.estimator, field)
-    answer = served.ask("predict_proba" if served.probabilities else "predict", matrix)
-    return {"predictions": answer.tolist() if answer.dtype.kind not in "fiu" else answer}
+    if isinstance(served.model, TensorModel):
+        return _named(served.model, body[field], field)
+    return rows.from_json(body[field], served.model, field)
+
+
+def ask(served: Served, question: Any) -> "np.ndarray[Any, Any]":
+    """Return one prediction for each row."""
+    if isinstance(served.model, TensorModel):
+        name = served.model.outputs[0].name
+        return served.run(question, (name,))[name]
+    return served.ask("predict_proba" if served.probabilities else "predict", question)
+
+
+def write(answer: "np.ndarray[Any, Any]") -> dict[str, Any]:
+    """Return the answer for the JSON encoder, which takes numpy's numbers as they are."""
+    plain = answer.dtype.kind in "fiu" and answer.dtype.itemsize > 2 and answer.flags.c_contiguous
+    return {"predictions": answer if plain else answer.tolist()}
+
+
+def _named(model: TensorModel, instances: Any, field: str) -> dict[str, Any]:
+    if not isinstance(instances, list) or not instances:
+        raise BadRequest(f'Expected "{field}" to be a list with at least one row')
+    if not isinstance(instances[0], dict):
+        if len(model.inputs) != 1:
+            names = ", ".join(tensor.name for tensor in model.inputs)
+            raise BadRequest(f"{field}[0] must be an object that names the inputs {names}")
+        return {model.inputs[0].name: tensors.from_json(instances, model.inputs[0], field)}
+    found = {}
+    for tensor in model.inputs:
+        for at, row in enumerate(instances):
+            if not isinstance(row, dict) or tensor.name not in row:
+                raise BadRequest(f"{field}[{at}] has no input {tensor.name!r}")
+        found[tensor.name] = tensors.from_json([row[tensor.name] for row in instances], tensor, field)
+    return found

@@ -118,3 +118,12 @@ def test_revision_stays_with_the_bytes_it_was_made_for(cluster: Any, uri: str) -
         assert "there is nothing at" in isvc["status"]["conditions"][-1]["message"]
     finally:
         path.write_bytes(kept)
+
+
+def test_gpu_limits_and_the_compile_switch_reach_the_revision(cluster: Any, uri: str) -> None:
+    model = {**sklearn(uri)["model"], "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    cluster.apply("gpu", {"model": model}, annotations={"zeroflow.dev/compile": "false"})
+    (container,) = template(cluster, "gpu")["spec"]["containers"]
+    assert container["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
+    assert {"name": "ZEROFLOW_COMPILE", "value": "false"} in container["env"]
+    assert "--worker-class=zeroflow.functions.predictor.worker.QuickWorker" in container["args"]

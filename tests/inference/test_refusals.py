@@ -36,7 +36,13 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
         ({"model": {**SKLEARN, "protocolVersion": "grpc-v2"}}, "InvalidField", "supported are v1 and v2"),
         ({"model": {"modelFormat": {"name": "sklearn"}}}, "InvalidField", "spec.predictor.model.storageUri is missing"),
         ({"model": {"storageUri": URI}}, "InvalidField", "spec.predictor.model.modelFormat.name is missing"),
-        ({"xgboost": {"storageUri": URI}}, "FormatNotSupported", "xgboost is not served yet"),
+        ({"tensorflow": {"storageUri": URI}}, "FormatNotSupported", "tensorflow is not served yet"),
+        ({"xgboost": {"storageUri": URI}}, "FormatNotSupported", "is a sklearn model, but modelFormat says xgboost"),
+        (
+            {"model": {**SKLEARN, "runtime": "kserve-xgbserver"}},
+            "NoSupportingRuntime",
+            "kserve-xgbserver does not serve sklearn",
+        ),
         (
             {"model": {**SKLEARN, "modelFormat": {"name": "sklearn", "version": "2"}}},
             "FormatNotSupported",

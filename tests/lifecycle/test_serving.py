@@ -79,7 +79,9 @@ def test_serve_canary_promote_and_roll_back(host, model_uris, wait_until):
 
     def splits(percent: int) -> bool:
         traffic = status(host)["components"]["predictor"].get("traffic", [])
-        return {t["percent"] for t in traffic if t.get("percent")} == {percent, 100 - percent} - {0}
+        # By revision: until the newest one is ready, "latest" is the one before it, which then has both shares.
+        shares = {t["revisionName"]: t["percent"] for t in traffic if t.get("percent")}
+        return set(shares.values()) == {percent, 100 - percent} - {0}
 
     wait_until(lambda: splits(20), "the canary")
     live = predict(host, url, 200)

@@ -40,16 +40,10 @@ def test_pickle_is_recognised_under_every_name(tmp_path: Path, classifier: Any, 
 @pytest.mark.parametrize(
     ("name", "data", "format_name"),
     [
-        ("model", b"\x08\x0a\x12\x07pytorch:\xd0\x0b", "onnx"),
-        ("model.onnx", b"\x08\x08:\xd0\x0b", "onnx"),
         ("model.joblib", b"\x89HDF\r\n\x1a\n", "keras"),
         ("model.gguf", b"GGUF\x03\x00\x00\x00", "gguf"),
         ("model.safetensors", (40).to_bytes(8, "little") + b'{"weight":{}}', "safetensors"),
-        ("model.bst", b"tree\nversion=v4\n", "lightgbm"),
-        ("model.json", b'{"learner":{}}', "xgboost"),
-        ("model.ubj", b"{L\x00\x00", "xgboost"),
         ("model.pmml", b'<?xml version="1.0"?><PMML version="4.4">', "pmml"),
-        ("model.pt", archive(archive__data_dot_pkl=b""), "pytorch"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -57,6 +51,33 @@ def test_other_formats_are_named_in_the_refusal(tmp_path: Path, name: str, data:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(FormatNotSupported, match=f"is a {format_name} model; formats served now: sklearn"):
         find_model(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "format_name", "runs_code"),
+    [
+        ("model", b"\x08\x0a\x12\x07pytorch:\xd0\x0b", "onnx", False),
+        ("model.onnx", b"\x08\x08:\xd0\x0b", "onnx", False),
+        ("model.bst", b"tree\nversion=v4\n", "lightgbm", False),
+        ("model.json", b'{"learner":{}}', "xgboost", False),
+        ("model.ubj", b"{L\x00\x00", "xgboost", False),
+        ("model.pt", archive(m__data_dot_pkl=b"", m__code__x_dot_py=b"", m__constants_dot_pkl=b""), "pytorch", True),
+        ("model.pt2", archive(m__models__model_dot_json=b"{}"), "pytorch", True),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_formats_are_told_from_their_first_bytes(
+    tmp_path: Path, name: str, data: bytes, format_name: str, runs_code: bool
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    found = find_model(tmp_path / name)
+    assert (found.format, found.is_pickle) == (format_name, runs_code)
+
+
+def test_weights_without_a_program_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(archive(archive__data_dot_pkl=b""))
+    with pytest.raises(FormatNotSupported, match="PyTorch weights without a program"):
+        find_model(tmp_path)
 
 
 def test_directory_with_one_model_is_that_model(tmp_path: Path, classifier: Any) -> None:

@@ -109,7 +109,8 @@ class Launcher:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "gunicorn", "--bind", f"fd://{listener.fileno()}"),
-                    *("--worker-class", "gthread", "--threads", "4", "--timeout", "0", "--keep-alive", "60"),
+                    *("--worker-class", "zeroflow.functions.predictor.worker.QuickWorker", "--threads", "4"),
+                    *("--timeout", "0", "--keep-alive", "60"),
                     *("--log-level", "warning", "--no-control-socket"),
                     "zeroflow.functions.predictor.handler:create_app()",
                 ],
@@ -173,6 +174,25 @@ def iris_model() -> Any:
 @pytest.fixture(scope="module")
 def iris(launcher: Launcher, iris_model: Any) -> Predictor:
     return launcher.serve(iris_model)
+
+
+@pytest.fixture(scope="session")
+def wait() -> Callable[[Predictor], None]:
+    return wait_ready
+
+
+@pytest.fixture
+def slow(launcher: Launcher) -> Predictor:
+    """A predictor whose model, by a module of its own, takes a second for each request."""
+    (launcher.root / "slowly.py").write_text(
+        "import time\n\nclass Slow:\n    def predict(self, rows):\n        time.sleep(1.0)\n        return rows[:, 0]\n"
+    )
+    sys.path.insert(0, str(launcher.root))
+    try:
+        model = __import__("slowly").Slow()
+        return launcher.serve(model, "slow/model.joblib", PYTHONPATH=str(launcher.root))
+    finally:
+        sys.path.remove(str(launcher.root))
 
 
 CLIENTS = ("kserve==0.21.0", "tritonclient[http]==2.73.0", "open-inference-openapi==2.0.0.1")

@@ -29,7 +29,7 @@ def test_kserves_rest_client(clients_python: str, iris: Any) -> None:
 
 def test_tritons_http_client(clients_python: str, iris: Any) -> None:
     found = run(clients_python, "triton_http.py", iris.url.removeprefix("http://"))
-    assert "binary tensor extension is not supported here" in found.pop("binary")
+    assert "output 'nope' is none of this model's outputs" in found.pop("refusal")
     assert found == {
         "live": True,
         "ready": True,
@@ -38,6 +38,7 @@ def test_tritons_http_client(clients_python: str, iris: Any) -> None:
         "server": "zeroflow",
         "inputs": [{"name": "input-0", "datatype": "FP64", "shape": [-1, 4]}],
         "predict": [0, 2],
+        "binary": [0, 2],
         "shape": [2, 3],
         "id": "7",
     }

@@ -1,5 +1,7 @@
 """Protocol V2 (Open Inference Protocol, REST): answers and mistakes."""
 
+import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +83,53 @@ def test_malformed_requests_are_400(iris: Any, body: Any, fault: str) -> None:
     assert fault in answer.error
 
 
-def test_binary_tensors_are_refused_not_misread(iris: Any) -> None:
-    answer = iris.infer(b'{"inputs":[]}\x00\x00', {"Inference-Header-Content-Length": "13"})
-    assert (answer.status, "binary tensor extension" in answer.error) == (501, True)
-    sized = {**TENSOR, "parameters": {"binary_data_size": 32}}
-    assert iris.infer({"inputs": [sized]}).status == 501
+ROWS = struct.pack("<8d", *TENSOR["data"])
+
+
+def binary(change: dict[str, Any] | None = None, **request: Any) -> bytes:
+    tensor = {"name": "input-0", "shape": [2, 4], "datatype": "FP64", "parameters": {"binary_data_size": 64}}
+    return json.dumps({"inputs": [tensor | (change or {})], **request}).encode()
+
+
+def test_binary_tensors_in_and_out(iris: Any) -> None:
+    head = binary(outputs=[{"name": "predict_proba", "parameters": {"binary_data": True}}, {"name": "predict"}])
+    answer = iris.infer(head + ROWS, {"Inference-Header-Content-Length": str(len(head))})
+    length = int(answer.headers["inference-header-content-length"])
+    probabilities, classes = json.loads(answer.body[:length])["outputs"]
+    assert classes["data"] == [0, 2]
+    assert probabilities["parameters"] == {"binary_data_size": 48}
+    assert "data" not in probabilities
+    assert sum(struct.unpack("<6d", answer.body[length:])[:3]) == pytest.approx(1)
+    plain = binary(parameters={"binary_data_output": True})
+    answer = iris.infer(plain + ROWS, {"Inference-Header-Content-Length": str(len(plain))})
+    assert struct.unpack("<2q", answer.body[-16:]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("head", "raw", "length", "fault"),
+    [
+        (binary(), ROWS[:-1], None, "binary_data_size is 64, but only 63 bytes are left"),
+        (binary(), ROWS + b"x", None, "1 bytes follow the tensors' data"),
+        (binary({"shape": [2**40, 4]}), ROWS, None, "takes 35184372088832 bytes, data has 64"),
+        (binary({"parameters": {"binary_data_size": -1}}), ROWS, None, "must be a number of bytes, got -1"),
+        (binary({"data": [1]}), ROWS, None, "both data and a binary_data_size"),
+        (binary({"datatype": "BYTES"}), ROWS, None, "element 0 is"),
+        (binary(), ROWS, "1000", "must be 0 to the body's length"),
+        (binary(), ROWS, "x", "must be 0 to the body's length"),
+        (binary(), b"", "", "has a binary_data_size, but the request no Inference-Header-Content-Length"),
+    ],
+    ids=["cut", "more", "huge-shape", "negative", "both", "bytes", "beyond", "no-number", "no-header"],
+)
+def test_binary_mistakes_are_400(iris: Any, head: bytes, raw: bytes, length: str | None, fault: str) -> None:
+    headers = {"Inference-Header-Content-Length": str(len(head)) if length is None else length} if length != "" else {}
+    answer = iris.infer(head + raw, headers)
+    assert answer.status == 400
+    assert fault in answer.error
+    assert iris.infer({"inputs": [TENSOR]}).status == 200
+
+
+def test_model_repository_is_501(iris: Any) -> None:
+    assert iris.send("POST", "/v2/repository/models/iris/load").status == 501
 
 
 def test_health_and_metadata(iris: Any) -> None:

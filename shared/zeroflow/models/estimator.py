@@ -9,8 +9,8 @@ Source: scikit-learn developer guide (`n_features_in_`, `feature_names_in_`, `cl
 """
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from zeroflow.models.errors import CorruptModel, FormatNotSupported
@@ -54,6 +54,14 @@ class Estimator:
     """Whether a number may be missing; where parts decide that, the estimator is asked."""
     needs_frame: bool
     """Whether prediction needs the column names."""
+    platform: str = "sklearn_sklearn"
+    """Framework and form, as the Open Inference Protocol's metadata name them."""
+    fast: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict, repr=False)
+    """Cheaper forms of some methods, with the same answers (zeroflow.models.compiled)."""
+    serves: str = "original"
+    """What answers, and why not something faster; for people."""
+    answers: tuple[Tensor, ...] | None = None
+    """Its outputs, for a model that is no scikit-learn estimator."""
 
     @classmethod
     def of(cls, model: Any, sha256: str) -> "Estimator":
@@ -101,6 +109,8 @@ class Estimator:
     @property
     def outputs(self) -> tuple[Tensor, ...]:
         """Return the outputs, one for each method."""
+        if self.answers is not None:
+            return self.answers
         classes: Any = getattr(self.model, "classes_", None)
         many = getattr(self.model, "n_outputs_", 1)
         shape: tuple[int, ...] = (-1,) if not isinstance(many, int) or many == 1 else (-1, many)
@@ -114,11 +124,25 @@ class Estimator:
 
         `rows` is a float64 matrix (rows, columns), an object matrix when some columns hold text, or an array of texts.
         """
+        fast = self.fast.get(method)
+        return fast(rows) if fast is not None else self.ask_original(method, rows)
+
+    def ask_original(self, method: str, rows: Any) -> "np.ndarray[Any, Any]":
+        """Return what the loaded object itself says of the rows."""
         import numpy as np
 
         if self.needs_frame:
             rows = self._frame(rows)
         return np.asarray(getattr(self.model, method)(rows))
+
+    def compiled(self) -> "Estimator":
+        """Return this model with the cheaper forms of its methods that answer the same."""
+        if self.needs_frame or self.takes_text or self.width is None:
+            return replace(self, serves="original: its columns are not all numbers")
+        from zeroflow.models.compiled.plan import compiled
+
+        plan = compiled(self.model, self.width, self.takes_missing, self.ask_original)
+        return replace(self, fast=plan.methods, serves=plan.why)
 
     def _frame(self, rows: Any) -> Any:
         import pandas as pd

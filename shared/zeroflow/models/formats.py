@@ -19,7 +19,7 @@ from zeroflow.models.errors import AmbiguousModel, CorruptModel, FormatNotSuppor
 HEAD_BYTES = 512
 
 SKLEARN = "sklearn"
-SERVED = (SKLEARN,)
+SERVED = (SKLEARN, "xgboost", "lightgbm", "onnx", "pytorch")
 """The formats (KServe's names of `modelFormat`) that the predictor loads."""
 
 _PICKLE_NAMES = (".joblib", ".pkl", ".pickle", ".cloudpickle")
@@ -59,12 +59,12 @@ class ModelFile:
     format: str
     """The name that `modelFormat` gives it: sklearn, onnx, xgboost, ..."""
     encoding: str
-    """How the format's object is stored: pickle, skops, or native."""
+    """How the format's object is stored: pickle, skops, torchscript, torch-export, or native."""
 
     @property
     def is_pickle(self) -> bool:
-        """Whether loading it runs whatever code its author put in."""
-        return self.encoding == "pickle"
+        """Whether loading it runs whatever code its author put in: a pickle, or a program that torch runs."""
+        return self.encoding in ("pickle", "torchscript", "torch-export")
 
 
 def find_model(root: Path, declared: str | None = None) -> ModelFile:
@@ -76,6 +76,11 @@ def find_model(root: Path, declared: str | None = None) -> ModelFile:
     if found.format not in SERVED:
         raise FormatNotSupported(
             f"{found.path.name} is a {found.format} model; formats served now: {', '.join(SERVED)}"
+        )
+    if found.format == "pytorch" and found.encoding not in ("torchscript", "torch-export"):
+        raise FormatNotSupported(
+            f"{found.path.name} holds PyTorch weights without a program; save it with torch.jit.save or "
+            "torch.export.save"
         )
     if declared is not None and declared != found.format:
         raise FormatNotSupported(f"{found.path.name} is a {found.format} model, but modelFormat says {declared}")
@@ -97,7 +102,9 @@ def _only_model(root: Path) -> ModelFile:
     models = [found for path in files if (found := identify(path)) is not None]
     if not models:
         names = ", ".join(path.name for path in files[:5]) or "nothing"
-        raise NoModel(f"the directory holds no model file: expected model.joblib, .pkl or .skops, found {names}")
+        raise NoModel(
+            f"the directory holds no model file: expected one such as model.joblib, .ubj or .onnx, found {names}"
+        )
     if len(models) > 1:
         names = ", ".join(found.path.name for found in models[:5])
         raise AmbiguousModel(f"the directory holds {len(models)} models, expected one: {names}")
@@ -163,6 +170,10 @@ def _identify_zip(path: Path, suffix: str) -> ModelFile | None:
                 return ModelFile(path, SKLEARN, "skops")
     except (zipfile.BadZipFile, ValueError, KeyError, OSError, NotImplementedError, RuntimeError) as error:
         raise CorruptModel(f"{path.name} is a damaged archive: {error}") from error
+    if any(name.endswith("/models/model.json") for name in names):
+        return ModelFile(path, "pytorch", "torch-export")
+    if any("/code/" in name for name in names) and any(name.endswith("/constants.pkl") for name in names):
+        return ModelFile(path, "pytorch", "torchscript")
     if any(name.endswith("data.pkl") for name in names):
         return ModelFile(path, "pytorch", "pickle")
     if "config.json" in names and any(name.endswith(".h5") for name in names):

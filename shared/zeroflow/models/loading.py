@@ -13,17 +13,28 @@ from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import NotFound
-from zeroflow.models import trust
+from zeroflow.models import boosters, graphs, torches, trust
 from zeroflow.models.errors import CorruptModel, FormatNotSupported, ModelRefused, NoModel
 from zeroflow.models.estimator import Estimator
-from zeroflow.models.formats import ModelFile, find_model
+from zeroflow.models.formats import SKLEARN, ModelFile, find_model
+from zeroflow.models.tensormodel import TensorModel
 from zeroflow.models.trust import Word
 
 logger = logging.getLogger(__name__)
 
 
-def load(stores: Stores, uri: str, word: Word, declared: str | None = None, scratch: Path | None = None) -> Estimator:
-    """Fetch, approve and load the model at `uri`; `declared` is the modelFormat it must have."""
+def load(
+    stores: Stores,
+    uri: str,
+    word: Word,
+    declared: str | None = None,
+    scratch: Path | None = None,
+    compiling: bool = False,
+) -> Estimator | TensorModel:
+    """Fetch, approve and load the model at `uri`; `declared` is the modelFormat it must have.
+
+    With `compiling`, a cheaper form with the same answers takes its place where there is one.
+    """
     with tempfile.TemporaryDirectory(prefix="model-", dir=scratch) as private:
         copy = Path(private) / _name_of(uri)
         try:
@@ -32,8 +43,8 @@ def load(stores: Stores, uri: str, word: Word, declared: str | None = None, scra
             raise NoModel(str(error)) from error
         model = find_model(copy, declared)
         sha256 = trust.check(copy, model, word)
-        loaded = _read(model)
-        return Estimator.of(loaded, sha256)
+        loaded = _read(model, sha256)
+        return loaded.compiled() if isinstance(loaded, Estimator) and compiling and model.format == SKLEARN else loaded
 
 
 def _name_of(uri: str) -> str:
@@ -41,12 +52,11 @@ def _name_of(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2] or "model"
 
 
-def _read(model: ModelFile) -> Any:
-    reader = _read_skops if model.encoding == "skops" else _read_pickle
+def _read(model: ModelFile, sha256: str) -> Estimator | TensorModel:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            loaded = reader(model.path)
+            loaded = _reader(model, sha256)
     except ModelRefused:
         raise
     except ModuleNotFoundError as error:
@@ -60,6 +70,17 @@ def _read(model: ModelFile) -> Any:
     for warning in caught:
         logger.warning("%s: %s", model.path.name, _one_line(warning.message))
     return loaded
+
+
+def _reader(model: ModelFile, sha256: str) -> Estimator | TensorModel:
+    if model.format in ("xgboost", "lightgbm"):
+        return boosters.read(model.path, model.format, sha256)
+    if model.format == "onnx":
+        return graphs.read(model.path, sha256)
+    if model.format == "pytorch":
+        return torches.read(model.path, model.encoding, sha256)
+    found = _read_skops(model.path) if model.encoding == "skops" else _read_pickle(model.path)
+    return Estimator.of(found, sha256)
 
 
 def _read_pickle(path: Path) -> Any:

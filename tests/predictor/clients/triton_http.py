@@ -12,9 +12,11 @@ given = triton.InferInput("input-0", [2, 4], "FP64")
 given.set_data_from_numpy(np.array([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]), binary_data=False)
 wanted = [triton.InferRequestedOutput(name, binary_data=False) for name in ("predict", "predict_proba")]
 answer = client.infer("iris", [given], outputs=wanted, request_id="7")
-given.set_data_from_numpy(np.zeros((2, 4)), binary_data=True)
+given.set_data_from_numpy(np.array([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]), binary_data=True)
+in_binary = client.infer("iris", [given])
 try:
-    client.infer("iris", [given])
+    given.set_data_from_numpy(np.zeros((2, 4)), binary_data=True)
+    client.infer("iris", [given], outputs=[triton.InferRequestedOutput("nope", binary_data=True)])
     refusal = ""
 except InferenceServerException as error:
     refusal = str(error)
@@ -28,6 +30,7 @@ found = {
     "predict": answer.as_numpy("predict").tolist(),
     "shape": list(answer.as_numpy("predict_proba").shape),
     "id": answer.get_response()["id"],
-    "binary": refusal,
+    "binary": in_binary.as_numpy("predict").tolist(),
+    "refusal": refusal,
 }
 print(json.dumps(found))

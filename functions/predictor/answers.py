@@ -1,0 +1,68 @@
+"""One prediction, from the bytes of a request to those of its answer, timed; it knows no web framework."""
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import orjson
+
+from zeroflow.functions.predictor import binary, v1, v2
+from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.functions.predictor.metrics import Metrics
+from zeroflow.functions.predictor.served import Served
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers for one model."""
+
+    served: Served
+    metrics: Metrics
+
+    def predict(self, body: bytes) -> bytes:
+        """Answer a V1 request."""
+        return self.predict_parsed(parsed(body))
+
+    def predict_parsed(self, document: Any) -> bytes:
+        """Answer a V1 request whose JSON has been read, as in an event."""
+        begun = perf_counter()
+        question = v1.read(self.served, document)
+        read = perf_counter()
+        found = v1.ask(self.served, question)
+        asked = perf_counter()
+        answer = encoded(v1.write(found))
+        self.metrics.record(begun, read, asked, perf_counter())
+        return answer
+
+    def infer(self, body: bytes, head_length: str | None = None) -> tuple[bytes, int | None]:
+        """Answer a V2 request; also return the length of the answer's JSON part when bytes follow it.
+
+        `head_length` is the request's Inference-Header-Content-Length, where it has one.
+        """
+        begun = perf_counter()
+        if head_length is None:
+            request = v2.read(self.served, parsed(body))
+        else:
+            head, raw = binary.split(body, head_length)
+            request = v2.read(self.served, parsed(head), raw)
+        read = perf_counter()
+        found = v2.ask(self.served, request)
+        asked = perf_counter()
+        answer = v2.write(self.served, request, found)
+        self.metrics.record(begun, read, asked, perf_counter())
+        return answer
+
+
+def parsed(body: bytes | memoryview) -> Any:
+    """Read a JSON body, whatever its content type says."""
+    if not len(body):
+        raise BadRequest("the body is empty; expected a JSON object")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"Unrecognized request format: {error}") from error
+
+
+def encoded(answer: Any) -> bytes:
+    """Return JSON; numpy's arrays go in as they are."""
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,95 @@
+"""Tensors as raw bytes behind the JSON part of a request or an answer.
+
+Numbers are little-endian, in row-major order, without padding; an element of BYTES is its length (4 bytes) and its
+bytes. Numbers are read where they lie, without a copy. Source: Open Inference Protocol, binary tensor data extension
+(Triton, protocol/extension_binary_data.md).
+"""
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from zeroflow.functions.predictor.errors import BadRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LENGTH = struct.Struct("<I")
+
+
+class Buffer:
+    """The bytes behind a request's JSON part; tensors take theirs in the order of `inputs`."""
+
+    def __init__(self, raw: memoryview | None) -> None:
+        self._raw, self._used = raw, 0
+
+    def take(self, size: Any, place: str) -> memoryview:
+        """Return the next `size` bytes."""
+        if self._raw is None:
+            raise BadRequest(f"{place} has a binary_data_size, but the request no Inference-Header-Content-Length")
+        if type(size) is not int or size < 0:
+            raise BadRequest(f"{place}: binary_data_size must be a number of bytes, got {str(size)[:40]}")
+        left = len(self._raw) - self._used
+        if size > left:
+            raise BadRequest(f"{place}: binary_data_size is {size}, but only {left} bytes are left")
+        self._used += size
+        return self._raw[self._used - size : self._used]
+
+    def check_used(self) -> None:
+        """Raise BadRequest when bytes are left that no tensor takes."""
+        if self._raw is not None and self._used < len(self._raw):
+            raise BadRequest(f"{len(self._raw) - self._used} bytes follow the tensors' data")
+
+
+def split(body: bytes, header: str) -> tuple[memoryview, memoryview]:
+    """Return the JSON part of a body and what follows it."""
+    if not header.isascii() or not header.isdecimal() or int(header) > len(body):
+        raise BadRequest(
+            f"Inference-Header-Content-Length must be 0 to the body's length ({len(body)}), got {header[:40]!r}"
+        )
+    view = memoryview(body)
+    return view[: int(header)], view[int(header) :]
+
+
+def decoded(data: memoryview, shape: tuple[int, ...], dtype: str, place: str) -> "np.ndarray[Any, Any]":
+    """Return an array of the bytes; BadRequest when their number is not what the shape says."""
+    import numpy as np
+
+    count = 1
+    for extent in shape:
+        count *= extent
+    if dtype == "object":
+        return np.array(_texts(data, count, place), dtype=object).reshape(shape)
+    kind = np.dtype(dtype).newbyteorder("<")
+    if len(data) != count * kind.itemsize:
+        raise BadRequest(f"{place}: shape {list(shape)} takes {count * kind.itemsize} bytes, data has {len(data)}")
+    return np.frombuffer(data, dtype=kind).reshape(shape)
+
+
+def encoded(array: "np.ndarray[Any, Any]") -> bytes:
+    """Return the bytes of an array."""
+    import numpy as np
+
+    if array.dtype.kind in "fiub":
+        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+    texts = [str(value).encode() for value in array.ravel()]
+    return b"".join(LENGTH.pack(len(text)) + text for text in texts)
+
+
+def _texts(data: memoryview, count: int, place: str) -> list[str]:
+    found: list[str] = []
+    at = 0
+    while at < len(data):
+        if at + LENGTH.size > len(data):
+            raise BadRequest(f"{place}: its binary data end inside an element's length")
+        (size,) = LENGTH.unpack_from(data, at)
+        at += LENGTH.size
+        if at + size > len(data):
+            raise BadRequest(f"{place}: element {len(found)} is {size} bytes long, {len(data) - at} are left")
+        try:
+            found.append(bytes(data[at : at + size]).decode())
+        except UnicodeDecodeError:
+            raise BadRequest(f"{place}: element {len(found)} is not UTF-8") from None
+        at += size
+    if len(found) != count:
+        raise BadRequest(f"{place}: its shape holds {count} values, its binary data {len(found)}")
+    return found

@@ -1,0 +1,247 @@
+"""One client's connection: bytes to WSGI requests, and answers back in their order."""
+
+import asyncio
+import io
+import logging
+import sys
+import time
+from collections import deque
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+if TYPE_CHECKING:
+    from zeroflow.functions.predictor.worker import QuickWorker
+
+logger = logging.getLogger(__name__)
+
+MAX_HEAD_BYTES = 64 << 10
+REQUEST_TIMEOUT_S = 60.0
+"""A request that has not arrived in full by then never will."""
+DISCARD_S = 2.0
+NO_BODY = ("204", "304")
+_date: tuple[int, str] = (0, "")
+
+
+class Connection(asyncio.Protocol):
+    """Callbacks of the event loop and of the parser; `environ` is the request that is being read."""
+
+    def __init__(self, worker: "QuickWorker") -> None:
+        self._worker = worker
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[tuple[dict[str, Any], bool]] = deque()
+        self._busy = self._ended = self._unread = False
+        self._since = time.monotonic()
+        self._begin()
+
+    def connection_made(self, transport: Any) -> None:
+        """Keep the connection until it is lost."""
+        self._transport = transport
+        self._worker.connections.add(self)
+        peer = transport.get_extra_info("peername") or ("", 0)
+        server = transport.get_extra_info("sockname") or ("", 0)
+        self._base = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "SCRIPT_NAME": "",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_NAME": str(server[0]),
+            "SERVER_PORT": str(server[1]),
+            "REMOTE_ADDR": str(peer[0]),
+            "REMOTE_PORT": str(peer[1]),
+        }
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection; what it still waits for is answered to nobody."""
+        self._ended = True
+        self._worker.connections.discard(self)
+        self._worker.end_if_done()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has arrived."""
+        self._since = time.monotonic()
+        if self._ended:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._ended = True  # no other protocol is spoken; its request is answered as any other one
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause.status if isinstance(cause, _Refused) else HTTPStatus.BAD_REQUEST)
+
+    def close_if_stale(self, now: float, keepalive_s: float) -> None:
+        """Close when nothing has come for too long and nothing is being answered."""
+        limit_s = REQUEST_TIMEOUT_S if self._head_bytes else keepalive_s
+        if not self._busy and now - self._since > limit_s:
+            self._transport.close()
+
+    # What the parser calls, in this order.
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        if b"_" in name:
+            return  # it could pass for another header
+        key = name.decode("latin-1").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        text = value.decode("latin-1")
+        self._headers[key] = f"{self._headers[key]},{text}" if key in self._headers else text
+
+    def on_headers_complete(self) -> None:
+        length = self._headers.get("CONTENT_LENGTH", "0")
+        if length.isdecimal() and int(length) > self._worker.max_body_bytes:
+            self._unread = self._ended = True
+            self._dispatch(False)  # the application says so; the body is not read
+        elif self._headers.get("HTTP_EXPECT", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        if self._ended:
+            return
+        self._size += len(data)
+        if self._size > self._worker.max_body_bytes:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if not self._ended:
+            self._dispatch(self._parser.should_keep_alive())
+        self._begin()
+
+    def _begin(self) -> None:
+        self._url, self._headers, self._body = b"", dict[str, str](), list[bytes]()
+        self._head_bytes = self._size = 0
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _dispatch(self, keep: bool) -> None:
+        path, _, query = self._url.partition(b"?")
+        if not path.startswith(b"/"):
+            path = httptools.parse_url(self._url).path or b"/"
+        if self._headers.pop("HTTP_TRANSFER_ENCODING", None):  # it has been undone
+            self._headers["CONTENT_LENGTH"] = str(self._size)
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        environ = {
+            **self._base,
+            **self._headers,
+            "REQUEST_METHOD": self._parser.get_method().decode(),
+            "PATH_INFO": (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1"),
+            "QUERY_STRING": query.decode("latin-1"),
+            "RAW_URI": self._url.decode("latin-1"),
+            "wsgi.input": io.BytesIO(body),
+        }
+        self._waiting.append((environ, keep))
+        if not self._busy:
+            self._next()
+        else:
+            self._transport.pause_reading()
+
+    def _next(self) -> None:
+        """Answer the next request: here when it is quick, else in a thread."""
+        environ, keep = self._waiting.popleft()
+        self._busy = True
+        if self._worker.is_quick(environ):
+            self._answered(*self._answer(environ, keep))
+            return
+        future = self._worker.pool.submit(self._answer, environ, keep)
+        loop = self._worker.loop
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._answered, *done.result()))
+
+    def _answer(self, environ: dict[str, Any], keep: bool) -> tuple[bytes, bool]:
+        head: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            head[:] = [status, headers]
+
+        try:
+            parts = self._worker.wsgi(environ, start_response)
+            try:
+                body = b"".join(parts)
+            finally:
+                if hasattr(parts, "close"):
+                    parts.close()
+            status, headers = head
+        except Exception:
+            logger.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR), False
+        keep = keep and self._worker.alive and not any(name.lower() == "connection" for name, _ in headers)
+        lines = [f"HTTP/1.1 {status}", f"Date: {_now()}", *(f"{name}: {value}" for name, value in headers)]
+        if not any(name.lower() == "content-length" for name, _ in headers) and status[:3] not in NO_BODY:
+            lines.append(f"Content-Length: {len(body)}")
+        lines.append("Connection: keep-alive" if keep else "Connection: close")
+        if environ["REQUEST_METHOD"] == "HEAD" or status[:3] in NO_BODY:
+            body = b""
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body, keep
+
+    def _answered(self, answer: bytes, keep: bool) -> None:
+        self._busy = False
+        self._since = time.monotonic()
+        if self._transport.is_closing():
+            return
+        self._transport.write(answer)
+        if self._waiting and keep:
+            self._worker.loop.call_soon(self._next_waiting)
+        elif not keep or self._ended:
+            self._close()
+        else:
+            self._transport.resume_reading()
+
+    def _close(self) -> None:
+        """Close; first let a client that still sends read its answer, which a reset would take from it."""
+        self._ended = True
+        if self._unread and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._worker.loop.call_later(DISCARD_S, self._transport.close)
+        else:
+            self._transport.close()
+
+    def _next_waiting(self) -> None:
+        if self._waiting and not self._busy and not self._transport.is_closing():
+            self._next()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer what is no request, and close."""
+        self._ended = True
+        if not self._busy:
+            self._unread = True
+            self._transport.write(_plain(status))
+            self._close()
+
+
+class _Refused(Exception):
+    """Raised inside the parser's callbacks, which wraps it."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+
+
+def _plain(status: HTTPStatus) -> bytes:
+    body = f'{{"error":"{status.phrase}"}}'
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    return f"{head}\r\nConnection: close\r\n\r\n{body}".encode()
+
+
+def _now() -> str:
+    """Return the date of answers, made once a second."""
+    global _date  # noqa: PLW0603 - a cache of one value
+    second = int(time.time())
+    if _date[0] != second:
+        _date = second, formatdate(second, usegmt=True)
+    return _date[1]

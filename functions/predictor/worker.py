@@ -1,0 +1,94 @@
+"""A gunicorn worker for small answers: one event loop parses with httptools and answers quick predictions itself.
+
+gunicorn's own threaded worker hands every request from thread to thread and parses it in Python, which costs several
+times what a compiled model does. Here a request that the application calls quick (see `FastPath.is_quick`) is
+answered where it was read; any other one, health among them, goes to one of `--threads` threads, so that a slow model
+holds up nobody.
+
+Guarantees: answers of one connection come in the order of its requests; a stopping worker takes no new connection and
+answers what it has, with `Connection: close`; a body beyond the application's limit is not read.
+
+Used as `--worker-class=zeroflow.functions.predictor.worker.QuickWorker`. Sources: PEP 3333; RFC 9112; gunicorn's
+Worker API (23 to 27).
+"""
+
+import asyncio
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from gunicorn.workers.base import Worker
+
+from zeroflow.functions.predictor.connection import Connection
+
+HEARTBEAT_S = 1.0
+LINGER_S = 2.0
+"""How long a stopping worker keeps idle connections, for a request that is already on its way."""
+
+
+class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
+    """One process: an event loop, and threads for what is not quick."""
+
+    def init_process(self) -> None:
+        """Make what belongs to this process, then run."""
+        self.loop = asyncio.new_event_loop()
+        self.pool = ThreadPoolExecutor(self.cfg.threads, thread_name_prefix="request")
+        self.connections: set[Connection] = set()
+        self.stopped_at: float | None = None
+        super().init_process()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin to stop."""
+        self.alive = False
+        self.loop.call_soon_threadsafe(self._stop)
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        application = self.wsgi
+        self.is_quick = getattr(application.wsgi_app, "is_quick", lambda environ: False)
+        self.max_body_bytes = int(application.config["MAX_CONTENT_LENGTH"])
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.servers = [self.loop.run_until_complete(self._listen(each)) for each in self.sockets]
+            self._beat()
+            self.loop.run_forever()
+        finally:
+            self.pool.shutdown(wait=False)
+            self.loop.close()
+        sys.exit(0)
+
+    async def _listen(self, listener: Any) -> asyncio.Server:
+        listener.sock.setblocking(False)
+        return await self.loop.create_server(lambda: Connection(self), sock=listener.sock, backlog=self.cfg.backlog)
+
+    def _beat(self) -> None:
+        self.notify()
+        now = time.monotonic()
+        if self.ppid != os.getppid():
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
+        if not self.alive:
+            self._stop()
+        for connection in list(self.connections):
+            connection.close_if_stale(now, LINGER_S if self.stopped_at is not None else self.cfg.keepalive)
+        if self.stopped_at is not None and now - self.stopped_at > self.cfg.graceful_timeout:
+            self.loop.stop()
+            return
+        self.loop.call_later(HEARTBEAT_S, self._beat)
+
+    def _stop(self) -> None:
+        """Take no new connections; end when the last one is gone."""
+        if self.stopped_at is not None:
+            return
+        self.stopped_at = time.monotonic()
+        for server in self.servers:
+            server.close()
+        self.end_if_done()
+        self.loop.call_later(LINGER_S, self._beat)
+
+    def end_if_done(self) -> None:
+        """End the loop of a stopping worker that has no connection left."""
+        if self.stopped_at is not None and not self.connections:
+            self.loop.stop()

@@ -1,0 +1,93 @@
+"""Which cheaper form a loaded model gets, if any.
+
+Guarantees: nothing here raises; a model that cannot be compiled, that answers otherwise on the rows of `check`, or
+that is no faster, stays as it is, and the reason is in `why` - for the log and the model's metadata.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from zeroflow.models.compiled import check
+
+logger = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
+Method = Callable[[Array], Array]
+
+WORTH = 1.3
+"""A converted model must be this much faster on one row."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is asked: through `methods` where they are, else through the original."""
+
+    why: str
+    """For people: what serves, and why not something faster."""
+    methods: Mapping[str, Method] = field(default_factory=dict)
+
+
+def compiled(model: Any, width: int, missing: bool, original: Callable[[str, Array], Array]) -> Plan:
+    """Return the plan for a fitted scikit-learn model over `width` columns of numbers."""
+    try:
+        with np.errstate(all="ignore"):
+            return _plan(model, width, missing, original)
+    except ImportError as error:
+        return Plan(f"original: compiling needs {error.name}, which is missing")
+    except Exception as error:  # a converter raises anything; the original still serves
+        return Plan(f"original: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+def _plan(model: Any, width: int, missing: bool, original: Callable[[str, Array], Array]) -> Plan:
+    rows = check.rows_for(model, width, missing)
+    methods = _exact(model)
+    if methods is not None:
+        found = check.difference(methods, original, rows)
+        if found <= check.EXACT:
+            return Plan(f"compiled, exact (checked on {len(rows)} rows)", methods)
+        return Plan(f"original: compiled answers differ by {found:.1e}")
+    from zeroflow.models.compiled import converted
+
+    methods = converted.heads(model, width)
+    found = check.difference(methods, original, rows)
+    if found > check.TOLERANCE:
+        return Plan(f"original: converted answers differ by {found:.1e}, allowed are {check.TOLERANCE:.0e}")
+    before, after = _cost(lambda: original("predict", rows[:1])), _cost(lambda: methods["predict"](rows[:1]))
+    if after * WORTH > before:
+        return Plan(f"original: converted it takes {after * 1e6:.0f} us for a row instead of {before * 1e6:.0f}")
+    return Plan(f"converted to ONNX, equal within {check.TOLERANCE:.0e} (checked on {len(rows)} rows)", methods)
+
+
+def _exact(model: Any) -> Mapping[str, Method] | None:
+    """Return the methods of a pipeline of known parts; None when a part is not known."""
+    from zeroflow.models.compiled import linear, trees
+
+    *before, last = [part for _, part in model.steps] if hasattr(model, "steps") else [model]
+    steps = [linear.step(part) for part in before]
+    known = [each for each in steps if each is not None]
+    if len(known) < len(steps):
+        return None
+    methods = linear.heads(last) or trees.heads(last)
+    if methods is None or not known:
+        return methods
+    return {name: _after(known, method) for name, method in methods.items()}
+
+
+def _after(steps: list[Method], method: Method) -> Method:
+    return lambda rows: method(reduce(lambda found, step: step(found), steps, rows))
+
+
+def _cost(call: Callable[[], object]) -> float:
+    """Return the seconds that one call takes, the best of a few."""
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - began)
+    return best
