@@ -16,12 +16,12 @@ LIBRARIES = {"numpy", "pandas", "torch", "sklearn", "scipy", "matplotlib", "tens
 LINE_LIMIT = 300
 
 
-def diagnosed(last_line: str) -> str:
-    """Return the last line of a failed program's output, and what to do about it when that is known."""
-    line = last_line if len(last_line) <= LINE_LIMIT else last_line[: LINE_LIMIT - 3] + "..."
-    if match := UNDEFINED.search(last_line):
+def diagnosed(said: str) -> str:
+    """Return what a failed program said last, and what to do about it when that is known."""
+    line = said if len(said) <= LINE_LIMIT else said[: LINE_LIMIT - 3] + "..."
+    if match := UNDEFINED.search(said):
         return f"{line}. {_cure(match[1])}"
-    if match := MISSING_MODULE.search(last_line):
+    if match := MISSING_MODULE.search(said):
         package = match[1].split(".")[0]
         return f"{line}. Install {package} where trials run, or name it in packages_to_install of tune()"
     return line

@@ -16,7 +16,7 @@ def pods(resources: Resources, trial: Object) -> list[Object]:
     """Return the pods of a trial's Job, the oldest first."""
     metadata = trial["metadata"]
     found = resources.list("v1", "Pod", metadata["namespace"], {JOB_LABEL: metadata["name"]})
-    return sorted(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp") or ""))
+    return sorted(found, key=lambda pod: str((pod.get("status") or {}).get("startTime") or ""))
 
 
 def telling(found: list[Object], succeeded: bool) -> Object | None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from zeroflow.tuning.spec import Object, Objective, number
 
 DEFAULT_FILTER = r"([\w|-]+)\s*=\s*([+-]?\d*(\.\d+)?([Ee][+-]?\d+)?)"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)(?::.*)?")
 LINE_LIMIT = 64 * 1024
 """Longer lines are cut: what is printed on one line for ever is no metric."""
 
@@ -37,9 +38,10 @@ class Output:
     series: Mapping[str, list[Value]]
     without_number: str = ""
     """The last line that named the objective without a number."""
-    last_line: str = ""
-    """The last line that is not blank: of a failed program, mostly its error."""
-    tail: list[str] = field(default_factory=list)
+    error: str = ""
+    """The last line that is a Python exception; output that is buffered may come after it."""
+    last_words: str = ""
+    """The last line that is neither blank nor a metric."""
 
 
 def filters(collector: Object) -> list[re.Pattern[str]]:
@@ -54,15 +56,17 @@ def read(lines: Iterable[str], objective: Objective, patterns: list[re.Pattern[s
     output = Output(series)
     for raw in lines:
         line = raw[:LINE_LIMIT].rstrip()
-        if line.strip():
-            output.last_line = line.strip()
+        if EXCEPTION.fullmatch(line):
+            output.error = line
         if not any(name in line for name in series):
+            output.last_words = line.strip() or output.last_words
             continue
         first = line.split(maxsplit=1)[0]
         reported_at = first if TIME.fullmatch(first) else None
-        for match in (match for pattern in patterns for match in pattern.finditer(line)):
-            if match[1] not in series:
-                continue
+        found = [match for pattern in patterns for match in pattern.finditer(line) if match[1] in series]
+        if not found:
+            output.last_words = line.strip()
+        for match in found:
             if number(match[2]) is not None:
                 series[match[1]].append(Value(match[2], reported_at))
             elif match[1] == objective.metric:

@@ -102,8 +102,9 @@ class Trials:
         status = _running(trial.get("status") or {})
         if output is not None:
             self._record(trial, output)
-            if output.last_line and condition.get("reason") == "BackoffLimitExceeded":
-                because = diagnosis.diagnosed(output.last_line)
+            said = output.error or output.last_words
+            if said and condition.get("reason") == "BackoffLimitExceeded":
+                because = diagnosis.diagnosed(said)
         return conditions.ended(status, "Failed", "TrialFailed", because)
 
     def _finish(self, trial: Object, job: Object, status: Object) -> Object:

@@ -17,8 +17,8 @@ from zeroflow.functions.trial.algorithms.space import coordinate_of, value_at
 from zeroflow.tuning.spec import Parameter
 
 INITIAL_POINTS = 10
-CANDIDATES = 2000
-NEAR = 200
+CANDIDATES = 1000
+NEAR = 100
 IN_TURNS = ("EI", "PI", "LCB")
 EXPLORATION, KAPPA = 0.01, 1.96
 """Of expected and probable improvement, in standard deviations; of the confidence bound. As in scikit-optimize."""
@@ -60,7 +60,7 @@ def _fitted(known: Any, values: Any, seed: int) -> Any:
 
     scales = [0.3] * known.shape[1]
     kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(scales, (0.02, 20.0), nu=2.5) + WhiteKernel(1e-4, (1e-8, 1.0))
-    process = GaussianProcessRegressor(kernel, n_restarts_optimizer=2, random_state=seed)
+    process = GaussianProcessRegressor(kernel, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a scale at its bound: that parameter does not matter
         return process.fit(known, values)
