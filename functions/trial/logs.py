@@ -25,7 +25,7 @@ def telling(found: list[Object], succeeded: bool) -> Object | None:
     if succeeded and done:
         return done[-1]
     ran = [pod for pod in found if (pod.get("status") or {}).get("phase") != "Pending"]
-    return ran[-1] if ran else None
+    return next(iter((*ran[-1:], *found[-1:])), None)
 
 
 def lines(resources: Resources, trial: Object, pod: Object) -> Iterator[str]:

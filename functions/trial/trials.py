@@ -118,10 +118,12 @@ class Trials:
         objective, collector = parse_objective(trial["spec"]["objective"]), trial["spec"]["metricsCollector"]
         pod = logs.telling(logs.pods(self.resources(), trial), succeeded)
         if pod is None:
+            logger.warning("trial=%s: its Job has no pod that ran", trial["metadata"]["name"])
             return None
         try:
             return observing.read(logs.lines(self.resources(), trial, pod), objective, observing.filters(collector))
-        except (NotFound, InvalidInput):  # the pod went, or its container never started
+        except (NotFound, InvalidInput) as error:  # the pod went, or its container never started
+            logger.warning("trial=%s: no log: %s", trial["metadata"]["name"], error)
             return None
 
     def _record(self, trial: Object, output: observing.Output) -> None:

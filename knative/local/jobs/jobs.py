@@ -43,8 +43,7 @@ class Jobs:
         """Go on with every Job that is not finished, and with those that come."""
         subscription = self._store.subscribe((JOB_KIND, "Secret", "ConfigMap", "Pod"), replay=False)
         for job in self._store.list(JOB_KIND):
-            if finished(job):
-                await restore(self._store, self._home, job)
+            await restore(self._store, self._home, job)
             self._heed_job(job)
         self._listener = asyncio.get_running_loop().create_task(self._listen(subscription))
 

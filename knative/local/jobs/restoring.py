@@ -1,4 +1,4 @@
-"""Pods of finished Jobs, as a new host finds them: their logs are on disk, the Pod objects went with the last host.
+"""Pods of Jobs that ended under an earlier host: their logs are on disk, the Pod objects went with that host.
 
 So that `kubectl logs job/...` still answers, and whoever collects something from a log after a crash finds it. How a
 pod ended is known for the one that completed its Job; of the others it is said to be unknown, as Kubernetes does.
@@ -24,10 +24,11 @@ UNKNOWN = {"exitCode": 137, "reason": "ContainerStatusUnknown", "message": "The 
 
 
 async def restore(store: Store, home: Places, job: Object) -> None:
-    """Create the Pod objects of a finished Job whose logs are still there."""
+    """Create the Pod objects of a Job that were there before this host, by the logs that are still there."""
     meta, container = job["metadata"], job["spec"]["template"]["spec"]["containers"][0]
     logs = _logs(home.pod_log(meta["namespace"], meta["name"], container["name"]), meta["name"])
-    complete = any(each["type"] == "Complete" for each in job["status"]["conditions"] if each["status"] == "True")
+    status = job.get("status") or {}
+    complete = bool(status.get("succeeded")) and not status.get("active")
     for log in logs:
         done = complete and log == logs[-1]
         pod = pod_object(job, log.parent.name)
