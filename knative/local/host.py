@@ -25,7 +25,7 @@ from pathlib import Path
 from aiohttp import web
 
 from zeroflow.errors import Conflict, Unavailable
-from zeroflow.knative.local import manifests
+from zeroflow.knative.local import manifests, tuning
 from zeroflow.knative.local.api.kubeconfig import write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
@@ -96,6 +96,7 @@ async def _serve(
     launcher = Launcher(retention_s=options.runtime_retention_s)
     serving = Serving(store, launcher, urls, home, window_s=options.stable_window_s)
     jobs = Jobs(store, launcher, home)
+    tuning.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     resources = ResourceApi(store, home)
     exposed = options.listen not in LOOPBACK

@@ -393,6 +393,7 @@ def test_the_bundled_definitions_name_the_kinds_that_the_host_serves() -> None:
         *(f"{kind}.sources.knative.dev" for kind in ("PingSource", "ApiServerSource")),
         "JobSink.sinks.knative.dev",
         "InferenceService.serving.kserve.io",
+        *(f"{kind}.kubeflow.org" for kind in ("Experiment", "Suggestion", "Trial")),
     }
 
 

@@ -1,7 +1,7 @@
 """The part of kubectl's JSONPath that printer columns use.
 
-`.a.b`, `.a\\.b`, `['a.b']`, `[0]`, `[*]`, `[?(@.type=='Ready')]`. Unreadable paths find nothing: a column must never
-break a listing.
+`.a.b`, `.a\\.b`, `['a.b']`, `[0]`, `[*]`, `[-1:]`, `[?(@.type=='Ready')]`. Unreadable paths find nothing: a column
+must never break a listing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ TOKEN: Final = re.compile(
     r"""\.(?P<field>(?:\\.|[^.\[\\])+)
       | \[\?\(\s*@(?P<path>(?:\.[^=!<>\s)]+)+)\s*(?P<op>==|!=)\s*(?P<value>'[^']*'|"[^"]*"|[^)\s]+)\s*\)\]
       | \[(?P<index>-?\d+|\*)\]
+      | \[(?P<start>-?\d*):(?P<end>-?\d*)\]
       | \[(?P<quote>['"])(?P<key>(?:\\.|(?!(?P=quote)).)*)(?P=quote)\]""",
     re.VERBOSE,
 )
@@ -41,6 +42,9 @@ def _steps(path: str) -> tuple[Step, ...]:
             steps.append(("field", re.sub(r"\\(.)", r"\1", match["key"]), None))
         elif match["index"] is not None:
             steps.append(("each", None, None) if match["index"] == "*" else ("item", int(match["index"]), None))
+        elif match["start"] is not None:
+            start, end = (int(match[side]) if match[side] else None for side in ("start", "end"))
+            steps.append(("some", slice(start, end), None))
         else:
             steps.append(("where", _steps(match["path"]), (match["op"], _literal(match["value"]))))
     return tuple(steps)
@@ -67,6 +71,9 @@ def _find(value: Any, steps: tuple[Step, ...]) -> Iterator[Any]:
         yield from _find(value.get(argument), rest)
     elif what == "item" and isinstance(value, list) and -len(value) <= argument < len(value):
         yield from _find(value[argument], rest)
+    elif what == "some" and isinstance(value, list):
+        for item in value[argument]:
+            yield from _find(item, rest)
     elif what == "each" and isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _find(item, rest)

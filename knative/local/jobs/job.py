@@ -158,6 +158,8 @@ class JobRun:
     async def _collect(self) -> None:
         """Count the pods that have ended."""
         ended = [(pod, task) for pod, task in self._pods.items() if task.done()]
+        for pod, _ in ended:
+            await pod.record.settled()  # who sees that the Job has ended must see how its pods have
         job = self._job()
         if not ended or job is None:
             return

@@ -19,6 +19,7 @@ from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.jobs import admission
 from zeroflow.knative.local.jobs.admission import JOB_KIND
 from zeroflow.knative.local.jobs.job import Backoff, JobRun, finished, finished_at
+from zeroflow.knative.local.jobs.restoring import restore
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.pods import Places, PodContext
 
@@ -43,6 +44,7 @@ class Jobs:
         """Go on with every Job that is not finished, and with those that come."""
         subscription = self._store.subscribe((JOB_KIND, "Secret", "ConfigMap", "Pod"), replay=False)
         for job in self._store.list(JOB_KIND):
+            await restore(self._store, self._home, job)
             self._heed_job(job)
         self._listener = asyncio.get_running_loop().create_task(self._listen(subscription))
 

@@ -27,7 +27,7 @@ class JobPod:
         self._context = context
         self._container: Object = job["spec"]["template"]["spec"]["containers"][0]
         self._process: Process | None = None
-        pod = _pod_object(job)
+        pod = pod_object(job, generated_name(f"{job['metadata']['name']}-"))
         meta, container = pod["metadata"], self._container["name"]
         self.name: str = meta["name"]
         self._grace_s = float(pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))
@@ -93,7 +93,8 @@ class JobPod:
         return await self._context.launcher.start(spec)
 
 
-def _pod_object(job: Object) -> Object:
+def pod_object(job: Object, name: str) -> Object:
+    """Return the Pod of this name that runs a Job's template."""
     meta, template = job["metadata"], job["spec"]["template"]
     given = template.get("metadata") or {}
     marks = {
@@ -106,7 +107,7 @@ def _pod_object(job: Object) -> Object:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": generated_name(f"{meta['name']}-"),
+            "name": name,
             "namespace": meta["namespace"],
             "labels": (given.get("labels") or {}) | marks,
             "annotations": dict(given.get("annotations") or {}),

@@ -50,6 +50,7 @@ RUNTIMES: Mapping[str, Runtime] = {
             "zeroflow.functions.register.handler",
             "zeroflow.functions.inference.handler",
             "zeroflow.functions.ingest.handler",
+            "zeroflow.functions.trial.handler",
         )
     ),
     # OpenBLAS starts its threads when it is loaded, and they do not survive a fork; requests have threads of their own.

@@ -11,6 +11,7 @@ from zeroflow import __version__
 COMMANDS = {
     "up": ("zeroflow.cli.up:up", "Run the platform on this machine."),
     "run": ("zeroflow.cli.run:run", "Run a KFP pipeline and show its progress."),
+    "tune": ("zeroflow.cli.tune:tune", "Find the best parameters of a Python function."),
     "events": ("zeroflow.cli.events:app", "What happened: events and what became of them."),
     "models": ("zeroflow.cli.models:app", "Registered models and their versions."),
     "lineage": ("zeroflow.cli.lineage:lineage", "From data to deployment: what came of what."),

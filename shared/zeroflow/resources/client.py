@@ -10,7 +10,7 @@ Source: Kubernetes API concepts (resource URIs, server-side apply, optimistic co
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -21,6 +21,7 @@ from zeroflow.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavail
 
 Object: TypeAlias = dict[str, Any]
 
+LOG_CHUNK_BYTES = 64 * 1024
 TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
 APPLY, MERGE, JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
 
@@ -94,6 +95,23 @@ class Resources:
         except NotFound:
             return
 
+    def log(self, namespace: str, pod: str, container: str) -> Iterator[str]:
+        """Yield the lines that a container has printed; however long the log is, little of it is held at a time."""
+        path = f"{self._path('v1', 'Pod', namespace, pod)}/log"
+        answer = self._send("GET", f"{path}?{urlencode({'container': container})}", preload_content=False)
+        try:
+            if answer.status != 200:
+                _read("GET", path, answer.status, answer.data)
+            rest = b""
+            for chunk in answer.stream(LOG_CHUNK_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode("utf-8", "replace") for line in lines)
+                rest = rest[:LOG_CHUNK_BYTES]  # a line without end is cut
+            if rest:
+                yield rest.decode("utf-8", "replace")
+        finally:
+            answer.release_conn()
+
     def _path_of(self, obj: Object, collection: bool = False) -> str:
         metadata = obj["metadata"]
         name = None if collection else metadata["name"]
@@ -131,18 +149,20 @@ class Resources:
         content_type: str = JSON,
         query: Mapping[str, str] | None = None,
     ) -> Object:
+        target = path + (f"?{urlencode(query)}" if query else "")
+        answer = self._send(method, target, content_type, body=None if body is None else orjson.dumps(body))
+        return _read(method, path, answer.status, answer.data)
+
+    def _send(self, method: str, target: str, content_type: str = JSON, **options: Any) -> Any:
         headers = {"Accept": JSON, "Content-Type": content_type, "User-Agent": self.manager}
         self._api.update_params_for_auth(headers, [], ["BearerToken"])
-        url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        url = self._api.configuration.host + target
         try:
-            answer = self._api.rest_client.pool_manager.request(
-                method, url, body=None if body is None else orjson.dumps(body), headers=headers, timeout=TIMEOUT
-            )
+            return self._api.rest_client.pool_manager.request(method, url, headers=headers, timeout=TIMEOUT, **options)
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(
                 f"the Kubernetes API at {self._api.configuration.host} does not answer: {error}"
             ) from error
-        return _read(method, path, answer.status, answer.data)
 
 
 def _root(api_version: str) -> str:

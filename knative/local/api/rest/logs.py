@@ -22,6 +22,8 @@ from zeroflow.knative.local.api.rest.target import Target
 from zeroflow.knative.local.api.store import Store
 
 CHUNK_BYTES: Final = 64 * 1024
+KATIB_COLLECTOR: Final = "metrics-logger-and-collector"
+KATIB_TRIAL: Final = "katib.kubeflow.org/trial"
 LOOK_EVERY_S: Final = 0.2  # while a client follows; nothing looks otherwise
 
 
@@ -152,6 +154,8 @@ def _container(pod: Object, asked: str | None) -> str:
         str(container.get("name")) for field in ("containers", "initContainers") for container in spec.get(field) or ()
     ]
     pod_name = meta(pod)["name"]
+    if asked == KATIB_COLLECTOR and KATIB_TRIAL in (meta(pod).get("labels") or {}) and asked not in names:
+        asked = None  # Katib's sidecar prints what the trial prints; here the trial is read itself
     if asked:
         if asked not in names:
             raise BadRequest(f"container {asked} is not valid for pod {pod_name}")

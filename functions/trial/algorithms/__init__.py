@@ -1,0 +1,1 @@
+"""How the next parameters are chosen: one module per family, each a pure function of space, seed and history."""

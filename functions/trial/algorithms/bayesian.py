@@ -1,0 +1,90 @@
+"""Bayesian optimisation: a Gaussian process over the unit cube, by scikit-learn.
+
+Coordinates are those of `space`, lists one coordinate per value. After `n_initial_points` random ones, the next point
+is the best of many candidates by an acquisition function; trials that run count as if they had come out at the mean of
+the others. `gp_hedge` takes expected improvement, probability of improvement and the confidence bound in turns.
+Source: Katib's scikit-optimize settings (n_initial_points, acq_func).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from zeroflow.functions.trial.algorithms.history import Search, Suggested
+from zeroflow.functions.trial.algorithms.plain import by_chance
+from zeroflow.functions.trial.algorithms.space import coordinate_of, value_at
+from zeroflow.tuning.spec import Parameter
+
+INITIAL_POINTS = 10
+CANDIDATES = 1000
+NEAR = 100
+IN_TURNS = ("EI", "PI", "LCB")
+EXPLORATION, KAPPA = 0.01, 1.96
+"""Of expected and probable improvement, in standard deviations; of the confidence bound. As in scikit-optimize."""
+
+
+def by_gaussian_process(search: Search) -> Suggested:
+    """Return the most promising of many candidates."""
+    import numpy
+
+    done = [each for each in search.history if each.value is not None]
+    if len(done) < int(search.settings.get("n_initial_points", INITIAL_POINTS)):
+        return by_chance(search)
+    losses = numpy.array([search.loss(each) for each in done])
+    running = [each for each in search.history if each.running]
+    known = numpy.array([_features(search.parameters, each.parameters) for each in (*done, *running)])
+    values = numpy.concatenate([losses, numpy.full(len(running), losses.mean())])
+    mean, spread = values.mean(), values.std() or 1.0
+    values = (values - mean) / spread
+    chance = numpy.random.default_rng(search.seed_of("candidates"))
+    candidates = chance.random((CANDIDATES, len(search.parameters)))
+    best = done[int(losses.argmin())].parameters
+    centre = numpy.array([coordinate_of(each, best[each.name]) for each in search.parameters])
+    near = numpy.clip(centre + chance.normal(0, 0.05, (NEAR, len(search.parameters))), 0, 1)
+    assignments = [
+        {each.name: value_at(each, float(at)) for each, at in zip(search.parameters, point, strict=True)}
+        for point in numpy.concatenate([candidates, near])
+    ]
+    process = _fitted(known, values, search.seed_of("fit"))
+    expected, deviation = process.predict(
+        numpy.array([_features(search.parameters, each) for each in assignments]), return_std=True
+    )
+    scores = _acquisition(search, expected, numpy.maximum(deviation, 1e-9), float(values[: len(done)].min()))
+    return Suggested(assignments[int(scores.argmax())])
+
+
+def _fitted(known: Any, values: Any, seed: int) -> Any:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    scales = [0.3] * known.shape[1]
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(scales, (0.02, 20.0), nu=2.5) + WhiteKernel(1e-4, (1e-8, 1.0))
+    process = GaussianProcessRegressor(kernel, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a scale at its bound: that parameter does not matter
+        return process.fit(known, values)
+
+
+def _acquisition(search: Search, expected: Any, deviation: Any, best: float) -> Any:
+    from scipy.stats import norm  # type: ignore[import-untyped]  # scipy ships no types
+
+    chosen = search.settings.get("acq_func", "gp_hedge")
+    if chosen == "gp_hedge":
+        chosen = IN_TURNS[search.number % len(IN_TURNS)]
+    if chosen == "LCB":
+        return KAPPA * deviation - expected
+    gain = best - EXPLORATION - expected
+    if chosen == "PI":
+        return norm.cdf(gain / deviation)
+    return gain * norm.cdf(gain / deviation) + deviation * norm.pdf(gain / deviation)
+
+
+def _features(parameters: tuple[Parameter, ...], assignment: Any) -> list[float]:
+    features: list[float] = []
+    for each in parameters:
+        if each.is_numeric:
+            features.append(coordinate_of(each, assignment[each.name]))
+        else:
+            features += [float(choice == assignment[each.name]) for choice in each.choices]
+    return features

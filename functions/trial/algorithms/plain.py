@@ -1,0 +1,52 @@
+"""Searches that do not look at results: random, grid, Sobol."""
+
+from __future__ import annotations
+
+import math
+import random
+import warnings
+
+from zeroflow.functions.trial.algorithms.history import Search, Suggested
+from zeroflow.functions.trial.algorithms.space import value_at
+
+
+def by_chance(search: Search) -> Suggested:
+    """Return parameters drawn from their distributions."""
+    chance = random.Random(search.seed_of())  # noqa: S311  # not a secret: it must be repeatable
+    return Suggested({each.name: value_at(each, chance.random()) for each in search.parameters})
+
+
+def grid_size(search: Search) -> int:
+    """Return how many combinations there are."""
+    return math.prod(len(each.grid() or ()) for each in search.parameters)
+
+
+def by_grid(search: Search) -> Suggested | None:
+    """Return the next combination, None after the last: the last parameter changes fastest, or all by random_state."""
+    size = grid_size(search)
+    if search.number >= size:
+        return None
+    index = search.number
+    if "random_state" in search.settings:
+        order = list(range(size))
+        random.Random(search.seed).shuffle(order)  # noqa: S311  # as above
+        index = order[index]
+    chosen: dict[str, str] = {}
+    for parameter in reversed(search.parameters):
+        values = parameter.grid() or ()
+        index, place = divmod(index, len(values))
+        chosen[parameter.name] = values[place]
+    return Suggested({each.name: chosen[each.name] for each in search.parameters})
+
+
+def by_sobol(search: Search) -> Suggested:
+    """Return the next point of a scrambled Sobol sequence, which fills the space evenly."""
+    from scipy.stats import qmc  # type: ignore[import-untyped]  # scipy ships no types
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sequence = qmc.Sobol(len(search.parameters), scramble=True, seed=search.seed)
+        if search.number:
+            sequence.fast_forward(search.number)
+        point = sequence.random(1)[0]
+    return Suggested({each.name: value_at(each, float(at)) for each, at in zip(search.parameters, point, strict=True)})

@@ -1,0 +1,102 @@
+"""The trial function's edge: which events wake it, and for which Experiment.
+
+`dev.knative.apiserver.resource.{add,update,delete}` of an Experiment, of a Job of one of its trials, or of a deleted
+Trial: reconcile that Experiment. What cannot matter is answered at once: a change of nothing but a status that this
+function wrote, and a Job that goes on as it did.
+
+When an Experiment has ended, `dev.zeroflow.experiment.finished` says so once, so that a Trigger can start what follows.
+
+Served by `gunicorn zeroflow.functions.trial.handler:create_app()`.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Flask
+
+from zeroflow.errors import InvalidInput
+from zeroflow.events import Delivery, FunctionApp
+from zeroflow.functions.trial import conditions
+from zeroflow.functions.trial.reconcile import Reconciler
+from zeroflow.functions.trial.trials import Trials
+from zeroflow.resources.client import LazyResources, Resources
+from zeroflow.resources.conditions import is_current, is_true
+from zeroflow.settings import Settings
+from zeroflow.tuning.spec import EXPERIMENT, EXPERIMENT_LABEL
+
+logger = logging.getLogger(__name__)
+
+FUNCTION = "trial"
+ADD, UPDATE, DELETE = (f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "update", "delete"))
+FINISHED = "dev.zeroflow.experiment.finished"
+
+
+def create_app(settings: Settings | None = None, resources: Callable[[], Resources] | None = None) -> Flask:
+    """Return the WSGI application; `resources` gives the client of the Kubernetes API when it is first needed."""
+    settings = settings or Settings.from_environment()
+    app = FunctionApp.from_settings(FUNCTION, settings)
+    resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
+    reconciler = Reconciler(resources, Trials(resources, app.database))
+
+    def on_change(delivery: Delivery) -> None:
+        concerned = _concerned(delivery.type, delivery.data())
+        if concerned is None:
+            return
+        experiment = reconciler.reconcile(*concerned)
+        if experiment is not None and conditions.outcome(experiment.get("status") or {}) is not None:
+            _announce(delivery, experiment)
+
+    for change in (ADD, UPDATE, DELETE):
+        app.on(change)(on_change)
+    return app.flask
+
+
+def _concerned(event_type: str, obj: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return namespace and name of the Experiment to look at; None when the change cannot matter to one."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict) or not metadata.get("name") or not metadata.get("namespace"):
+        raise InvalidInput("event data must be a namespaced Kubernetes object (ApiServerSource, mode Resource)")
+    if obj.get("kind") == EXPERIMENT:
+        if event_type == DELETE or (event_type == UPDATE and is_current(dict(obj))):
+            return None
+        return metadata["namespace"], metadata["name"]
+    experiment = (metadata.get("labels") or {}).get(EXPERIMENT_LABEL)
+    if not experiment or (obj.get("kind") == "Job" and not _matters(event_type, dict(obj))):
+        return None
+    return metadata["namespace"], experiment
+
+
+def _matters(event_type: str, job: dict[str, Any]) -> bool:
+    """Say whether a Job has ended, was taken away before it had, or has a pod that failed."""
+    ended = is_true(job, "Complete") or is_true(job, "Failed")
+    if event_type == DELETE:
+        return not ended
+    return ended or bool((job.get("status") or {}).get("failed"))
+
+
+def _announce(delivery: Delivery, experiment: dict[str, Any]) -> None:
+    """Tell, once for each time that it ends, how an Experiment ended and what was best."""
+    metadata, status = experiment["metadata"], experiment["status"]
+    kind = conditions.outcome(status)
+    condition = conditions.find(status, kind) if kind else None
+    if condition is None:
+        return
+    optimal = status.get("currentOptimalTrial") or {}
+    with delivery.transaction() as tx:
+        tx.emit(
+            FINISHED,
+            subject=f"namespaces/{metadata['namespace']}/experiments/{metadata['name']}",
+            event_id=f"{metadata['uid']}.{condition['lastTransitionTime']}.finished",
+            data={
+                "experiment": metadata["name"],
+                "namespace": metadata["namespace"],
+                "state": kind,
+                "reason": condition["reason"],
+                "message": condition["message"],
+                "trials": status.get("trials", 0),
+                "best_trial": optimal.get("bestTrialName"),
+                "parameters": {each["name"]: each["value"] for each in optimal.get("parameterAssignments") or ()},
+                "metrics": (optimal.get("observation") or {}).get("metrics") or [],
+            },
+        )

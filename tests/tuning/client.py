@@ -1,0 +1,95 @@
+"""A user's script for the official kubeflow-katib client, run in an environment that has only the client.
+
+Prints one JSON document: what the client returned.
+"""
+
+import json
+import sys
+import time
+
+from kubeflow import katib
+
+
+def objective(parameters):
+    import time
+
+    time.sleep(0.05)
+    # Katib expects metrics in the format: <metric-name>=<metric-value>
+    result = 4 * int(parameters["a"]) - float(parameters["b"]) ** 2
+    print(f"result={result}")
+
+
+def unimported(parameters):
+    time.sleep(0.05)
+    print(f"result={parameters['a']}")
+
+
+def space():
+    return {"a": katib.search.int(min=10, max=20), "b": katib.search.double(min=0.1, max=0.2)}
+
+
+def ended(client, name):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if client.is_experiment_succeeded(name) or client.is_experiment_failed(name):
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"{name} did not end")
+
+
+def main(kubeconfig):
+    client = katib.KatibClient(config_file=kubeconfig, namespace="kubeflow")
+    client.tune(
+        name="tutorial",
+        objective=objective,
+        parameters=space(),
+        objective_metric_name="result",
+        max_trial_count=12,
+        resources_per_trial={"cpu": "2"},
+        retain_trials=True,
+    )
+    client.tune(
+        name="unimported",
+        objective=unimported,
+        parameters=space(),
+        objective_metric_name="result",
+        max_trial_count=3,
+    )
+    ended(client, "tutorial")
+    succeeded = client.wait_for_experiment_condition("tutorial", polling_interval=1)
+    best = client.get_optimal_hyperparameters("tutorial")
+    trials = client.list_trials("tutorial")
+    trial = client.get_trial(best.best_trial_name)
+    log = list(client.get_job_logs("tutorial", best.best_trial_name))
+    followed = list(client.get_job_logs("tutorial", best.best_trial_name, follow=True))
+    ended(client, "unimported")
+    seen = {
+        "state": succeeded.status.conditions[-1].type,
+        "best": {each.name: each.value for each in best.parameter_assignments},
+        "observed": best.observation.metrics[0].latest,
+        "assigned": [{each.name: each.value for each in found.spec.parameter_assignments} for found in trials],
+        "trial": trial.status.conditions[-1].type,
+        "details": len(client.get_success_trial_details("tutorial")),
+        "suggested": client.get_suggestion("tutorial").status.suggestion_count,
+        "listed": sorted(found.metadata.name for found in client.list_experiments()),
+        "log": log,
+        "followed": followed,
+        "unimported": client.get_experiment_conditions("unimported")[-1].message,
+    }
+    client.tune(
+        name="budget", objective=objective, parameters=space(), objective_metric_name="result", max_trial_count=40
+    )
+    client.edit_experiment_budget("budget", max_trial_count=5, parallel_trial_count=1)
+    seen["budget"] = client.get_experiment("budget").spec.max_trial_count
+    for name in ("tutorial", "unimported", "budget"):
+        client.delete_experiment(name)
+    seen["left"] = [found.metadata.name for found in client.list_experiments()]
+    return seen
+
+
+if __name__ == "__main__":
+    from contextlib import redirect_stdout
+
+    with redirect_stdout(sys.stderr):
+        result = main(sys.argv[1])
+    json.dump(result, sys.stdout)
