@@ -295,6 +295,20 @@ def upgrade() -> None:
     op.create_index("ix_tasks_parent", "tasks", ["parent_id", "state"], unique=False)
     op.create_index("ix_tasks_run", "tasks", ["run_id", "created_ms"], unique=False)
     op.create_table(
+        "trial_metrics",
+        sa.Column("trial_uid", sa.String(), nullable=False),
+        sa.Column("metric", sa.String(), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("experiment", sa.String(), nullable=False),
+        sa.Column("trial", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
+        sa.Column("reported_at", sa.String(), nullable=True),
+        sa.Column("recorded_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("trial_uid", "metric", "step", name=op.f("pk_trial_metrics")),
+    )
+    op.create_index("ix_trial_metrics_trial", "trial_metrics", ["namespace", "trial"], unique=False)
+    op.create_table(
         "registry_artifacts",
         sa.Column("parent_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("uri", sa.String(), nullable=True),
@@ -559,6 +573,8 @@ def downgrade() -> None:
     op.drop_index("ix_registry_artifacts_kind", table_name="registry_artifacts")
     op.drop_index("ix_registry_artifacts_children", table_name="registry_artifacts")
     op.drop_table("registry_artifacts")
+    op.drop_index("ix_trial_metrics_trial", table_name="trial_metrics")
+    op.drop_table("trial_metrics")
     op.drop_index("ix_tasks_run", table_name="tasks")
     op.drop_index("ix_tasks_parent", table_name="tasks")
     op.drop_table("tasks")
