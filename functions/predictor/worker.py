@@ -48,7 +48,7 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         """Serve until told to stop."""
         application = self.wsgi
         self.is_quick = getattr(application.wsgi_app, "is_quick", lambda environ: False)
-        self.max_body_bytes = int(application.config["MAX_CONTENT_LENGTH"])
+        self.max_body_bytes = int(application.config["BODY_BYTES"])
         asyncio.set_event_loop(self.loop)
         try:
             self.servers = [self.loop.run_until_complete(self._listen(each)) for each in self.sockets]
