@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
             self._ended = True  # no other protocol is spoken; its request is answered as any other one
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause.status if isinstance(cause, _Refused) else HTTPStatus.BAD_REQUEST)
+            self._refuse(cause if isinstance(cause, _Refused) else _Refused(HTTPStatus.BAD_REQUEST))
 
     def close_if_stale(self, now: float, keepalive_s: float) -> None:
         """Close when nothing has come for too long and nothing is being answered."""
@@ -113,7 +113,8 @@ class Connection(asyncio.Protocol):
             return
         self._size += len(data)
         if self._size > self._worker.max_body_bytes:
-            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            limit = self._worker.max_body_bytes
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes")
         self._body.append(data)
 
     def on_message_complete(self) -> None:
@@ -179,7 +180,7 @@ class Connection(asyncio.Protocol):
             status, headers = head
         except Exception:
             logger.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
-            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR), False
+            return _plain(_Refused(HTTPStatus.INTERNAL_SERVER_ERROR)), False
         keep = keep and self._worker.alive and not any(name.lower() == "connection" for name, _ in headers)
         lines = [f"HTTP/1.1 {status}", f"Date: {_now()}", *(f"{name}: {value}" for name, value in headers)]
         if not any(name.lower() == "content-length" for name, _ in headers) and status[:3] not in NO_BODY:
@@ -215,25 +216,25 @@ class Connection(asyncio.Protocol):
         if self._waiting and not self._busy and not self._transport.is_closing():
             self._next()
 
-    def _refuse(self, status: HTTPStatus) -> None:
+    def _refuse(self, refused: "_Refused") -> None:
         """Answer what is no request, and close."""
         self._ended = True
         if not self._busy:
             self._unread = True
-            self._transport.write(_plain(status))
+            self._transport.write(_plain(refused))
             self._close()
 
 
 class _Refused(Exception):
     """Raised inside the parser's callbacks, which wraps it."""
 
-    def __init__(self, status: HTTPStatus) -> None:
-        super().__init__(status.phrase)
+    def __init__(self, status: HTTPStatus, why: str | None = None) -> None:
+        super().__init__(why or status.phrase)
         self.status = status
 
 
-def _plain(status: HTTPStatus) -> bytes:
-    body = f'{{"error":"{status.phrase}"}}'
+def _plain(refused: _Refused) -> bytes:
+    status, body = refused.status, f'{{"error":"{refused}"}}'
     head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return f"{head}\r\nConnection: close\r\n\r\n{body}".encode()
 

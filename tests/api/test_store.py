@@ -390,7 +390,7 @@ def test_the_bundled_definitions_name_the_kinds_that_the_host_serves() -> None:
     assert found == {
         *(f"{kind}.serving.knative.dev" for kind in ("Service", "Configuration", "Revision", "Route", "DomainMapping")),
         *(f"{kind}.eventing.knative.dev" for kind in ("Broker", "Trigger")),
-        *(f"{kind}.sources.knative.dev" for kind in ("PingSource", "ApiServerSource")),
+        *(f"{kind}.sources.knative.dev" for kind in ("PingSource", "ApiServerSource", "SinkBinding")),
         "JobSink.sinks.knative.dev",
         "InferenceService.serving.kserve.io",
         *(f"{kind}.kubeflow.org" for kind in ("Experiment", "Suggestion", "Trial")),

@@ -234,7 +234,7 @@ def say_environment() -> NamedTuple("Seen", [("environ", dict), ("initial", str)
     import os
     import tempfile
 
-    return (dict(os.environ), open("/proc/self/environ").read(), os.getcwd(), tempfile.gettempdir())
+    return (dict(os.environ), open("/proc/self/environ").read().replace("\0", "\n"), os.getcwd(), tempfile.gettempdir())
 
 
 @component

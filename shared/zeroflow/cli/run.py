@@ -142,8 +142,8 @@ def _follow(host: Host, created: dict[str, Any]) -> str:
         return follow(host, f"{API}/runs/{run_id}", created["display_name"])
     except KeyboardInterrupt:
         typer.echo(f"\ndetached: the run goes on, see {host.url}{API}/runs/{run_id}", err=True)
-        typer.echo("press Ctrl-C again now to cancel it", err=True)
     try:
+        typer.echo("press Ctrl-C again now to cancel it", err=True)
         time.sleep(SECOND_CTRL_C_S)
     except KeyboardInterrupt:
         host.json("POST", f"{API}/runs/{run_id}:terminate", {})
