@@ -1,9 +1,10 @@
-"""Not a gate: prints how long finding and listing take among 10,000 versions (run with -s to see it)."""
+"""Prints how long finding and listing take among 10,000 versions: `make scale`, not part of the suite."""
 
 import time
 from statistics import median
 from typing import Any
 
+import pytest
 from sqlalchemy import insert, select, text
 
 from zeroflow.functions.register.entities import MODEL_VERSION
@@ -16,6 +17,7 @@ VERSIONS = 10_000
 CALLS = 60
 
 
+@pytest.mark.scale
 def test_reads_among_ten_thousand_versions(registry: Any) -> None:
     model = registry.model()
     path = f"registered_models/{model['id']}/versions"
