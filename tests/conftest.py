@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,26 +88,41 @@ def _postgres_programs() -> Path | None:
     return None
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Yield the URL of an empty metadata database with the current schema, once per supported server."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'metadata.sqlite'}"
-        upgrade(url)
-        yield url
-        return
-    import psycopg
+@pytest.fixture(scope="session")
+def new_database(request: pytest.FixtureRequest) -> Callable[[str, Path], AbstractContextManager[str]]:
+    """Return what opens an empty database of a backend, below a folder if it is a file, and gives its URL."""
 
-    server = request.getfixturevalue("postgres_server")
-    name = f"test_{os.urandom(6).hex()}"
-    admin = server.replace("postgresql+psycopg://", "postgresql://")
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    url = server.replace("/postgres?", f"/{name}?")
-    upgrade(url)
-    yield url
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    @contextmanager
+    def opened(backend: str, folder: Path) -> Iterator[str]:
+        if backend == "sqlite":
+            yield f"sqlite:///{folder / 'metadata.sqlite'}"
+            return
+        import psycopg
+
+        server = request.getfixturevalue("postgres_server")
+        name = f"test_{os.urandom(6).hex()}"
+        admin = server.replace("postgresql+psycopg://", "postgresql://")
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        yield server.replace("/postgres?", f"/{name}?")
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    return opened
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def empty_database_url(request: pytest.FixtureRequest, new_database, tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of a metadata database without tables, once per supported server."""
+    with new_database(request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(empty_database_url: str) -> str:
+    """Return the URL of an empty metadata database with the current schema, once per supported server."""
+    upgrade(empty_database_url)
+    return empty_database_url
 
 
 @pytest.fixture

@@ -177,25 +177,13 @@ def broker() -> Iterator[RecordingBroker]:
 
 
 @pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def registry_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def registry_database_url(
+    request: pytest.FixtureRequest, new_database: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Yield one database for all of this topic's tests, per supported server; they keep apart by names."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('registry') / 'metadata.sqlite'}"
+    with new_database(request.param, tmp_path_factory.mktemp("registry")) as url:
         upgrade(url)
         yield url
-        return
-    import psycopg
-
-    server = request.getfixturevalue("postgres_server")
-    name = f"registry_{os.urandom(6).hex()}"
-    admin = server.replace("postgresql+psycopg://", "postgresql://")
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    url = server.replace("/postgres?", f"/{name}?")
-    upgrade(url)
-    yield url
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def openapi_documents() -> dict[str, Callable[[str, str, Answer], None]]:

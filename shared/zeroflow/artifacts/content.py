@@ -31,13 +31,22 @@ def of(path: Path) -> Content:
         return Content(digest.hexdigest(), file.tell())
 
 
-def _of_directory(root: Path) -> Content:
-    total, digest = 0, hashlib.sha256()
-    for path in sorted(root.rglob("*"), key=lambda found: found.relative_to(root).as_posix().encode()):
+def files_of(root: Path) -> list[Path]:
+    """Return every file below a directory, in the order of its hash; raise InvalidInput for a link among them.
+
+    A link would be read as what it points to, wherever that is.
+    """
+    found = sorted(root.rglob("*"), key=lambda path: path.relative_to(root).as_posix().encode())
+    for path in found:
         if path.is_symlink():
             raise InvalidInput(f"{path.relative_to(root)} is a symbolic link; an artifact directory holds only files")
-        if path.is_file():
-            content = of(path)
-            total += content.size_bytes
-            digest.update(f"{content.sha256}  {path.relative_to(root).as_posix()}\n".encode())
+    return [path for path in found if path.is_file()]
+
+
+def _of_directory(root: Path) -> Content:
+    total, digest = 0, hashlib.sha256()
+    for path in files_of(root):
+        content = of(path)
+        total += content.size_bytes
+        digest.update(f"{content.sha256}  {path.relative_to(root).as_posix()}\n".encode())
     return Content(digest.hexdigest(), total)

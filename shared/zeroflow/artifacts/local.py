@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from zeroflow.artifacts import content
 from zeroflow.artifacts.uris import URI, parse
 from zeroflow.errors import InvalidInput, NotFound
 
@@ -63,7 +64,7 @@ class LocalStore:
         try:
             copied = scratch / "new"
             if source.is_dir():
-                _refuse_links(source)
+                content.files_of(source)  # refuses links
                 shutil.copytree(source, copied, copy_function=_copy_durably)
             else:
                 _copy_durably(source, copied)
@@ -77,7 +78,7 @@ class LocalStore:
     def fetch(self, uri: URI, target: Path) -> None:
         path = self.path(uri)
         if path.is_dir():
-            _refuse_links(path)
+            content.files_of(path)  # refuses links
             shutil.copytree(path, target)
         elif path.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -91,13 +92,6 @@ class LocalStore:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _refuse_links(root: Path) -> None:
-    """A link inside a directory would be copied as what it points to, wherever that is."""
-    for path in root.rglob("*"):
-        if path.is_symlink():
-            raise InvalidInput(f"{path.relative_to(root)} is a symbolic link; an artifact directory holds only files")
 
 
 def _copy_durably(source: str | Path, target: str | Path) -> str:
