@@ -92,22 +92,23 @@ class Observation:
         """Read an event's data; raise InvalidInput naming the field that is wrong."""
         if not isinstance(data, Mapping):
             raise InvalidInput("an observation must be a JSON object")
-        optional = {name: data.get(name) for name in ("model_version", "uri", "sha256")}
-        for name, value in optional.items():
-            if value is not None and not isinstance(value, str):
-                raise InvalidInput(f"{name} must be a string, got {str(value)[:40]}")
-        numbers = {name: _count(data, name) for name in ("sequence", "start_ms", "end_ms", "requests")}
-        texts = {
-            name: _text(data, name)
-            for name in ("inferenceservice", "namespace", "revision", "model", "pod", "process")
-        }
         return cls(
-            **texts,
-            **numbers,
+            inferenceservice=_text(data, "inferenceservice"),
+            namespace=_text(data, "namespace"),
+            revision=_text(data, "revision"),
+            model=_text(data, "model"),
+            pod=_text(data, "pod"),
+            process=_text(data, "process"),
+            sequence=_count(data, "sequence"),
+            start_ms=_count(data, "start_ms"),
+            end_ms=_count(data, "end_ms"),
+            requests=_count(data, "requests"),
             errors=_counts(data, "errors"),
             latency=Latency.from_data(data.get("latency")),
             callers=_counts(data, "callers"),
-            **optional,
+            model_version=_optional(data, "model_version"),
+            uri=_optional(data, "uri"),
+            sha256=_optional(data, "sha256"),
         )
 
 
@@ -121,6 +122,10 @@ def _text(data: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise InvalidInput(f"{name} must be a string, got {str(value)[:40]}")
     return value
+
+
+def _optional(data: Mapping[str, Any], name: str) -> str | None:
+    return None if data.get(name) is None else _text(data, name)
 
 
 def _count(data: Mapping[str, Any], name: str) -> int:
