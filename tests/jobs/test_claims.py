@@ -172,7 +172,7 @@ def test_a_claim_grows_and_is_otherwise_immutable(run):
         await place.until(lambda: phase(place) == "Bound")
         await place.store.update(claim(storage="2Gi"))
         await place.until(lambda: find(place)["status"]["capacity"] == {"storage": "2Gi"})
-        with pytest.raises(Invalid, match="can not be less than status.capacity"):
+        with pytest.raises(Invalid, match=r"can not be less than status\.capacity"):
             await place.store.update(claim(storage="1Gi"))
         with pytest.raises(Invalid, match="spec is immutable after creation except"):
             await place.store.update(claim(storage="2Gi", accessModes=["ReadWriteMany"]))

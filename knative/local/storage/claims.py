@@ -1,4 +1,4 @@
-"""The controller of PersistentVolumeClaims: binds each to a directory of the home and removes what is no longer claimed.
+"""The controller of PersistentVolumeClaims: binds each to a directory of the home, removes what no claim holds.
 
 A claim is Bound once its directory is there; a larger request is granted at once. A claim that is deleted goes when
 no running Pod uses it (finalizer kubernetes.io/pvc-protection), and its directory with it, as with a StorageClass
