@@ -93,7 +93,7 @@ class Pod:
 
     async def _start(self) -> None:
         pod, container, find = self.record.object, self._container, self._context.find
-        mounts = volumes.mount(pod, container, self._scratch, find)
+        mounts = volumes.mount(self._context, pod, container, self._scratch)
         listener = listening_socket()
         port = listener.getsockname()[1]
         try:
