@@ -97,7 +97,7 @@ class Pod:
         listener = listening_socket()
         port = listener.getsockname()[1]
         try:
-            resolved = resolve(pod, container, self._environment(port), find, mounts)
+            resolved = resolve(pod, container, self._environment(port), find)
             inherited: socket.socket | None = listener
             if resolved.runtime is None:
                 listener.close()  # the command listens for itself
@@ -111,6 +111,7 @@ class Pod:
                 runtime=resolved.runtime,
                 listener=inherited,
                 memory_bytes=resolved.memory_bytes,
+                mounts=mounts,
                 grace_s=self._grace_s,
             )
             self._process = process = await self._context.launcher.start(spec)
