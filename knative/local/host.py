@@ -37,6 +37,7 @@ from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
 from zeroflow.knative.local.serving.serving import Serving
+from zeroflow.knative.local.storage.claims import Claims
 from zeroflow.knative.local.urls import Urls, local_names_resolve
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ async def _serve(
     store = Store(home.db / "resources.sqlite")
     launcher = Launcher(retention_s=options.runtime_retention_s)
     serving = Serving(store, launcher, urls, home, window_s=options.stable_window_s)
+    claims = Claims(store, home)
     jobs = Jobs(store, launcher, home)
     tuning.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
@@ -114,6 +116,7 @@ async def _serve(
         await store.apply(document, manager="zeroflow-manifests")
     write_kubeconfig(home, urls.base, home.platform_token() if exposed else None)
     await serving.start()
+    await claims.start()
     await jobs.start()
     await eventing.start()
     runner = await _runner(front)
@@ -131,6 +134,7 @@ async def _serve(
         await resources.close()  # ends watches, which would hold the door open
         await eventing.close()
         await jobs.close()
+        await claims.close()
         await asyncio.gather(serving.close(SHUTDOWN_GRACE_S), door.close(SHUTDOWN_GRACE_S))
         await runner.cleanup()
         await launcher.close()

@@ -94,11 +94,11 @@ class Pod:
 
     async def _start(self) -> None:
         pod, container, find = self.record.object, self._container, self._context.find
-        mounts = volumes.mount(pod, container, self._scratch, find)
+        mounts = volumes.mount(self._context, pod, container, self._scratch)
         listener = listening_socket()
         port = listener.getsockname()[1]
         try:
-            resolved = resolve(pod, container, self._environment(port), find, mounts)
+            resolved = resolve(pod, container, self._environment(port), find)
             inherited: socket.socket | None = listener
             if resolved.runtime is None:
                 listener.close()  # the command listens for itself
@@ -112,6 +112,7 @@ class Pod:
                 runtime=resolved.runtime,
                 listener=inherited,
                 memory_bytes=resolved.memory_bytes,
+                mounts=mounts,
                 grace_s=self._grace_s,
             )
             self._process = process = await self._context.launcher.start(spec)
