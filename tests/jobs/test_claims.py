@@ -52,7 +52,7 @@ def test_a_claim_is_bound_to_a_directory(run):
 def test_what_one_job_writes_the_next_reads_after_a_restart_of_the_host(run):
     async def first(place):
         await place.store.create(claim())
-        await place.create("sh", "-c", 'echo kept > "$0"', "/mnt/data/file", name="writer", **using())
+        await place.create("sh", "-c", "echo kept > /mnt/data/file", name="writer", **using())
         assert (await place.finished("writer"))[0] == "Complete"
 
     async def second(place):

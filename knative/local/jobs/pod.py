@@ -81,7 +81,7 @@ class JobPod:
         pod, find = self.record.object, self._context.find
         mounts = volumes.mount(self._context, pod, self._container, self._scratch)
         base = inherited_environment() | {"HOSTNAME": self.name}
-        resolved = resolve(pod, self._container, base, find, mounts)
+        resolved = resolve(pod, self._container, base, find)
         spec = ProcessSpec(
             name=self.name,
             argv=resolved.argv,
@@ -89,6 +89,7 @@ class JobPod:
             log=self.log,
             cwd=resolved.cwd,
             memory_bytes=resolved.memory_bytes,
+            mounts=mounts,
         )
         return await self._context.launcher.start(spec)
 

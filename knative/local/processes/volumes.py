@@ -8,10 +8,12 @@ of volumes are refused. Source: Kubernetes core/v1 Volume.
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 from pathlib import Path, PurePosixPath
 
-from zeroflow.knative.local.processes.container import BadContainer, Find, Mounts, Object, read_values
+from zeroflow.knative.local.processes.container import BadContainer, Find, Object, read_values
+from zeroflow.knative.local.processes.mounting import Mount
 from zeroflow.knative.local.processes.pods import PodContext
 
 KINDS = ("configMap", "emptyDir", "persistentVolumeClaim", "secret")
@@ -23,13 +25,13 @@ def claim_names(pod: Object) -> set[str]:
     return {str(each["persistentVolumeClaim"].get("claimName")) for each in volumes if "persistentVolumeClaim" in each}
 
 
-def mount(context: PodContext, pod: Object, container: Object, root: Path) -> Mounts:
+def mount(context: PodContext, pod: Object, container: Object, root: Path) -> tuple[Mount, ...]:
     """Provide the volumes that `container` mounts, below `root` unless a claim holds them.
 
     Raises BadContainer for what this host does not have or what is not there yet.
     """
     volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
-    directories: dict[str, Path] = {}
+    mounts = []
     for wanted in container.get("volumeMounts") or ():
         volume = volumes.get(wanted["name"])
         if volume is None:
@@ -43,8 +45,20 @@ def mount(context: PodContext, pod: Object, container: Object, root: Path) -> Mo
             raise BadContainer(f"volumeMount {wanted['name']!r}: this host has subPath, not subPathExpr")
         if sub_path := wanted.get("subPath"):
             directory = _part(directory, sub_path, writable="secret" not in volume and "configMap" not in volume)
-        directories[wanted["mountPath"].rstrip("/")] = directory
-    return Mounts(dict(sorted(directories.items(), reverse=True)))  # the longest path first
+        mounts.append(Mount(_mount_path(wanted), str(directory), _is_read_only(volume, wanted)))
+    return tuple(mounts)
+
+
+def _mount_path(wanted: Object) -> str:
+    path = posixpath.normpath(str(wanted["mountPath"]))
+    if not path.startswith("/") or path == "/":
+        raise BadContainer(f"volumeMount {wanted['name']!r}: mountPath must be an absolute path below /")
+    return path
+
+
+def _is_read_only(volume: Object, wanted: Object) -> bool:
+    claim = volume.get("persistentVolumeClaim") or {}
+    return bool(wanted.get("readOnly") or claim.get("readOnly") or "secret" in volume or "configMap" in volume)
 
 
 def unmount(root: Path) -> None:
