@@ -1,10 +1,8 @@
 """Real predictors: a model written by its own library, served by gunicorn in a process of its own."""
 
-import hashlib
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +14,8 @@ from typing import Any
 
 import joblib
 import pytest
+
+from environments import python_of
 
 DEADLINE_S = 60.0
 MODEL = "iris"
@@ -201,20 +201,4 @@ CLIENTS = ("kserve==0.21.0", "tritonclient[http]==2.73.0", "open-inference-opena
 @pytest.fixture(scope="session")
 def clients_python() -> str:
     """Return the Python of an environment with the official clients, made once and kept; skip aloud without it."""
-    folder = Path.home() / ".cache" / "zeroflow-tests" / hashlib.sha256(" ".join(CLIENTS).encode()).hexdigest()[:16]
-    python = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return str(python)
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if uv is None:
-        pytest.skip("uv is not installed; it makes the environment of the official clients")
-    shutil.rmtree(folder, ignore_errors=True)
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *CLIENTS],
-    ):
-        made = subprocess.run(command, capture_output=True, text=True, timeout=150)
-        if made.returncode:
-            pytest.skip(f"{', '.join(CLIENTS)} cannot be installed: {made.stderr.strip()[-300:]}")
-    (folder / "complete").touch()
-    return str(python)
+    return python_of(*CLIENTS)

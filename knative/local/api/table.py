@@ -163,9 +163,14 @@ def _job_duration(job: Object) -> str:
     return times.age(status["startTime"]) if end is None else times.human((end - start).total_seconds())
 
 
-def _job_containers(field: str) -> Callable[[Object], str]:
+def _last_schedule(cronjob: Object) -> str:
+    last = (cronjob.get("status") or {}).get("lastScheduleTime")
+    return times.age(last) if last else NONE
+
+
+def _job_containers(field: str, job_spec: str = ".spec") -> Callable[[Object], str]:
     def value(job: Object) -> str:
-        containers = jsonpath.first(".spec.template.spec.containers", job) or []
+        containers = jsonpath.first(f"{job_spec}.template.spec.containers", job) or []
         return ",".join(str(container.get(field, "")) for container in containers)
 
     return value
@@ -185,6 +190,18 @@ def _event_last(event: Object) -> str:
     return times.age(event.get("lastTimestamp") or event.get("eventTime") or meta(event).get("creationTimestamp"))
 
 
+def _claim_status(claim: Object) -> str:
+    if meta(claim).get("deletionTimestamp"):
+        return "Terminating"
+    return str((claim.get("status") or {}).get("phase", "Pending"))
+
+
+def _access_modes(claim: Object) -> str:
+    short = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+    modes = (claim.get("status") or {}).get("accessModes") or ()
+    return ",".join(short.get(mode, mode) for mode in modes)
+
+
 def _count(*fields: str) -> Callable[[Object], int]:
     return lambda obj: sum(len(obj.get(field) or ()) for field in fields)
 
@@ -195,6 +212,16 @@ BUILT_IN: Final[dict[str, list[Cell]]] = {
     "ConfigMap": [Cell("Data", _count("data", "binaryData"), "integer"), AGE],
     "Secret": [Cell("Type", _at(".type")), Cell("Data", _count("data"), "integer"), AGE],
     "ServiceAccount": [Cell("Secrets", _count("secrets"), "integer"), AGE],
+    "PersistentVolumeClaim": [
+        Cell("Status", _claim_status),
+        Cell("Volume", _at(".spec.volumeName")),
+        Cell("Capacity", _at(".status.capacity.storage")),
+        Cell("Access Modes", _access_modes),
+        Cell("StorageClass", _at(".spec.storageClassName")),
+        Cell("VolumeAttributesClass", _at(".spec.volumeAttributesClassName", "<unset>")),
+        AGE,
+        Cell("VolumeMode", _at(".spec.volumeMode", "<unset>"), priority=1),
+    ],
     "Pod": [
         Cell("Ready", _pod_ready),
         Cell("Status", _pod_status),
@@ -221,6 +248,17 @@ BUILT_IN: Final[dict[str, list[Cell]]] = {
         Cell("Containers", _job_containers("name"), priority=1),
         Cell("Images", _job_containers("image"), priority=1),
         Cell("Selector", _job_selector, priority=1),
+    ],
+    "CronJob.batch": [
+        Cell("Schedule", _at(".spec.schedule")),
+        Cell("Timezone", _at(".spec.timeZone", NONE)),
+        Cell("Suspend", lambda cronjob: "True" if (cronjob.get("spec") or {}).get("suspend") else "False"),
+        Cell("Active", lambda cronjob: len((cronjob.get("status") or {}).get("active") or ()), "integer"),
+        Cell("Last Schedule", _last_schedule),
+        AGE,
+        Cell("Containers", _job_containers("name", ".spec.jobTemplate.spec"), priority=1),
+        Cell("Images", _job_containers("image", ".spec.jobTemplate.spec"), priority=1),
+        Cell("Selector", lambda cronjob: NONE, priority=1),
     ],
     "Lease.coordination.k8s.io": [Cell("Holder", _at(".spec.holderIdentity")), AGE],
     "CustomResourceDefinition.apiextensions.k8s.io": [
