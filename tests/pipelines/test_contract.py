@@ -1,11 +1,7 @@
 """The official swagger: all its operations are there, and schemathesis finds no 5xx and no answer that breaks it."""
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +9,7 @@ import orjson
 import pytest
 import urllib3
 
+from environments import python_of
 from pipelines.harness import pipeline, task
 from pipelines.serving import served
 
@@ -63,23 +60,7 @@ def test_every_operation_is_there(swagger: dict[str, Any], url: str) -> None:
 @pytest.fixture(scope="module")
 def schemathesis() -> str:
     """The program, in an environment of its own, cached between sessions."""
-    key = hashlib.sha256(REQUIREMENT.encode()).hexdigest()[:16]
-    folder = Path.home() / ".cache" / "zeroflow-tests" / key
-    if not (folder / "complete").exists():
-        uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-        if uv is None:
-            pytest.skip("uv is not installed; it makes the environment of schemathesis")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        for command in (
-            [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), REQUIREMENT],
-        ):
-            made = subprocess.run(command, capture_output=True, text=True, timeout=150)
-            if made.returncode:
-                pytest.skip(f"{REQUIREMENT} cannot be installed: {made.stderr.strip()[-300:]}")
-        (folder / "complete").touch()
-    return str(folder / "bin" / "schemathesis")
+    return str(Path(python_of(REQUIREMENT)).with_name("schemathesis"))
 
 
 def _made(url: str) -> dict[str, str]:
