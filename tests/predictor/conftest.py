@@ -127,7 +127,11 @@ class Launcher:
 
     def serve(self, model: Any, key: str = "iris/model.joblib", **env: str) -> Predictor:
         """Store a model, start its predictor, and wait until it answers."""
-        predictor = self.start(self.write(model, key), **env)
+        return self.serve_at(self.write(model, key), **env)
+
+    def serve_at(self, uri: str, **env: str) -> Predictor:
+        """Start the predictor of what lies at a location, and wait until it answers."""
+        predictor = self.start(uri, **env)
         wait_ready(predictor)
         return predictor
 
@@ -182,17 +186,23 @@ def wait() -> Callable[[Predictor], None]:
 
 
 @pytest.fixture
-def slow(launcher: Launcher) -> Predictor:
-    """A predictor whose model, by a module of its own, takes a second for each request."""
+def slow_model(launcher: Launcher) -> str:
+    """Where a model lies that, by a module of its own (in launcher.root), takes a second for each request."""
     (launcher.root / "slowly.py").write_text(
         "import time\n\nclass Slow:\n    def predict(self, rows):\n        time.sleep(1.0)\n        return rows[:, 0]\n"
     )
     sys.path.insert(0, str(launcher.root))
     try:
         model = __import__("slowly").Slow()
-        return launcher.serve(model, "slow/model.joblib", PYTHONPATH=str(launcher.root))
+        return launcher.write(model, "slow/model.joblib")
     finally:
         sys.path.remove(str(launcher.root))
+
+
+@pytest.fixture
+def slow(launcher: Launcher, slow_model: str) -> Predictor:
+    """A predictor of that model."""
+    return launcher.serve_at(slow_model, PYTHONPATH=str(launcher.root))
 
 
 CLIENTS = ("kserve==0.21.0", "tritonclient[http]==2.73.0", "open-inference-openapi==2.0.0.1")
