@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from sqlalchemy import select
 
 from zeroflow.errors import InvalidInput, NotFound
-from zeroflow.functions.pipeline import catalog, fetching, packages, recurring, wire
+from zeroflow.functions.pipeline import catalog, documents, fetching, packages, recurring, wire
 from zeroflow.functions.pipeline.api import Context, answer, body_of_request, list_of
 from zeroflow.functions.pipeline.catalog import NewVersion
 from zeroflow.functions.pipeline.fields import mapping, required_text, text
@@ -237,7 +237,7 @@ def _version_uploaded() -> NewVersion:
     file = request.files.get("uploadfile")
     if file is None:
         raise InvalidInput("expected a multipart form with the pipeline package in the part `uploadfile`")
-    document, args = packages.document_of(file.read(packages.MAX_BYTES + 1)), request.args
+    document, args = packages.document_of(file.read(documents.MAX_BYTES + 1)), request.args
     return NewVersion(
         document,
         args.get("name") or args.get("display_name") or _name_in(document),

@@ -56,6 +56,7 @@ def _yaml(text: bytes) -> Iterator[Any]:
     try:
         while loader.check_node():
             node = loader.get_node()
+            assert node is not None
             _size(node, {}, 0)
             yield loader.construct_document(node)
     finally:

@@ -17,7 +17,7 @@ import urllib3
 from zeroflow.artifacts import Stores
 from zeroflow.artifacts.uris import SCHEMES
 from zeroflow.errors import InvalidInput, NotFound
-from zeroflow.functions.pipeline.packages import MAX_BYTES
+from zeroflow.functions.pipeline.documents import MAX_BYTES
 
 MAX_REDIRECTS = 3
 TIMEOUT = urllib3.Timeout(connect=5.0, read=10.0)
