@@ -7,37 +7,27 @@ When a task of a scope fails, the scope's tasks that have not begun are skipped 
 the scope is failed, and so on outwards. A task whose condition is false is skipped, with everything that depends on it.
 A task that runs anyway (an exit task) waits only for its upstream to be final; what a failure skips counts as that.
 
-A loop's iterations are scopes below it. They are made when they begin, at most `WINDOW` side by side, so that a loop
-over any number of items costs a pass no more than its step.
+A loop's iterations are scopes below it. They are made when they begin, at most `loops.WINDOW` side by side, so that a
+loop over any number of items costs a pass no more than its step.
 """
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from zeroflow.artifacts import Stores
-from zeroflow.errors import InvalidInput, ZeroflowError
+from zeroflow.errors import ZeroflowError
 from zeroflow.events import Transaction
-from zeroflow.functions.pipeline import cachekeys, executions, expressions, fields, inputs, outcomes, placeholders
+from zeroflow.functions.pipeline import cache, cachekeys, executions, inputs, loops, outcomes, outgoing, placeholders
 from zeroflow.functions.pipeline.conditions import holds
-from zeroflow.functions.pipeline.executions import task_id
 from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.outcomes import Outcome
 from zeroflow.functions.pipeline.plan import Constant, FromTask, Plan, Scope, TaskPlan
-from zeroflow.functions.pipeline.rows import Rows, values
-from zeroflow.functions.pipeline.states import FINAL, note_state, rfc3339
+from zeroflow.functions.pipeline.rows import Rows, new_task, values
+from zeroflow.functions.pipeline.states import FINAL
 from zeroflow.metadata import now_ms
-from zeroflow.metadata.pipelines import CacheEntry, Run, Task
-
-TASK_REQUESTED = "dev.zeroflow.task.requested"
-TASK_DELAYED = "dev.zeroflow.task.delayed"
-RUN_FINISHED = "dev.zeroflow.run.finished"
-RECURRING_DUE = "dev.zeroflow.recurringrun.due"
-WINDOW = 256
-"""Iterations of one loop side by side, when the pipeline sets no limit; more would only wait in a longer queue."""
-MAX_ITERATIONS = 1_000_000
+from zeroflow.metadata.pipelines import Run, Task
 
 
 class Advance:
@@ -47,7 +37,7 @@ class Advance:
         self.tx, self.session, self.run, self.plan, self.stores = tx, tx.session, run, plan, stores
         self.now = now_ms()
         self.rows = Rows(self.session, run, plan)
-        self._items_of: dict[str, list[Any]] = {}
+        self._items = loops.Items()
         self._ready: deque[Task] = deque()
         self._final: deque[Task] = deque()
 
@@ -90,12 +80,7 @@ class Advance:
         row.attempt += 1
         row.state, row.requested_ms, row.not_before_ms = "RUNNING", self.now, None
         row.log_uri = executions.log_uri(self.run.id, row.name, row.attempt)
-        self.tx.emit(
-            TASK_REQUESTED,
-            subject=f"runs/{self.run.id}/tasks/{row.name}",
-            event_id=f"{row.id}.{row.attempt}.requested",
-            data=executions.request(self.run, row, self.plan.task(row.name), self._context(row)),
-        )
+        outgoing.request(self.tx, self.run, row, self.plan.task(row.name))
 
     def _settle(self) -> None:
         # Queries here read only rows that `_open`, `_succeed` and `_stop` have flushed: a flush per query would cost
@@ -122,7 +107,7 @@ class Advance:
                 task,
                 self.rows.inputs_of(parent),
                 self.rows.outputs_of(parent),
-                self._context(row),
+                executions.context(self.run, row),
                 self.rows.status_in(parent),
             )
             if task.condition is not None and not holds(task.condition, given["parameters"]):
@@ -164,12 +149,10 @@ class Advance:
     def _loop(self, row: Task, task: TaskPlan, given: Values) -> None:
         """Open a loop, and begin as many iterations as may run side by side."""
         row.inputs = dict(given)
-        row.iterations, row.begun = len(self._items(row, task)), 0
-        if row.iterations > MAX_ITERATIONS:
-            raise InvalidInput(f"the loop has {row.iterations} items; more than {MAX_ITERATIONS} are not supported")
+        row.iterations, row.begun = self._items.count(row, task), 0
         row.state, row.started_ms, row.open_children = "RUNNING", self.now, row.iterations
         assert task.iterator is not None
-        self._iterate(row, task, task.iterator.parallelism or WINDOW)
+        self._iterate(row, task, task.iterator.parallelism or loops.WINDOW)
         if row.iterations == 0:
             self._close(row)
 
@@ -187,31 +170,14 @@ class Advance:
     def _begin_iteration(self, loop: Task, row: Task, task: TaskPlan) -> None:
         assert task.component.scope is not None
         try:
-            item = self._items(loop, task)[int(row.name.rpartition(".")[2])]
+            item = self._items.of(loop, task)[int(row.name.rpartition(".")[2])]
             assert task.iterator is not None
             if isinstance(task.iterator.source, Constant):
                 parameters = values(loop.inputs)["parameters"]
-                item = placeholders.fill(item, parameters.get, self._context(loop))
+                item = placeholders.fill(item, parameters.get, executions.context(self.run, loop))
             self._open(row, task.component.scope, inputs.of_item(task, item))
         except ZeroflowError as error:
             self._fail(row, str(error), None)
-
-    def _items(self, loop: Task, task: TaskPlan) -> list[Any]:
-        """Return the items of a loop, whose placeholders are not filled yet."""
-        assert task.iterator is not None
-        if isinstance(task.iterator.source, Constant):
-            items: list[Any] = task.iterator.source.value
-            return items
-        if loop.id not in self._items_of:
-            name, held = task.iterator.source.name, values(loop.inputs)
-            if task.iterator.kind == "artifact":
-                self._items_of[loop.id] = held["artifacts"].get(name, [])
-            else:
-                found = expressions.from_json(held["parameters"].get(name))
-                if not isinstance(found, list):
-                    raise InvalidInput(f"the loop needs a list in input {name!r}, found {fields.found(found)}")
-                self._items_of[loop.id] = found
-        return self._items_of[loop.id]
 
     def _propagate(self, row: Task) -> None:
         if row.parent_id is None:
@@ -245,7 +211,7 @@ class Advance:
         """Begin nothing more in a scope but what survives a failure; what runs is let finish."""
         stopped_before = scope.error is not None
         if scope.error is None:
-            scope.error = _failure(failed) if failed.kind == "step" else failed.error
+            scope.error = outcomes.failure(failed) if failed.kind == "step" else failed.error
         if scope.kind == "loop":
             if not stopped_before:
                 scope.open_children -= (scope.iterations or 0) - scope.begun
@@ -271,10 +237,7 @@ class Advance:
         """End a scope whose tasks are all final."""
         if row.error is None and row.kind == "loop":
             self.session.flush()
-            found = self.session.execute(select(Task.name, Task.outputs).where(Task.parent_id == row.id)).all()
-            iterations = sorted(found, key=lambda one: int(one.name.rpartition(".")[2]))
-            component = self.plan.task(row.name).component
-            row.outputs = dict(inputs.of_loop(component, (values(one.outputs) for one in iterations)))
+            row.outputs = dict(loops.collected(self.session, row, self.plan.task(row.name).component))
         elif row.error is None:
             scope = self.plan.scope(row.name)
             component = self.plan.task(row.name).component if row.name else self.plan.root
@@ -300,29 +263,15 @@ class Advance:
         outcomes.record_artifacts(self.tx, self.run, row, given, known)
         outcomes.record_uses(self.tx, row, "output", given["artifacts"])
         if row.cache_key is not None:
-            entry = CacheEntry(
-                key=row.cache_key,
-                namespace=self.run.namespace,
-                run_id=self.run.id,
-                task_id=row.id,
-                outputs=dict(given),
-                created_ms=self.now,
-            )
-            self.session.merge(entry)
+            cache.keep(self.session, self.run, row, given, self.now)
         self._end(row, "SUCCEEDED", finished_ms or self.now)
         self.session.flush()
         outcomes.announce_models(self.tx, self.run, row, given)
 
     def _reuse(self, row: Task) -> bool:
         """Take the outputs of an earlier execution with the same content, if their bytes are still there."""
-        entry = self.session.get(CacheEntry, row.cache_key)
+        entry = cache.find(self.session, self.stores, row.cache_key)
         if entry is None:
-            return False
-        held = [item for items in entry.outputs["artifacts"].values() for item in items]
-        try:
-            if not all(self.stores.exists(item["uri"]) for item in held if item["sha256"]):
-                return False
-        except ZeroflowError:
             return False
         row.cached_from, row.outputs = entry.task_id, entry.outputs
         row.requested_ms = row.started_ms = self.now
@@ -337,7 +286,7 @@ class Advance:
             self.request(row)
             return
         row.not_before_ms = self.now + delay_ms
-        delay(self.tx, row, 0)
+        outgoing.delay(self.tx, row, 0)
 
     def _fail(self, row: Task, error: str, finished_ms: int | None) -> None:
         row.error = error
@@ -348,77 +297,8 @@ class Advance:
         self._final.append(row)
 
     def _finish_run(self, root: Task) -> None:
-        self.run.finished_ms, self.run.error = self.now, root.error
-        note_state(self.run, root.state, self.now, root.error)
-        again = f".{self.run.retries}" if self.run.retries else ""
-        data = {"run_id": self.run.id, "state": root.state}
-        self.tx.emit(
-            RUN_FINISHED,
-            subject=f"runs/{self.run.id}",
-            event_id=f"{self.run.id}{again}.finished",
-            data=data if root.error is None else {**data, "error": root.error},
-        )
-        if self.run.recurring_run_id:  # another may have waited for this one to end
-            self.tx.emit(
-                RECURRING_DUE,
-                subject=f"recurringruns/{self.run.recurring_run_id}",
-                event_id=f"{self.run.id}{again}.ended",
-                data={"recurring_run_id": self.run.recurring_run_id},
-            )
-
-    def _context(self, row: Task) -> dict[str, str]:
-        return {
-            "run_name": self.run.name,
-            "run_id": self.run.id,
-            "task_name": row.display_name,
-            "task_id": row.id,
-            "pipeline_root": self.run.artifact_root,
-            "created_at": rfc3339(self.run.created_ms),
-        }
-
-
-def new_task(run: Run, parent: str | None, path: str, shown: str, kind: str, waiting: int, at_ms: int) -> Task:
-    """Make the row of a task that has not begun."""
-    return Task(
-        id=task_id(run.id, path),
-        run_id=run.id,
-        parent_id=parent,
-        name=path,
-        display_name=shown,
-        kind=kind,
-        state="PENDING",
-        waiting=waiting,
-        open_children=0,
-        iterations=None,
-        begun=0,
-        attempt=0,
-        first_attempt=1,
-        created_ms=at_ms,
-    )
-
-
-def delay(tx: Transaction, row: Task, hop: int) -> None:
-    """Emit the event that brings a retry back when it is due."""
-    tx.emit(
-        TASK_DELAYED,
-        subject=f"runs/{row.run_id}/tasks/{row.name}",
-        event_id=f"{row.id}.{row.attempt}.delayed.{hop}",
-        data={
-            "run_id": row.run_id,
-            "task_id": row.id,
-            "attempt": row.attempt,
-            "not_before_ms": row.not_before_ms,
-            "hop": hop,
-        },
-    )
+        outgoing.end_run(self.tx, self.run, root.state, root.error, self.now)
 
 
 def _sources(scope: Scope) -> list[tuple[FromTask, ...]]:
     return [*scope.parameter_outputs.values(), *scope.artifact_outputs.values()]
-
-
-def _failure(row: Task) -> str:
-    told = not row.exit_code or row.exit_code < 0 or "exit code" in (row.error or "")
-    code = "" if told else f" (exit code {row.exit_code})"
-    log = f"; log: {row.log_uri}" if row.log_uri else ""
-    return f"task {row.name} failed: {row.error}{code}{log}"

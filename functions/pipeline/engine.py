@@ -13,11 +13,12 @@ from sqlalchemy import select, update
 from zeroflow.artifacts import Stores
 from zeroflow.errors import Conflict, NotFound
 from zeroflow.events import Transaction
-from zeroflow.functions.pipeline import inputs
-from zeroflow.functions.pipeline.advance import Advance, delay, new_task
+from zeroflow.functions.pipeline import inputs, outgoing
+from zeroflow.functions.pipeline.advance import Advance
 from zeroflow.functions.pipeline.outcomes import Outcome
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.plans import Plans
+from zeroflow.functions.pipeline.rows import new_task
 from zeroflow.functions.pipeline.states import FINAL, note_state
 from zeroflow.metadata import now_ms
 from zeroflow.metadata.pipelines import Run, Task
@@ -70,7 +71,7 @@ class Engine:
         if row.not_before_ms is None:
             return
         if row.not_before_ms > now_ms():
-            delay(tx, row, int(data.get("hop", 0)) + 1)
+            outgoing.delay(tx, row, int(data.get("hop", 0)) + 1)
             return
         Advance(tx, run, self.plans.of(tx.session, run.spec_sha256), self.stores).request(row)
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from zeroflow.functions.pipeline import placeholders
 from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.plan import ArtifactSpec, TaskPlan
+from zeroflow.functions.pipeline.states import rfc3339
 from zeroflow.metadata.pipelines import Run, Task
 
 NAMESPACE = uuid.UUID("6f1c0f3e-7d0b-5b34-9a44-0d5f0a6f3c11")
@@ -32,14 +33,26 @@ def log_uri(run_id: str, task_name: str, attempt: int) -> str:
     return f"store://logs/{run_id}/{task_name}.{attempt}.log"
 
 
-def request(run: Run, row: Task, task: TaskPlan, context: Mapping[str, str]) -> dict[str, Any]:
+def context(run: Run, row: Task) -> dict[str, str]:
+    """Return what placeholders stand for that are not about inputs."""
+    return {
+        "run_name": run.name,
+        "run_id": run.id,
+        "task_name": row.display_name,
+        "task_id": row.id,
+        "pipeline_root": run.artifact_root,
+        "created_at": rfc3339(run.created_ms),
+    }
+
+
+def request(run: Run, row: Task, task: TaskPlan) -> dict[str, Any]:
     """Build the data of the event that asks for the execution which the row describes."""
     assert row.inputs is not None
     inputs: Values = row.inputs  # type: ignore[assignment]  # a JSON column of this shape
     component, given = task.component, inputs.get("platform")
-    executor = component.container
+    executor, known = component.container, context(run, row)
     if component.importer is not None:
-        executor = {"importer": _importer(component.importer, inputs, context)}
+        executor = {"importer": _importer(component.importer, inputs, known)}
     return {
         "run_id": run.id,
         "run_name": run.name,
@@ -68,7 +81,7 @@ def request(run: Run, row: Task, task: TaskPlan, context: Mapping[str, str]) -> 
         "log_uri": row.log_uri,
         "timeout_s": component.platform.timeout_s if component.platform else None,
         **({"platform": given} if given else {}),
-        "context": dict(context),
+        "context": known,
     }
 
 

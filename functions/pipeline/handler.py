@@ -13,10 +13,10 @@ from flask import Flask, Response, request
 from zeroflow.artifacts import Stores
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.pipeline import deadletters, outcomes, recurring, triggers
-from zeroflow.functions.pipeline.advance import RECURRING_DUE, TASK_DELAYED
 from zeroflow.functions.pipeline.api import Context, blueprint
 from zeroflow.functions.pipeline.clock import Clock
 from zeroflow.functions.pipeline.engine import Engine
+from zeroflow.functions.pipeline.outgoing import RECURRING_DUE, TASK_DELAYED
 from zeroflow.functions.pipeline.plans import Plans
 from zeroflow.metadata import now_ms
 from zeroflow.resources.client import LazyResources, Resources

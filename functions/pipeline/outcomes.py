@@ -72,6 +72,14 @@ def parse(data: dict[str, Any]) -> Outcome:
     )
 
 
+def failure(row: Task) -> str:
+    """Say how a step failed, for those who read the error of the run."""
+    told = not row.exit_code or row.exit_code < 0 or "exit code" in (row.error or "")
+    code = "" if told else f" (exit code {row.exit_code})"
+    log = f"; log: {row.log_uri}" if row.log_uri else ""
+    return f"task {row.name} failed: {row.error}{code}{log}"
+
+
 def values_of(row: Task, component: Component, outcome: Outcome) -> Values:
     """Return a step's outputs as its row keeps them; raise WrongType when one is not what the component declares."""
     parameters = {}

@@ -99,6 +99,26 @@ class Rows:
         return status
 
 
+def new_task(run: Run, parent: str | None, path: str, shown: str, kind: str, waiting: int, at_ms: int) -> Task:
+    """Make the row of a task that has not begun."""
+    return Task(
+        id=task_id(run.id, path),
+        run_id=run.id,
+        parent_id=parent,
+        name=path,
+        display_name=shown,
+        kind=kind,
+        state="PENDING",
+        waiting=waiting,
+        open_children=0,
+        iterations=None,
+        begun=0,
+        attempt=0,
+        first_attempt=1,
+        created_ms=at_ms,
+    )
+
+
 def values(held: dict[str, object] | None) -> Values:
     """Return the values in a JSON column."""
     return held if held is not None else inputs.empty()  # type: ignore[return-value]  # a JSON column of this shape

@@ -14,6 +14,7 @@ from zeroflow.functions.register.bodies import read_object
 logger = logging.getLogger(__name__)
 
 PREFIX = "/api/model_registry"
+CATALOG = "/api/model_catalog"
 CHUNK_BYTES = 256 * 1024
 DRAINED_CHUNKS = 256
 """How much of a body that is too large is read before the connection is given up: 64 MiB."""
@@ -55,7 +56,7 @@ def answer_error(error: ZeroflowError) -> Response:
 
 def answer_http(error: HTTPException) -> Response | HTTPException:
     """Answer what Flask refuses below the prefix - unknown paths, wrong methods, oversized bodies - as the API does."""
-    if not request.path.startswith(PREFIX):
+    if not request.path.startswith((PREFIX, CATALOG)):
         return error
     if isinstance(error, RequestEntityTooLarge):
         _drain()

@@ -7,6 +7,7 @@ from flask import Flask
 
 from zeroflow.events import FunctionApp
 from zeroflow.functions.register import deployments, rest
+from zeroflow.functions.register.catalog.sources import CatalogFile
 from zeroflow.functions.register.identity import Identify
 from zeroflow.functions.register.policy import PolicyFile
 from zeroflow.functions.register.produced import PRODUCED
@@ -24,5 +25,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.on(PRODUCED)(lambda delivery: on_model_produced(delivery, policy.now()))
     for change in (*deployments.CHANGED, deployments.DELETED):
         app.on(change)(deployments.on_change)
-    rest.mount(app, policy, Identify(settings.token))
+    rest.mount(app, policy, Identify(settings.token), CatalogFile.from_environment())
     return app.flask

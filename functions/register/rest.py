@@ -1,7 +1,7 @@
 """The Model Registry's REST API, v1alpha3 and v1 over one store: which path is which operation.
 
 v1 has no experiments, experiment runs and metric history. Source: Model Registry OpenAPI v1alpha3 and v1. What has no
-contract - lineage, audit trail - is below /api/model_registry/zeroflow.
+contract - lineage, audit trail - is below /api/model_registry/zeroflow; the catalog is below /api/model_catalog.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from zeroflow.errors import ZeroflowError
 from zeroflow.events import FunctionApp
 from zeroflow.functions.register import own
 from zeroflow.functions.register.answers import (
+    CATALOG,
     PREFIX,
     answer_error,
     answer_http,
@@ -21,6 +22,8 @@ from zeroflow.functions.register.answers import (
     error_answer,
     refuse_nul,
 )
+from zeroflow.functions.register.catalog.routes import routes as catalog_routes
+from zeroflow.functions.register.catalog.sources import CatalogFile
 from zeroflow.functions.register.entities import (
     EXPERIMENT,
     EXPERIMENT_RUN,
@@ -40,21 +43,22 @@ Route = tuple[str, str, Callable[..., Response]]
 VERSIONS = ("v1alpha3", "v1")
 
 
-def mount(app: FunctionApp, policy: PolicyFile, identify: Identify) -> None:
-    """Add the API to the function, and its error bodies to everything below its prefix."""
+def mount(app: FunctionApp, policy: PolicyFile, identify: Identify, catalog: CatalogFile) -> None:
+    """Add the APIs to the function, and their error bodies to everything below their prefixes."""
     for version in VERSIONS:
         operations = Operations(app, policy, identify, v1=version == "v1")
         routes = _models(operations) + _serving(operations) + ([] if version == "v1" else _experiments(operations))
-        app.flask.register_blueprint(_blueprint(version, routes))
-    app.flask.register_blueprint(_blueprint("zeroflow", own.routes(app)))
+        app.flask.register_blueprint(_blueprint(f"{PREFIX}/{version}", routes))
+    app.flask.register_blueprint(_blueprint(f"{PREFIX}/zeroflow", own.routes(app)))
+    app.flask.register_blueprint(_blueprint(f"{CATALOG}/v1alpha1", catalog_routes(catalog)))
     app.flask.get("/")(
         lambda: error_answer(HTTPStatus.NOT_FOUND, "nothing is here; the API is below /api/model_registry")
     )
     app.flask.register_error_handler(HTTPException, answer_http)
 
 
-def _blueprint(version: str, routes: list[Route]) -> Blueprint:
-    api = Blueprint(f"model_registry_{version}", __name__, url_prefix=f"{PREFIX}/{version}")
+def _blueprint(prefix: str, routes: list[Route]) -> Blueprint:
+    api = Blueprint(prefix.strip("/").replace("/", "_"), __name__, url_prefix=prefix)
     api.before_request(refuse_nul)
     api.register_error_handler(ZeroflowError, answer_error)
     api.register_error_handler(HTTPException, answer_http)

@@ -45,6 +45,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def volumes(self) -> Path:
+        """What PersistentVolumeClaims hold."""
+        return self.root / "volumes"
+
+    @property
     def secrets(self) -> Path:
         """Keys of this installation."""
         return self.root / "secrets"
@@ -63,6 +68,10 @@ class Home:
         """Return where a container's output goes."""
         return self.logs / namespace / pod / f"{container}.log"
 
+    def volume(self, namespace: str, claim: str, uid: str) -> Path:
+        """Return the directory of a PersistentVolumeClaim; a later claim of the same name has another."""
+        return self.volumes / namespace / f"{claim}-{uid}"
+
     def prepare(self) -> None:
         """Create what is missing; raise Unavailable in one line when that cannot be done."""
         if len(os.fsencode(self.root)) > MAX_PATH_BYTES:
@@ -71,7 +80,7 @@ class Home:
                 "with --home DIR"
             )
         try:
-            for path in (self.root, self.db, self.store, self.logs, self.run, self.secrets):
+            for path in (self.root, self.db, self.store, self.logs, self.run, self.volumes, self.secrets):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self.run / f".probe-{os.getpid()}"
             probe.touch()

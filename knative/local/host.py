@@ -29,6 +29,7 @@ from zeroflow.knative.local import manifests, tuning
 from zeroflow.knative.local.api.kubeconfig import write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.door import Door
 from zeroflow.knative.local.eventing.eventing import Eventing
 from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
 from zeroflow.knative.local.home import Home
@@ -36,6 +37,7 @@ from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
 from zeroflow.knative.local.serving.serving import Serving
+from zeroflow.knative.local.storage.claims import Claims
 from zeroflow.knative.local.urls import Urls, local_names_resolve
 
 logger = logging.getLogger(__name__)
@@ -95,6 +97,7 @@ async def _serve(
     store = Store(home.db / "resources.sqlite")
     launcher = Launcher(retention_s=options.runtime_retention_s)
     serving = Serving(store, launcher, urls, home, window_s=options.stable_window_s)
+    claims = Claims(store, home)
     jobs = Jobs(store, launcher, home)
     tuning.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
@@ -113,9 +116,12 @@ async def _serve(
         await store.apply(document, manager="zeroflow-manifests")
     write_kubeconfig(home, urls.base, home.platform_token() if exposed else None)
     await serving.start()
+    await claims.start()
     await jobs.start()
     await eventing.start()
-    runner = await _open(front, listener)
+    runner = await _runner(front)
+    door = Door(front, runner, listener)
+    await door.open()
     home.address.write_text(json.dumps({"url": urls.base, "pid": os.getpid()}))
     await eventing.publish(PLATFORM_NAMESPACE, "default", _started_event())
     logger.info("serving on %s, home %s", urls.base, home.root)
@@ -128,13 +134,14 @@ async def _serve(
         await resources.close()  # ends watches, which would hold the door open
         await eventing.close()
         await jobs.close()
-        await serving.close(SHUTDOWN_GRACE_S)
+        await claims.close()
+        await asyncio.gather(serving.close(SHUTDOWN_GRACE_S), door.close(SHUTDOWN_GRACE_S))
         await runner.cleanup()
         await launcher.close()
         await store.close()
 
 
-async def _open(front: Front, listener: socket.socket) -> web.AppRunner:
+async def _runner(front: Front) -> web.AppRunner:
     app = web.Application(client_max_size=1 << 40)  # parts that read a body into memory have bounds of their own
     app.router.add_route("*", "/{path:.*}", front.handle)
     runner = web.AppRunner(
@@ -146,7 +153,6 @@ async def _open(front: Front, listener: socket.socket) -> web.AppRunner:
         handler_cancellation=True,  # who leaves while waiting for an instance gives up its place
     )
     await runner.setup()
-    await web.SockSite(runner, listener, backlog=1024).start()
     return runner
 
 

@@ -11,6 +11,7 @@ from eventing.rooms import TOKEN, Room, binary
 from zeroflow.knative.local.eventing.cloudevent import create
 from zeroflow.knative.local.eventing.errors import BrokerNotFound
 from zeroflow.knative.local.eventing.settings import EventingSettings
+from zeroflow.predictions import tokens
 
 Run = Callable[..., None]
 
@@ -113,6 +114,27 @@ def test_the_platform_s_types_need_its_token(
         if authorization is not None:
             headers["Authorization"] = authorization
         assert (await room.post(headers, body))[0] == status
+
+    run_room(scenario)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "source", "status"),
+    [
+        ("dev.zeroflow.predictions.observed", "/zeroflow/predictors/team/iris/pod-1", 202),
+        ("dev.zeroflow.predictions.observed", "/zeroflow/predictors/team/other/pod-1", 403),
+        ("dev.zeroflow.run.requested", "/zeroflow/predictors/team/iris/pod-1", 403),
+    ],
+    ids=["its-own", "of-another", "other-type"],
+)
+def test_a_predictors_token_is_good_for_what_it_says_of_itself(
+    run_room: Run, event_type: str, source: str, status: int
+) -> None:
+    async def scenario(room: Room) -> None:
+        await room.broker()
+        headers = binary("1", event_type) | {"ce-source": source}
+        headers["Authorization"] = f"Bearer {tokens.issue(TOKEN, 'team', 'iris')}"
+        assert (await room.post(headers))[0] == status
 
     run_room(scenario)
 

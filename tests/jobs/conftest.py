@@ -11,6 +11,7 @@ from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.jobs.job import Backoff
 from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.launcher import Launcher
+from zeroflow.knative.local.storage.claims import Claims
 
 
 class Workplace:
@@ -53,11 +54,14 @@ async def workplace(root):
     store = Store(home.db / "resources.sqlite")
     launcher = Launcher()
     jobs = Jobs(store, launcher, home, backoff=Backoff(first_s=0.05, most_s=0.2))
+    claims = Claims(store, home)
+    await claims.start()
     await jobs.start()
     try:
         yield Workplace(store, launcher, jobs, home)
     finally:
         await jobs.close(1.0)
+        await claims.close()
         await launcher.close()
         await store.close()
 

@@ -1,18 +1,18 @@
 """Reading a Kubernetes container as a process. Expected values follow Kubernetes' documentation."""
 
-from pathlib import Path
-
 import pytest
 
+from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.processes.container import (
     BadContainer,
-    Mounts,
     NotRunnable,
     container_argv,
     expand,
     quantity,
     resolve,
 )
+from zeroflow.knative.local.processes.mounting import Mount, relocated
+from zeroflow.knative.local.processes.pods import PodContext
 from zeroflow.knative.local.processes.volumes import mount
 
 POD = {"metadata": {"name": "p", "namespace": "n", "annotations": {"zeroflow.dev/runtime": "function"}}, "spec": {}}
@@ -53,14 +53,14 @@ def test_quantities(written, value):
 
 
 def test_only_gunicorn_runs_in_a_runtime():
-    assert resolve(POD, {"command": ["gunicorn", "a:b"]}, {}, nothing, Mounts()).runtime == "function"
-    assert resolve(POD, {"command": ["/usr/bin/gunicorn", "a:b"]}, {}, nothing, Mounts()).runtime == "function"
-    assert resolve(POD, {"command": ["python", "a.py"]}, {}, nothing, Mounts()).runtime is None
+    assert resolve(POD, {"command": ["gunicorn", "a:b"]}, {}, nothing).runtime == "function"
+    assert resolve(POD, {"command": ["/usr/bin/gunicorn", "a:b"]}, {}, nothing).runtime == "function"
+    assert resolve(POD, {"command": ["python", "a.py"]}, {}, nothing).runtime is None
 
 
 def test_mount_paths_are_replaced_where_a_path_begins_with_them():
-    mounts = Mounts({"/etc/a/b": Path("/x/2"), "/etc/a": Path("/x/1")})
-    assert [mounts.relocate(text) for text in ("/etc/a", "/etc/a/c", "/etc/a/b/d", "/etc/ab", "in /etc/a")] == [
+    mounts = (Mount("/etc/a", "/x/1"), Mount("/etc/a/b", "/x/2"))
+    assert [relocated(text, mounts) for text in ("/etc/a", "/etc/a/c", "/etc/a/b/d", "/etc/ab", "in /etc/a")] == [
         "/x/1",
         "/x/1/c",
         "/x/2/d",
@@ -72,13 +72,31 @@ def test_mount_paths_are_replaced_where_a_path_begins_with_them():
 @pytest.mark.parametrize(
     ("volume", "mounted", "words"),
     [
-        ({"hostPath": {"path": "/"}}, {}, "is hostPath; this host has emptyDir, secret and configMap"),
+        (
+            {"hostPath": {"path": "/"}},
+            {},
+            "is hostPath; this host has configMap, emptyDir, persistentVolumeClaim, secret",
+        ),
         ({"secret": {"secretName": "s"}}, {}, 'secret "s" not found'),
         ({"emptyDir": {}}, {"subPath": "../up"}, "must stay inside its volume"),
+        ({"persistentVolumeClaim": {"claimName": "c"}}, {}, 'persistentvolumeclaim "c" not found'),
+        ({"configMap": {"name": "c"}}, {"mountPath": "relative"}, "must be an absolute path"),
+        ({"configMap": {"name": "c"}}, {"mountPath": "/"}, "must be an absolute path"),
+        ({"configMap": {"name": "c"}}, {"subPathExpr": "$(A)"}, "has subPath, not subPathExpr"),
         ({"configMap": {"name": "c", "items": [{"key": "k", "path": "../../up"}]}}, {}, "must stay inside its volume"),
         ({"configMap": {"name": "c", "items": [{"key": "no", "path": "no"}]}}, {}, "references non-existent key: no"),
     ],
-    ids=["host path", "missing secret", "sub path", "item path", "missing key"],
+    ids=[
+        "host path",
+        "missing secret",
+        "sub path",
+        "missing claim",
+        "relative",
+        "root",
+        "expression",
+        "item path",
+        "missing key",
+    ],
 )
 def test_volumes_that_cannot_be_are_refused(tmp_path, volume, mounted, words):
     pod = POD | {"spec": {"volumes": [{"name": "v"} | volume]}}
@@ -88,5 +106,5 @@ def test_volumes_that_cannot_be_are_refused(tmp_path, volume, mounted, words):
         return {"data": {"k": "v"}} if kind == "ConfigMap" else None
 
     with pytest.raises(BadContainer, match=words):
-        mount(pod, container, tmp_path / "pod", find)
+        mount(PodContext(None, find, None, Home(tmp_path)), pod, container, tmp_path / "pod")
     assert not (tmp_path / "up").exists()

@@ -43,6 +43,12 @@ BUILTIN_KINDS: Final = (
         fields=("secrets", "imagePullSecrets", "automountServiceAccountToken"),
     ),
     Kind(
+        *("", "PersistentVolumeClaim", "persistentvolumeclaims", V1_STATUS, "v1", True, "persistentvolumeclaim"),
+        ("pvc",),
+        generations=False,
+        fields=DECLARED,
+    ),
+    Kind(
         *("", "Pod", "pods", V1_STATUS, "v1", True, "pod", ("po",), ("all",)),
         durable=False,
         generations=False,

@@ -185,6 +185,18 @@ def _event_last(event: Object) -> str:
     return times.age(event.get("lastTimestamp") or event.get("eventTime") or meta(event).get("creationTimestamp"))
 
 
+def _claim_status(claim: Object) -> str:
+    if meta(claim).get("deletionTimestamp"):
+        return "Terminating"
+    return str((claim.get("status") or {}).get("phase", "Pending"))
+
+
+def _access_modes(claim: Object) -> str:
+    short = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+    modes = (claim.get("status") or {}).get("accessModes") or ()
+    return ",".join(short.get(mode, mode) for mode in modes)
+
+
 def _count(*fields: str) -> Callable[[Object], int]:
     return lambda obj: sum(len(obj.get(field) or ()) for field in fields)
 
@@ -195,6 +207,16 @@ BUILT_IN: Final[dict[str, list[Cell]]] = {
     "ConfigMap": [Cell("Data", _count("data", "binaryData"), "integer"), AGE],
     "Secret": [Cell("Type", _at(".type")), Cell("Data", _count("data"), "integer"), AGE],
     "ServiceAccount": [Cell("Secrets", _count("secrets"), "integer"), AGE],
+    "PersistentVolumeClaim": [
+        Cell("Status", _claim_status),
+        Cell("Volume", _at(".spec.volumeName")),
+        Cell("Capacity", _at(".status.capacity.storage")),
+        Cell("Access Modes", _access_modes),
+        Cell("StorageClass", _at(".spec.storageClassName")),
+        Cell("VolumeAttributesClass", _at(".spec.volumeAttributesClassName", "<unset>")),
+        AGE,
+        Cell("VolumeMode", _at(".spec.volumeMode", "<unset>"), priority=1),
+    ],
     "Pod": [
         Cell("Ready", _pod_ready),
         Cell("Status", _pod_status),

@@ -10,6 +10,7 @@ from typing import Any
 
 from zeroflow.knative.local.api.errors import Cause, Invalid
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.processes.volumes import KINDS as VOLUMES
 
 Object = dict[str, Any]
 
@@ -66,6 +67,13 @@ def _pod_faults(pod: Object) -> Iterator[Cause]:
         yield Cause(f"{where}.containers", "Forbidden: on this host a Pod has one container", "FieldValueForbidden")
     if pod.get("initContainers"):
         yield Cause(f"{where}.initContainers", "Forbidden: this host has no init containers", "FieldValueForbidden")
+    for number, volume in enumerate(pod.get("volumes") or ()):
+        if not isinstance(volume, dict) or not volume.get("name"):
+            yield Cause(f"{where}.volumes[{number}].name", "Required value", "FieldValueRequired")
+            continue
+        for kind in sorted(set(volume) - {"name", *VOLUMES}):
+            message = f"Forbidden: this host has {', '.join(VOLUMES)} volumes"
+            yield Cause(f"{where}.volumes[{number}].{kind}", message, "FieldValueForbidden")
     for number, container in enumerate(containers):
         if not container.get("name"):
             yield Cause(f"{where}.containers[{number}].name", "Required value", "FieldValueRequired")

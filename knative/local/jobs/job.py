@@ -56,7 +56,7 @@ class JobRun:
         self.grace_s: float | None = None  # instead of the pods' own, when the host ends
 
     def wake_sources(self) -> None:
-        """Let pods look again for ConfigMaps and Secrets that were missing."""
+        """Let pods look again for ConfigMaps, Secrets and claims that were missing."""
         for event in self._sources.values():
             event.set()
 

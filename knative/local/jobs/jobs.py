@@ -42,7 +42,9 @@ class Jobs:
 
     async def start(self) -> None:
         """Go on with every Job that is not finished, and with those that come."""
-        subscription = self._store.subscribe((JOB_KIND, "Secret", "ConfigMap", "Pod"), replay=False)
+        subscription = self._store.subscribe(
+            (JOB_KIND, "Secret", "ConfigMap", "PersistentVolumeClaim", "Pod"), replay=False
+        )
         for job in self._store.list(JOB_KIND):
             await restore(self._store, self._home, job)
             self._heed_job(job)

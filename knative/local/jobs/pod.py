@@ -37,7 +37,7 @@ class JobPod:
         self.stopping = False
 
     async def run(self, changed: asyncio.Event) -> int:
-        """Run to the end and return the exit code; wait for ConfigMaps and Secrets that are not there yet.
+        """Run to the end and return the exit code; wait for ConfigMaps, Secrets and claims that are not there yet.
 
         `changed` is set when one of them may have come. Raises what else keeps the container from starting.
         """
@@ -79,9 +79,9 @@ class JobPod:
     async def _start(self) -> Process:
         volumes.unmount(self._scratch)
         pod, find = self.record.object, self._context.find
-        mounts = volumes.mount(pod, self._container, self._scratch, find)
+        mounts = volumes.mount(self._context, pod, self._container, self._scratch)
         base = inherited_environment() | {"HOSTNAME": self.name}
-        resolved = resolve(pod, self._container, base, find, mounts)
+        resolved = resolve(pod, self._container, base, find)
         spec = ProcessSpec(
             name=self.name,
             argv=resolved.argv,
@@ -89,6 +89,7 @@ class JobPod:
             log=self.log,
             cwd=resolved.cwd,
             memory_bytes=resolved.memory_bytes,
+            mounts=mounts,
         )
         return await self._context.launcher.start(spec)
 

@@ -1,7 +1,7 @@
 """What happens in a freshly forked child until it is the container's process.
 
 It gets a session (and so a process group) of its own, dies with the process that forked it, reads an empty standard
-input, writes to the container's log, and sees the container's environment instead of its parent's. Then it either
+input, writes to the container's log, and sees the container's volumes and environment. Then it either
 becomes another program or runs gunicorn with what its parent has loaded. Nothing here returns to the fork server.
 """
 
@@ -14,7 +14,10 @@ import resource
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from zeroflow.knative.local.processes import mounting
+from zeroflow.knative.local.processes.mounting import Mount
 
 PR_SET_PDEATHSIG = 1
 # RLIMIT_DATA charges memory that is reserved but never touched (thread stacks, BLAS buffers), a container's limit
@@ -32,10 +35,26 @@ class Task:
     log: str
     cwd: str | None
     memory_bytes: int | None
+    mounts: tuple[Mount, ...]
     grace_s: float
     listener: int | None
     ready: int | None
     gunicorn: bool
+
+
+class CannotMount(Exception):
+    """A volume cannot be shown at its mount path."""
+
+
+def relocated(task: Task) -> Task:
+    """Return the task with mount paths replaced by directories: nothing can be mounted here."""
+    return replace(
+        task,
+        argv=tuple(mounting.relocated(word, task.mounts) for word in task.argv),
+        env={name: mounting.relocated(value, task.mounts) for name, value in task.env.items()},
+        cwd=mounting.relocated(task.cwd, task.mounts) if task.cwd is not None else None,
+        mounts=(),
+    )
 
 
 def die_with(parent: int) -> None:
@@ -53,6 +72,9 @@ def run(task: Task, parent: int) -> None:
         code = _serve(task) if task.gunicorn else _execute(task)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except CannotMount as error:
+        code = EXIT_NOT_EXECUTABLE
+        sys.stderr.write(f"{error}\n")
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
@@ -72,6 +94,12 @@ def _isolate(task: Task, parent: int) -> None:
     _redirect(task.log)
     kept = {0, 1, 2} | {fd for fd in (task.listener, task.ready) if fd is not None}
     _close_others(kept)
+    if task.mounts:
+        try:
+            mounting.enter(task.mounts)
+        except OSError as error:
+            raise CannotMount(f"cannot mount the volumes: {error.filename}: {error.strerror}") from error
+        die_with(parent)  # new credentials may have made the kernel forget it
     if task.memory_bytes is not None:
         limit = task.memory_bytes + MEMORY_SLACK_BYTES + _own_data_bytes()
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -4,11 +4,6 @@ Kubernetes' rules hold where a process can follow them: `command` then `args`, `
 `envFrom` before `env`, optional references, `fieldRef`. What a process cannot be given is refused with a reason that
 a Pod status can carry.
 
-On this host nothing can be mounted. A volume becomes a directory of its own, and a `mountPath` that is the whole of
-an environment value or of a word of the command line, or the beginning of the path in it, is replaced by that
-directory: with `mountPath: /etc/jobsink-event`, `K_EVENT_PATH=/etc/jobsink-event` reaches the process as the
-directory on this machine.
-
 `resources.limits.memory` bounds the process's data (RLIMIT_DATA, with some slack, see child.py): what asks for more
 gets an error from its allocator. `limits.cpu`, `requests` and `securityContext` have no effect on this host. Source:
 Kubernetes core/v1 Container.
@@ -19,7 +14,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,31 +56,16 @@ class Resolved:
     memory_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class Mounts:
-    """Where the volumes of a Pod lie: mount path in the container -> directory of this machine."""
-
-    directories: Mapping[str, Path] = field(default_factory=dict)
-
-    def relocate(self, text: str) -> str:
-        """Replace a mount path at the beginning of the path `text`."""
-        for mount, directory in self.directories.items():
-            if text == mount or text.startswith(f"{mount}/"):
-                return f"{directory}{text[len(mount) :]}"
-        return text
-
-
-def resolve(pod: Object, container: Object, base: Mapping[str, str], find: Find, mounts: Mounts) -> Resolved:
+def resolve(pod: Object, container: Object, base: Mapping[str, str], find: Find) -> Resolved:
     """Return the process that `container` of `pod` is; `base` is the environment that it starts from."""
     env = environment(pod, container, base, find)
-    env = {name: mounts.relocate(value) for name, value in env.items()}
-    argv = tuple(mounts.relocate(word) for word in container_argv(container, env))
+    argv = container_argv(container, env)
     directory = container.get("workingDir")
     runtime = (pod["metadata"].get("annotations") or {}).get(ANNOTATION)
     return Resolved(
         argv=argv,
         env=env,
-        cwd=Path(mounts.relocate(directory)) if directory else None,
+        cwd=Path(directory) if directory else None,
         runtime=runtime if runtime and Path(argv[0]).name == "gunicorn" else None,
         memory_bytes=_memory_bytes(container),
     )

@@ -23,7 +23,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from zeroflow.knative.local.processes import child
+from zeroflow.knative.local.processes import child, mounting
 from zeroflow.knative.local.processes.messages import Inbox, Message, encode
 
 
@@ -80,6 +80,8 @@ class ForkServer:
 
     def _fork(self, message: Message, fds: tuple[int, ...]) -> None:
         task = _task(message["task"], fds)
+        if task.mounts and not mounting.possible():
+            task = child.relocated(task)
         me = os.getpid()
         try:
             pid = os.fork()
@@ -127,6 +129,7 @@ def _task(wire: dict[str, Any], fds: tuple[int, ...]) -> child.Task:
         log=wire["log"],
         cwd=wire["cwd"],
         memory_bytes=wire["memory_bytes"],
+        mounts=tuple(mounting.Mount(**mount) for mount in wire["mounts"]),
         grace_s=wire["grace_s"],
         listener=fds[0] if fds else None,
         ready=fds[1] if fds else None,

@@ -172,10 +172,13 @@ def _transition(pod: Object, condition: Object) -> str:
 
 
 class Places(Protocol):
-    """Where logs and scratch lie (`Home`)."""
+    """Where logs, scratch and volumes lie (`Home`)."""
 
     @property
     def run(self) -> Path: ...
+    @property
+    def volumes(self) -> Path: ...
+    def volume(self, namespace: str, claim: str, uid: str) -> Path: ...
     def pod_log(self, namespace: str, pod: str, container: str) -> Path: ...
 
 

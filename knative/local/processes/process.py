@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from zeroflow.knative.local.processes.mounting import Mount
+
 
 @dataclass(frozen=True)
 class ProcessSpec:
@@ -24,6 +26,7 @@ class ProcessSpec:
     runtime: str | None = None
     listener: socket.socket | None = None  # the launcher closes the host's copy
     memory_bytes: int | None = None
+    mounts: tuple[Mount, ...] = ()
     grace_s: float = 30.0  # how long gunicorn lets requests finish after SIGTERM
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from zeroflow.errors import Unavailable
@@ -222,6 +223,7 @@ def _task(spec: ProcessSpec) -> dict[str, object]:
         "log": str(spec.log),
         "cwd": str(spec.cwd) if spec.cwd is not None else None,
         "memory_bytes": spec.memory_bytes,
+        "mounts": [asdict(mount) for mount in spec.mounts],
         "grace_s": spec.grace_s,
         "gunicorn": spec.runtime is not None,
     }

@@ -34,6 +34,7 @@ DESCRIPTIONS: Final = {
     "ConfigMap": "A ConfigMap holds configuration that containers read.",
     "Secret": "A Secret holds configuration that only its reader should see; values are base64.",
     "ServiceAccount": "A ServiceAccount names who a workload is.",
+    "PersistentVolumeClaim": "A PersistentVolumeClaim asks for a volume that outlives Pods: here, a directory.",
     "Pod": "A Pod is one running instance: here, a group of processes. The host makes Pods for Services and Jobs.",
     "Event": "An Event says what happened to an object; Events are kept in memory for a while.",
     "Job.batch": "A Job runs processes to completion.",

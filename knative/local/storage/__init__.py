@@ -1,0 +1,1 @@
+"""PersistentVolumeClaims as directories of the home. What mounts them is `processes/volumes.py`."""

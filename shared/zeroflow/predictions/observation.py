@@ -1,0 +1,142 @@
+"""What one predictor process answered for one model in one window of time.
+
+The event: type `dev.zeroflow.predictions.observed`, source `/zeroflow/predictors/<namespace>/<inferenceservice>/<pod>`,
+subject `<namespace>/<inferenceservice>`, id `<pod>.<process>.<sequence>`. Windows of one process do not overlap, and a
+repeated event has the id of the first: sums over events with different `(source, id)` count each request once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zeroflow.errors import InvalidInput
+from zeroflow.predictions.latency import Latency
+
+OBSERVED = "dev.zeroflow.predictions.observed"
+CLIENT, MODEL, SERVER, OVERLOAD = "client", "model", "server", "overload"
+ERRORS = (CLIENT, MODEL, SERVER, OVERLOAD)
+"""Whose fault: the request's (4xx), the model's, this server's (any other 5xx), too many requests (429, 503)."""
+UNKNOWN_CALLER = ""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Counts of one window; every request is counted once, in `requests`, `latency` and `callers`."""
+
+    inferenceservice: str
+    namespace: str
+    revision: str
+    model: str
+    pod: str
+    process: str
+    """Tells the processes of one pod, and their restarts, apart."""
+    sequence: int
+    start_ms: int
+    end_ms: int
+    requests: int
+    errors: Mapping[str, int] = field(default_factory=dict)
+    latency: Latency = field(default_factory=Latency)
+    """From the arrival of the whole request to its answer, errors included."""
+    callers: Mapping[str, int] = field(default_factory=dict)
+    """Who asked, as the platform authenticated them; "" where it does not know."""
+    model_version: str | None = None
+    """The registered version, where there is one."""
+    uri: str | None = None
+    """Where the model came from."""
+    sha256: str | None = None
+    """Content hash of the model's bytes."""
+
+    @property
+    def event_id(self) -> str:
+        """The event's id."""
+        return f"{self.pod}.{self.process}.{self.sequence}"
+
+    @property
+    def source(self) -> str:
+        """The event's source."""
+        return f"{source_prefix(self.namespace, self.inferenceservice)}{self.pod}"
+
+    @property
+    def subject(self) -> str:
+        """The event's subject."""
+        return f"{self.namespace}/{self.inferenceservice}"
+
+    @property
+    def failures(self) -> int:
+        """How many requests failed that no caller is to blame for."""
+        return sum(count for name, count in self.errors.items() if name != CLIENT)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the event's data."""
+        return {
+            "inferenceservice": self.inferenceservice,
+            "namespace": self.namespace,
+            "revision": self.revision,
+            "model": self.model,
+            "model_version": self.model_version,
+            "uri": self.uri,
+            "sha256": self.sha256,
+            "pod": self.pod,
+            "process": self.process,
+            "sequence": self.sequence,
+            "start_ms": self.start_ms,
+            "end_ms": self.end_ms,
+            "requests": self.requests,
+            "errors": dict(self.errors),
+            "latency": self.latency.to_data(),
+            "callers": dict(self.callers),
+        }
+
+    @classmethod
+    def from_data(cls, data: Any) -> "Observation":
+        """Read an event's data; raise InvalidInput naming the field that is wrong."""
+        if not isinstance(data, Mapping):
+            raise InvalidInput("an observation must be a JSON object")
+        return cls(
+            inferenceservice=_text(data, "inferenceservice"),
+            namespace=_text(data, "namespace"),
+            revision=_text(data, "revision"),
+            model=_text(data, "model"),
+            pod=_text(data, "pod"),
+            process=_text(data, "process"),
+            sequence=_count(data, "sequence"),
+            start_ms=_count(data, "start_ms"),
+            end_ms=_count(data, "end_ms"),
+            requests=_count(data, "requests"),
+            errors=_counts(data, "errors"),
+            latency=Latency.from_data(data.get("latency")),
+            callers=_counts(data, "callers"),
+            model_version=_optional(data, "model_version"),
+            uri=_optional(data, "uri"),
+            sha256=_optional(data, "sha256"),
+        )
+
+
+def source_prefix(namespace: str, inferenceservice: str) -> str:
+    """Return how the source of every event of an InferenceService's predictors begins."""
+    return f"/zeroflow/predictors/{namespace}/{inferenceservice}/"
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    value = data.get(name)
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be a string, got {str(value)[:40]}")
+    return value
+
+
+def _optional(data: Mapping[str, Any], name: str) -> str | None:
+    return None if data.get(name) is None else _text(data, name)
+
+
+def _count(data: Mapping[str, Any], name: str) -> int:
+    value = data.get(name)
+    if type(value) is not int or value < 0:
+        raise InvalidInput(f"{name} must be a whole number of 0 or more, got {str(value)[:40]}")
+    return value
+
+
+def _counts(data: Mapping[str, Any], name: str) -> dict[str, int]:
+    value = data.get(name)
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{name} must be an object of counts, got {str(value)[:40]}")
+    return {str(key): _count(value, key) for key in value}
