@@ -10,7 +10,7 @@ admission/pod (storage initializer), explainers (art).
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zeroflow.functions.inference import names, runtimes
@@ -20,6 +20,7 @@ from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared
 from zeroflow.models.trust import Word
+from zeroflow.predictions import tokens
 
 Object = dict[str, Any]
 
@@ -42,8 +43,12 @@ class Platform:
     """ZEROFLOW_DOMAIN: InferenceServices answer as <name>.<namespace>.<domain>."""
     image: str = "zeroflow/predictor"
     """ZEROFLOW_PREDICTOR_IMAGE: what a cluster runs."""
-    storage: Mapping[str, str] | None = None
+    storage: Mapping[str, str] = field(default_factory=dict)
     """Variables of the function's own environment that say where models lie: endpoints, mirrors, caches."""
+    sink: str | None = None
+    """K_SINK: the broker that gets what predictors observe."""
+    token: str | None = field(default=None, repr=False)
+    """ZEROFLOW_TOKEN, from which each predictor's own token is derived."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,15 @@ class Pod:
 
 
 def own_predictor(
-    isvc: Object, spec: Declared, model: Model, location: Location, word: Word, platform: Platform
+    isvc: Object,
+    spec: Declared,
+    model: Model,
+    location: Location,
+    word: Word,
+    platform: Platform,
+    explainer_host: str | None = None,
 ) -> Pod:
-    """Return our predictor."""
+    """Return our predictor; `explainer_host` is where it sends what it is to explain."""
     access = location.access
     container: Object = {
         "image": platform.image,
@@ -73,7 +84,7 @@ def own_predictor(
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready"}},
         **{name: value for name, value in model.container.items() if name not in ("name", "env", "envFrom")},
         "name": names.CONTAINER,
-        "env": _own_env(isvc, spec, model, location, word, platform),
+        "env": _own_env(isvc, spec, model, location, word, platform, explainer_host),
     }
     if sources := [*access.env_from, *model.container.get("envFrom", ())]:
         container["envFrom"] = sources
@@ -125,7 +136,7 @@ def with_model(pod: Pod, location: Location, platform: Platform) -> Pod:
     mounted = [mount for mount in pod.container.get("volumeMounts") or () if mount.get("mountPath") != MODEL_MOUNT]
     place = {"name": MODEL_VOLUME, "mountPath": MODEL_MOUNT}
     env = [
-        *({"name": name, "value": value} for name, value in (platform.storage or {}).items()),
+        *({"name": name, "value": value} for name, value in platform.storage.items()),
         {"name": "ZEROFLOW_STORE", "value": platform.store},
         *location.access.env,
     ]
@@ -159,7 +170,13 @@ def _merged_env(of_runtime: list[Object], of_user: list[Object]) -> list[Object]
 
 
 def _own_env(
-    isvc: Object, spec: Declared, model: Model, location: Location, word: Word, platform: Platform
+    isvc: Object,
+    spec: Declared,
+    model: Model,
+    location: Location,
+    word: Word,
+    platform: Platform,
+    explainer_host: str | None,
 ) -> list[Object]:
     own = {
         "MODEL_NAME": isvc["metadata"]["name"],
@@ -174,6 +191,8 @@ def _own_env(
         "OMP_NUM_THREADS": "1",  # a row is too little work for two threads: they double its time and triple its p99
         "ZEROFLOW_LOGGER": _logger(isvc, spec.predictor),
         "ZEROFLOW_BATCHER": json.dumps(dict(spec.predictor.batcher)) if spec.predictor.batcher else None,
+        "ZEROFLOW_OBSERVED": _observed(isvc, platform),
+        "EXPLAINER_HOST": explainer_host,
         **(_storage(location, platform)),
     }
     given = {variable["name"] for variable in (*location.access.env, *model.container.get("env", ()))}
@@ -194,7 +213,7 @@ def _storage(location: Location, platform: Platform) -> Mapping[str, str]:
     }.get(scheme, ())
     cached = ("ZEROFLOW_MODEL_CACHE",) if scheme in ("s3", "gs", "http", "https", "oci", "hf") else ()
     wanted = (*prefixes, *cached)
-    return {name: value for name, value in (platform.storage or {}).items() if name.startswith(wanted or ("\0",))}
+    return {name: value for name, value in platform.storage.items() if name.startswith(wanted or ("\0",))}
 
 
 def _logger(isvc: Object, component: Component) -> str | None:
@@ -212,3 +231,13 @@ def _logger(isvc: Object, component: Component) -> str | None:
         },
         sort_keys=True,
     )
+
+
+def _observed(isvc: Object, platform: Platform) -> str | None:
+    """Return where, and with which token of its own, the predictor tells how it answers."""
+    if platform.sink is None or platform.token is None:
+        return None
+    namespace, name = isvc["metadata"]["namespace"], isvc["metadata"]["name"]
+    token = tokens.issue(platform.token, namespace, name)
+    said = {"sink": platform.sink, "token": token, "namespace": namespace, "inferenceservice": name}
+    return json.dumps(said, sort_keys=True)

@@ -73,12 +73,16 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         domain=environment.get("ZEROFLOW_DOMAIN") or Platform.domain,
         image=environment.get("ZEROFLOW_PREDICTOR_IMAGE") or Platform.image,
         storage=_storage(settings, environment),
+        sink=settings.sink,
+        token=settings.token,
     )
 
 
 def _storage(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """Return what the installation says of where models lie; credentials are not among it."""
     given = {name: environment[name] for name in STORAGE_VARIABLES if environment.get(name)}
+    if home := environment.get("ZEROFLOW_HOME"):  # the embedded host's
+        given.setdefault("ZEROFLOW_MODEL_CACHE", f"{home}/cache/models")
     return given | ({"AWS_ENDPOINT_URL_S3": settings.s3_endpoint} if settings.s3_endpoint else {})
 
 

@@ -33,7 +33,7 @@ VOUCHING = ("run/", "registration/")
 def inspect(spec: Declared, model: Model, place: Location, owner: str, platform: Platform, database: Database) -> Word:
     """Return what the predictor is to be told of the model's bytes; raise Refused when it cannot be served."""
     approved = approvals.approved_bytes(place.uri, database)
-    stores = Stores(Path(platform.store), environment={**(platform.storage or {}), **place.access.values})
+    stores = Stores(Path(platform.store), environment={**platform.storage, **place.access.values})
     if place.uri.startswith("pvc://"):  # only the predictor's pod has it mounted
         return _remote(place.uri, f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else None, database)
     own_word = f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else None

@@ -7,7 +7,7 @@ event and no loop.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ class Reconciler:
         spec = parse_spec(isvc)
         for service in found.values():
             self._check_owner(isvc, service)
-        runtime, pod = self._predictor(isvc, spec, found["predictor"])
+        runtime, pod = self._predictor(isvc, spec, found)
         served = {"predictor": self._component(isvc, spec, spec.predictor, pod, found["predictor"])}
         waiting = {}
         host = _host_of(served["predictor"].service)
@@ -101,7 +101,9 @@ class Reconciler:
         mapped = self._map(mapping) if mapping is not None else None
         return status.served(isvc, served, mapped, runtime, waiting)
 
-    def _predictor(self, isvc: Object, spec: Declared, found: Object | None) -> tuple[Runtime | None, Pod]:
+    def _predictor(
+        self, isvc: Object, spec: Declared, found: Mapping[str, Object | None]
+    ) -> tuple[Runtime | None, Pod]:
         """Return the runtime that was chosen, where there is a choice, and the predictor's pod."""
         model = spec.model
         if model is None:
@@ -118,10 +120,12 @@ class Reconciler:
         if not runtime.is_own:
             return runtime, containers.runtime_server(isvc, model, runtime, place, self.platform)
         owner = f"InferenceService {namespace}/{isvc['metadata']['name']}"
-        word = manifests.word_of(found, isvc, spec, place.uri) or inspection.inspect(
+        word = manifests.word_of(found["predictor"], isvc, spec, place.uri) or inspection.inspect(
             spec, model, place, owner, self.platform, self.database
         )
-        return runtime, containers.own_predictor(isvc, spec, model, place, word, self.platform)
+        explainer = found["explainer"] if spec.explainer is not None else None
+        host = _host_of(explainer) if explainer is not None else None
+        return runtime, containers.own_predictor(isvc, spec, model, place, word, self.platform, host)
 
     def _runtimes(self, namespace: str) -> tuple[list[Object], list[Object]]:
         try:

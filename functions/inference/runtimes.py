@@ -74,6 +74,8 @@ def choose(model: Model, of_namespace: Iterable[Object], of_cluster: Iterable[Ob
     cluster = list(of_cluster)
     if not any(runtime["metadata"]["name"] == OWN_NAME for runtime in cluster):
         cluster.append(own())
+    if _means_another_server(model):
+        cluster = [runtime for runtime in cluster if runtime["metadata"]["name"] != OWN_NAME]
     groups = (("ServingRuntime", list(of_namespace)), ("ClusterServingRuntime", cluster))
     if model.runtime is not None:
         return _named(model, groups)
@@ -140,8 +142,13 @@ def _unfit(model: Model, fault: str) -> Refused:
 
 def _chosen(model: Model, kind: str, runtime: Object) -> Runtime:
     stands_in = (runtime["metadata"].get("annotations") or {}).get(SERVED_BY) == "predictor"
-    is_own = stands_in and model.format in formats.SERVED
+    is_own = stands_in and model.format in formats.SERVED and not _means_another_server(model)
     return Runtime(runtime["metadata"]["name"], kind, runtime["spec"], is_own)
+
+
+def _means_another_server(model: Model) -> bool:
+    """Say whether the user speaks to the runtime's own server: its arguments, command, image, or version of it."""
+    return bool(model.runtime_version) or any(name in model.container for name in ("args", "command", "image"))
 
 
 def _fits(model: Model, runtime: Object) -> bool:

@@ -40,9 +40,9 @@ class Declared:
 def parse_spec(isvc: Mapping[str, Any]) -> Declared:
     """Read an InferenceService; raise Refused naming the first thing that cannot be honoured."""
     annotations: Mapping[str, str] = isvc["metadata"].get("annotations") or {}
-    _check_modes(annotations)
     for fault in services.faults(isvc):
         raise Refused("InvalidSpec", fault)
+    _check_modes(annotations)
     spec = isvc["spec"]
     if spec.get("canary"):
         raise Refused.field("spec.canary", "is for RawDeployment; use spec.predictor.canaryTrafficPercent")
