@@ -33,6 +33,7 @@ from zeroflow.knative.local.door import Door
 from zeroflow.knative.local.eventing.eventing import Eventing
 from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
 from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
@@ -99,6 +100,7 @@ async def _serve(
     serving = Serving(store, launcher, urls, home, window_s=options.stable_window_s)
     claims = Claims(store, home)
     jobs = Jobs(store, launcher, home)
+    cronjobs = CronJobs(store)
     tuning.register(store)
     inference.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
@@ -119,6 +121,7 @@ async def _serve(
     await serving.start()
     await claims.start()
     await jobs.start()
+    await cronjobs.start()
     await eventing.start()
     runner = await _runner(front)
     door = Door(front, runner, listener)
@@ -134,6 +137,7 @@ async def _serve(
         logger.info("stopping")
         await resources.close()  # ends watches, which would hold the door open
         await eventing.close()
+        await cronjobs.close()
         await jobs.close()
         await claims.close()
         await asyncio.gather(serving.close(SHUTDOWN_GRACE_S), door.close(SHUTDOWN_GRACE_S))

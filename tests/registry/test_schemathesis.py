@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from registry.conftest import by_discriminator, environment_of
+from environments import python_of
+from registry.conftest import by_discriminator
 
 SECONDS = os.environ.get("ZEROFLOW_SCHEMATHESIS_S", "90")
 CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformance"
@@ -32,7 +33,7 @@ def test_no_request_that_schemathesis_invents_breaks_the_contract(
         document["paths"] = {path: one for path, one in document["paths"].items() if "mcp" not in path}
     described = tmp_path / "openapi.json"
     described.write_text(json.dumps(document))
-    program = Path(environment_of("schemathesis==4.32.5")).with_name("schemathesis")
+    program = Path(python_of("schemathesis==4.32.5")).with_name("schemathesis")
     options = ["--url", registry.url, "--checks", CHECKS, "--max-time", SECONDS, "--continue-on-failure", "--no-color"]
     ran = subprocess.run(
         [str(program), "run", str(described), *options], capture_output=True, text=True, cwd=tmp_path, timeout=800
