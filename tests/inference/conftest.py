@@ -19,6 +19,7 @@ import joblib
 import pytest
 import yaml
 
+from environments import python_of
 from zeroflow.artifacts import content
 from zeroflow.functions.inference.handler import create_app
 from zeroflow.metadata import Database
@@ -200,6 +201,6 @@ def constant() -> Callable[[int], Any]:
 
 
 @pytest.fixture(scope="session")
-def clients_python(client_environment: Callable[[tuple[str, ...]], str]) -> str:
+def clients_python() -> str:
     """Return the Python of an environment with the official KServe SDK."""
-    return client_environment(("kserve==0.21.0",))
+    return python_of("kserve==0.21.0")
