@@ -42,7 +42,7 @@ def test_pushed_model_is_served_and_traced(host, tmp_path, wait_until):
         return [edge for edge in graph["edges"] if edge["kind"] == "deployed_as"]
 
     [edge] = wait_until(deployed, "the deployment in the lineage graph")
-    assert edge["to"] == "inference_service:default/pushed"
+    assert edge["to"] == "revision:default/pushed-predictor-00001"
     trail = [json.loads(line) for line in zeroflow(host, "audit", "export").splitlines()]
     [deploy] = [one for one in trail if one["verb"] == "deploy" and one["entity_id"] == "default/pushed"]
     assert deploy["after"]["version_id"] == first["version"]["id"]
