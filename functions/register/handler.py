@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     for change in (*deployments.CHANGED, deployments.DELETED):
         app.on(change)(on_resource)
-    rest.mount(app, policy, Identify(settings.token), CatalogFile.from_environment())
+    rest.mount(app, policy, Identify(settings.token), CatalogFile.from_environment(), stores)
     return app.flask
 
 
