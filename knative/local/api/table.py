@@ -163,9 +163,14 @@ def _job_duration(job: Object) -> str:
     return times.age(status["startTime"]) if end is None else times.human((end - start).total_seconds())
 
 
-def _job_containers(field: str) -> Callable[[Object], str]:
+def _last_schedule(cronjob: Object) -> str:
+    last = (cronjob.get("status") or {}).get("lastScheduleTime")
+    return times.age(last) if last else NONE
+
+
+def _job_containers(field: str, job_spec: str = ".spec") -> Callable[[Object], str]:
     def value(job: Object) -> str:
-        containers = jsonpath.first(".spec.template.spec.containers", job) or []
+        containers = jsonpath.first(f"{job_spec}.template.spec.containers", job) or []
         return ",".join(str(container.get(field, "")) for container in containers)
 
     return value
@@ -243,6 +248,17 @@ BUILT_IN: Final[dict[str, list[Cell]]] = {
         Cell("Containers", _job_containers("name"), priority=1),
         Cell("Images", _job_containers("image"), priority=1),
         Cell("Selector", _job_selector, priority=1),
+    ],
+    "CronJob.batch": [
+        Cell("Schedule", _at(".spec.schedule")),
+        Cell("Timezone", _at(".spec.timeZone", NONE)),
+        Cell("Suspend", lambda cronjob: "True" if (cronjob.get("spec") or {}).get("suspend") else "False"),
+        Cell("Active", lambda cronjob: len((cronjob.get("status") or {}).get("active") or ()), "integer"),
+        Cell("Last Schedule", _last_schedule),
+        AGE,
+        Cell("Containers", _job_containers("name", ".spec.jobTemplate.spec"), priority=1),
+        Cell("Images", _job_containers("image", ".spec.jobTemplate.spec"), priority=1),
+        Cell("Selector", lambda cronjob: NONE, priority=1),
     ],
     "Lease.coordination.k8s.io": [Cell("Holder", _at(".spec.holderIdentity")), AGE],
     "CustomResourceDefinition.apiextensions.k8s.io": [
