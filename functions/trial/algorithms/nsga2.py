@@ -2,7 +2,8 @@
 
 The first `population_size` trials are drawn by chance. Each later generation is bred from the survivors of all before
 it: ranked by non-domination, then by crowding distance; parents by binary tournament; numbers by simulated binary
-crossover and polynomial mutation in their coordinates, words swapped or drawn anew. The generation is a label, so the state is the history.
+crossover and polynomial mutation in their coordinates, words swapped or drawn anew. The generation is a label, so the
+state is the history.
 Source: Deb et al., IEEE TEC 6 (2002); names of settings as in Optuna's NSGAIISampler.
 """
 
