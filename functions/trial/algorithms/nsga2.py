@@ -80,14 +80,16 @@ def _child(search: Search, parents: list[Tried]) -> dict[str, str]:
 def _crossed(own: float, other: float, chance: random.Random) -> float:
     """Return a point near the first of two (simulated binary crossover)."""
     u = chance.random()
-    spread = (2 * u) ** (1 / (CROSSOVER_ETA + 1)) if u <= 0.5 else (1 / (2 * (1 - u))) ** (1 / (CROSSOVER_ETA + 1))
+    spread: float = (
+        (2 * u) ** (1 / (CROSSOVER_ETA + 1)) if u <= 0.5 else (1 / (2 * (1 - u))) ** (1 / (CROSSOVER_ETA + 1))
+    )
     return min(max(0.5 * ((1 + spread) * own + (1 - spread) * other), 0.0), 1.0)
 
 
 def _mutated(place: float, chance: random.Random) -> float:
     """Return a point near another (polynomial mutation)."""
     u = chance.random()
-    step = (2 * u) ** (1 / (MUTATION_ETA + 1)) - 1 if u < 0.5 else 1 - (2 * (1 - u)) ** (1 / (MUTATION_ETA + 1))
+    step: float = (2 * u) ** (1 / (MUTATION_ETA + 1)) - 1 if u < 0.5 else 1 - (2 * (1 - u)) ** (1 / (MUTATION_ETA + 1))
     return min(max(place + step, 0.0), 1.0)
 
 
