@@ -5,7 +5,7 @@ Their ids follow from the run, the task and the attempt, so that an event that i
 
 from zeroflow.events import Transaction
 from zeroflow.functions.pipeline import executions
-from zeroflow.functions.pipeline.plan import TaskPlan
+from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.states import note_state
 from zeroflow.metadata.pipelines import Run, Task
 
@@ -15,13 +15,13 @@ RUN_FINISHED = "dev.zeroflow.run.finished"
 RECURRING_DUE = "dev.zeroflow.recurringrun.due"
 
 
-def request(tx: Transaction, run: Run, row: Task, task: TaskPlan) -> None:
+def request(tx: Transaction, plan: Plan, run: Run, row: Task) -> None:
     """Ask for the execution of a step that its row describes."""
     tx.emit(
         TASK_REQUESTED,
         subject=f"runs/{run.id}/tasks/{row.name}",
         event_id=f"{row.id}.{row.attempt}.requested",
-        data=executions.request(run, row, task),
+        data=executions.request(plan, run, row),
     )
 
 

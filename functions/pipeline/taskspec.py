@@ -44,6 +44,7 @@ def read_task(
     spec: dict[str, Any],
     scope_inputs: tuple[dict[str, ParameterSpec], dict[str, ArtifactSpec]],
     reference: Reference,
+    workspace: dict[str, Any] | None = None,
 ) -> TaskPlan:
     """Read a task; its references to other tasks are checked when all of them are known."""
     where = f"task {name}"
@@ -70,6 +71,11 @@ def read_task(
     for source in named:
         if isinstance(source, FromScope) and source.name not in scope_inputs[0]:
             raise InvalidInput(f"{where}: its kubernetes settings need input {source.name!r}, which is not defined")
+    constants = [source.value for source in parameters.values() if isinstance(source, Constant)]
+    if workspace is None and ".workspace_path" in placeholders.expressions([constants, component.container or {}]):
+        raise InvalidInput(
+            f"{where} needs a workspace, which the pipeline does not ask for: PipelineConfig(workspace=...)"
+        )
     sources = (*parameters.values(), *artifacts.values(), *named)
     producers = [task for source in sources if (task := producer(source)) is not None]
     caching = mapping(spec.get("cachingOptions"), f"{where}: cachingOptions")
@@ -87,6 +93,7 @@ def read_task(
         retry=_retry(mapping(spec.get("retryPolicy"), f"{where}: retryPolicy"), where),
         iterator=loop,
         runs_anyway=mapping(spec.get("triggerPolicy"), where).get("strategy") == ANYWAY,
+        workspace=workspace,
     )
 
 

@@ -81,7 +81,7 @@ class JobPod:
         pod, find = self.record.object, self._context.find
         mounts = volumes.mount(self._context, pod, self._container, self._scratch)
         base = inherited_environment() | {"HOSTNAME": self.name}
-        resolved = resolve(pod, self._container, base, find)
+        resolved = resolve(pod, self._container, base, find, self._context.images)
         spec = ProcessSpec(
             name=self.name,
             argv=resolved.argv,

@@ -97,7 +97,7 @@ class Pod:
         listener = listening_socket()
         port = listener.getsockname()[1]
         try:
-            resolved = resolve(pod, container, self._environment(port), find)
+            resolved = resolve(pod, container, self._environment(port), find, self._context.images)
             inherited: socket.socket | None = listener
             if resolved.runtime is None:
                 listener.close()  # the command listens for itself
