@@ -13,9 +13,11 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from zeroflow.errors import InvalidInput
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
 from zeroflow.knative.local.urls import Target, target_of
 
 logger = logging.getLogger(__name__)
@@ -41,11 +43,23 @@ WELCOME = """Zeroflow runs here.
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class Request(Protocol):
+    """What is asked, by HTTP/1.1 or HTTP/2."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def headers(self) -> MultiMapping[str]: ...
+
+
 class Services(Protocol):
     """What answers for a Service (serving's activator)."""
 
     async def serve(self, request: web.Request, namespace: str, name: str, path: str) -> web.StreamResponse:
         """Stream the request to the Service and its answer back."""
+
+    async def serve_http2(self, asked: Asked, namespace: str, name: str, target: str) -> None:
+        """The same for a request on an HTTP/2 stream; `target` is path and query."""
 
     def mapped(self, host: str) -> tuple[str, str] | None:
         """Return namespace and Service of a DomainMapping for a host name."""
@@ -75,7 +89,7 @@ class Guard:
     token_required: bool = False
     """Whether every request needs the token: beyond loopback."""
 
-    def target(self, request: web.Request) -> Target | None:
+    def target(self, request: Request) -> Target | None:
         """Return the Service that the Host header names; raise web.HTTPException when the request may not come in."""
         if request.host.rsplit(":", 1)[0].lower() in self.allowed_hosts:
             target = None
@@ -87,7 +101,7 @@ class Guard:
         self.check_caller(request)
         return target
 
-    def check_caller(self, request: web.Request) -> None:
+    def check_caller(self, request: Request) -> None:
         """Raise web.HTTPException for a page of another site, and for a missing token where one is needed."""
         origin = request.headers.get("Origin")
         if origin and origin != "null" and not self._own(origin, request.host):
@@ -114,14 +128,14 @@ class Guard:
             return False
         return True
 
-    def is_platform(self, request: web.Request) -> bool:
+    def is_platform(self, request: Request) -> bool:
         """Say whether the request carries the platform's token."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         known = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self.token.encode())
         return scheme.lower() == "bearer" and bool(self.token) and known
 
 
-def _is_event(request: web.Request) -> bool:
+def _is_event(request: Request) -> bool:
     """Say whether anybody could take the request for an event: rather too often than once too rarely."""
     if any("cloudevents" in value.lower() for value in request.headers.getall("Content-Type", [])):
         return True
@@ -146,40 +160,65 @@ class Front:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
+        path = request.rel_url.raw_path
+        service, path = self._addressed(request, path)
+        if service is not None:
+            return await self._services.serve(request, service.namespace, service.name, path)
+        return await self._by_path(request, path)
+
+    async def handle_http2(self, asked: Asked) -> bool:
+        """Answer what is asked on an HTTP/2 stream; return False when it is not for a Service."""
+        path, mark, query = asked.target.partition("?")
+        try:
+            service, path = self._addressed(asked, path)
+        except web.HTTPException as refusal:
+            await Http2Caller(asked).refuse(refusal.status, refusal.text or "", dict(refusal.headers))
+            return True
+        if service is not None:
+            await self._services.serve_http2(asked, service.namespace, service.name, path + mark + query)
+        return service is not None
+
+    def _addressed(self, request: Request, path: str) -> tuple[Target | None, str]:
+        """Return the Service that a request is for, None for the host itself, and the path there.
+
+        Raises web.HTTPException when the request may not come in.
+        """
         mapped = self._services.mapped(request.host.rsplit(":", 1)[0].lower())
         if mapped is not None:
             self._guard.check_caller(request)
-            return await self._service(request, *mapped, request.rel_url.raw_path)
+            return self._admitted(request, Target(*mapped)), path
         target = self._guard.target(request)
-        if target is None:
-            return await self._by_path(request, request.rel_url.raw_path)
-        prefix = SYSTEM_HOSTS.get(target)
-        if prefix is not None:
-            return await self._by_path(request, prefix + request.rel_url.raw_path)
-        return await self._service(request, target.namespace, target.name, request.rel_url.raw_path)
+        if target is not None:
+            prefix = SYSTEM_HOSTS.get(target)
+            if prefix is None:
+                return self._admitted(request, target), path
+            path = prefix + path
+        if (service := self._platform_service(path)) is not None:
+            return Target(PLATFORM_NAMESPACE, service), path
+        if path.startswith("/serving/"):
+            namespace, _, rest = path.removeprefix("/serving/").partition("/")
+            name, _, rest = rest.partition("/")
+            if namespace and name:
+                return self._admitted(request, Target(namespace, name)), f"/{rest}"
+        return None, path
 
-    async def _service(self, request: web.Request, namespace: str, name: str, path: str) -> web.StreamResponse:
-        """Pass a request on to a Service; the platform's own functions get events only through the broker."""
-        if namespace == PLATFORM_NAMESPACE and _is_event(request) and not self._guard.is_platform(request):
+    def _admitted(self, request: Request, service: Target) -> Target:
+        """Return the Service; the platform's own functions get events only through the broker."""
+        if service.namespace == PLATFORM_NAMESPACE and _is_event(request) and not self._guard.is_platform(request):
             raise web.HTTPForbidden(
                 text="the platform's functions take events from the broker alone: "
                 f"POST to /eventing/{PLATFORM_NAMESPACE}/default\n"
             )
-        return await self._services.serve(request, namespace, name, path)
+        return service
 
     async def _by_path(self, request: web.Request, path: str) -> web.StreamResponse:
         if path == "/":
             return web.Response(text=self._welcome)
         if path == "/healthz":
             return web.Response(text="ok")
-        service = self._platform_service(path)
-        if service is not None:
-            return await self._services.serve(request, PLATFORM_NAMESPACE, service, path)
         first, *rest = path.lstrip("/").split("/")
         if f"/{first}" in RESOURCE_PATHS:
             return await self._resources(request)
-        if first == "serving" and len(rest) >= 2:
-            return await self._service(request, rest[0], rest[1], "/" + "/".join(rest[2:]))
         if first == "eventing":
             if not rest or rest[0] == "events":
                 return await self._eventing.log(request)

@@ -29,6 +29,7 @@ from zeroflow.knative.local import manifests, tuning
 from zeroflow.knative.local.api.kubeconfig import write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.door import Door
 from zeroflow.knative.local.eventing.eventing import Eventing
 from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
 from zeroflow.knative.local.home import Home
@@ -118,7 +119,9 @@ async def _serve(
     await claims.start()
     await jobs.start()
     await eventing.start()
-    runner = await _open(front, listener)
+    runner = await _runner(front)
+    door = Door(front, runner, listener)
+    await door.open()
     home.address.write_text(json.dumps({"url": urls.base, "pid": os.getpid()}))
     await eventing.publish(PLATFORM_NAMESPACE, "default", _started_event())
     logger.info("serving on %s, home %s", urls.base, home.root)
@@ -132,13 +135,13 @@ async def _serve(
         await eventing.close()
         await jobs.close()
         await claims.close()
-        await serving.close(SHUTDOWN_GRACE_S)
+        await asyncio.gather(serving.close(SHUTDOWN_GRACE_S), door.close(SHUTDOWN_GRACE_S))
         await runner.cleanup()
         await launcher.close()
         await store.close()
 
 
-async def _open(front: Front, listener: socket.socket) -> web.AppRunner:
+async def _runner(front: Front) -> web.AppRunner:
     app = web.Application(client_max_size=1 << 40)  # parts that read a body into memory have bounds of their own
     app.router.add_route("*", "/{path:.*}", front.handle)
     runner = web.AppRunner(
@@ -150,7 +153,6 @@ async def _open(front: Front, listener: socket.socket) -> web.AppRunner:
         handler_cancellation=True,  # who leaves while waiting for an instance gives up its place
     )
     await runner.setup()
-    await web.SockSite(runner, listener, backlog=1024).start()
     return runner
 
 

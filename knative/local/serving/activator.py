@@ -22,28 +22,22 @@ from aiohttp import web
 
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
 from zeroflow.knative.local.serving import websocket
+from zeroflow.knative.local.serving.caller_http1 import Http1Caller
+from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
+from zeroflow.knative.local.serving.exchange import Broken, Exchange, NotSent, Outgoing
 from zeroflow.knative.local.serving.failures import NoInstance
-from zeroflow.knative.local.serving.headers import request_head, response_headers
+from zeroflow.knative.local.serving.headers import decoded, from_pod, to_pod
+from zeroflow.knative.local.serving.limits import Limits, limits_of
 from zeroflow.knative.local.serving.line import QueueFull
 from zeroflow.knative.local.serving.pod import Pod
 from zeroflow.knative.local.serving.pool import Pool
-from zeroflow.knative.local.serving.proxy import (
-    SAFE_METHODS,
-    Limits,
-    Outgoing,
-    compose,
-    finish,
-    limits_of,
-    outgoing,
-    relay,
-)
 from zeroflow.knative.local.serving.routes import RouteTable
-from zeroflow.knative.local.serving.upstream import Broken, Connection, NotSent
 
 logger = logging.getLogger(__name__)
 
 TIMED_OUT = "activator request timeout"
 RETRY_AFTER_S = 1
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ATTEMPTS = 5
 _BREAKS = 1  # a request that kills whoever gets it must not go round
 _DYING_S = 0.2
@@ -90,20 +84,25 @@ class Activator:
 
     async def serve(self, request: web.Request, namespace: str, name: str, path: str) -> web.StreamResponse:
         """Answer `request` from the Service, tag or mapped name; `path` replaces its path, the query stays."""
-        target = (
-            f"{path or '/'}?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else path or "/"
-        )
+        query = request.rel_url.raw_query_string
+        target = f"{path or '/'}?{query}" if query else path or "/"
+        caller = Http1Caller(request)
         try:
             pool = await self._resolve(namespace, name)
-            limits = limits_of(pool.revision["spec"])
             if websocket.wanted(request):
-                return await self._websocket(request, pool, limits, target)
-            return await self._serve(request, pool, limits, target)
-        except NotFound as error:
-            return web.Response(status=404, text=f"{error}\n")
-        except Unreachable as error:
-            headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == 503 else None
-            return web.Response(status=error.status, text=str(error), headers=headers)
+                return await self._websocket(request, pool, target)
+            await self._serve(caller, pool, target)
+        except (NotFound, Unreachable) as error:
+            await _refuse(caller, error)
+        return caller.response
+
+    async def serve_http2(self, asked: Asked, namespace: str, name: str, target: str) -> None:
+        """Answer what was asked on an HTTP/2 stream; `target` is path and query."""
+        caller = Http2Caller(asked)
+        try:
+            await self._serve(caller, await self._resolve(namespace, name), target)
+        except (NotFound, Unreachable) as error:
+            await _refuse(caller, error)
 
     async def post(
         self, namespace: str, name: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
@@ -115,25 +114,24 @@ class Activator:
             raise InvalidInput("a header must not contain a line break")
         if not any(header.lower() == b"host" for header, _ in given):
             given.insert(0, (b"Host", f"{name}.{namespace}.svc.cluster.local".encode()))
-        head = request_head("POST", _target(path), given, client="127.0.0.1", scheme="http", length=len(body))
+        sent = Outgoing("POST", _target(path), to_pod(given, client="127.0.0.1", scheme="http"), body=body)
         limits = limits_of(pool.revision["spec"])
-        sent = Outgoing("POST", head, body, None)
         try:
             async with asyncio.timeout(min(timeout_s, limits.total_s)) as clock:
-                pod, connection = await self._send(sent, pool, limits, clock)
+                pod, exchange = await self._send(sent, pool, limits, clock)
                 try:
                     chunks = []
-                    while chunk := await connection.read_chunk():
+                    while chunk := await exchange.read_chunk():
                         chunks.append(chunk)
                 finally:
-                    pod.connections.give(connection)
+                    pod.connections.give(exchange)
                     pool.release(pod)
         except TimeoutError as error:
             raise Timeout(TIMED_OUT, 504) from error
         except Broken as error:
             raise Unreachable(str(error), 502) from error
-        answered = {name.lower(): value for name, value in response_headers(connection.headers)}
-        return Answer(connection.status, answered, b"".join(chunks))
+        answered = {name.lower(): value for name, value in decoded(from_pod(exchange.headers))}
+        return Answer(exchange.status, answered, b"".join(chunks))
 
     async def close(self) -> None:
         """Close what WebSockets have needed."""
@@ -163,41 +161,39 @@ class Activator:
         except TimeoutError as error:
             raise Unreachable("context deadline exceeded", 503) from error
 
-    async def _serve(self, request: web.Request, pool: Pool, limits: Limits, target: str) -> web.StreamResponse:
-        response: web.StreamResponse | None = None
+    async def _serve(self, caller: Http1Caller | Http2Caller, pool: Pool, target: str) -> None:
+        limits = limits_of(pool.revision["spec"])
         try:
             async with asyncio.timeout(limits.total_s) as clock:
-                sent = await outgoing(request, target)
-                pod, connection = await self._send(sent, pool, limits, clock)
+                sent = await caller.outgoing(target)
+                pod, exchange = await self._send(sent, pool, limits, clock)
                 try:
-                    response = compose(request, connection)
-                    await relay(request, response, connection, limits.idle_s)
-                    await finish(connection)
+                    await caller.answer(exchange, limits.idle_s)
+                    await exchange.finish()
                 except BaseException:
-                    connection.abort()
-                    await finish(connection)
+                    exchange.abort()
+                    await exchange.finish()
                     raise
                 finally:
-                    pod.connections.give(connection)
+                    pod.connections.give(exchange)
                     pool.release(pod)
         except TimeoutError as error:
-            return _cut(request, response, Timeout(TIMED_OUT, 504), error)
+            raise Timeout(TIMED_OUT, 504) from error
         except Broken as error:
-            return _cut(request, response, Unreachable(str(error), 502), error)
+            raise Unreachable(str(error), 502) from error
         except ConnectionError:  # the client has gone
-            return response if response is not None else web.Response(status=499)
-        return response
+            return
 
-    async def _send(self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout) -> tuple[Pod, Connection]:
+    async def _send(self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout) -> tuple[Pod, Exchange]:
         """Give the request to an instance and return both when the head of the answer is there."""
         broken = 0
         for attempt in range(_ATTEMPTS):
             pod = pool.acquire_now() or await self._acquire(pool, clock)
             try:
                 async with asyncio.timeout(limits.response_start_s or None):
-                    connection = await sent.send(pod.connections)
+                    exchange = await pod.connections.send(sent)
                 pod.answered = True
-                return pod, connection
+                return pod, exchange
             except NotSent as error:
                 pool.found_dead(pod)
                 pool.release(pod)
@@ -228,7 +224,8 @@ class Activator:
         finally:
             clock.reschedule(when)
 
-    async def _websocket(self, request: web.Request, pool: Pool, limits: Limits, target: str) -> web.StreamResponse:
+    async def _websocket(self, request: web.Request, pool: Pool, target: str) -> web.StreamResponse:
+        limits = limits_of(pool.revision["spec"])
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=False)
         try:
@@ -251,13 +248,9 @@ def _target(path: str) -> str:
     return quote(path, safe="/?%:@!$&'()*+,;=~-._[]") if path.startswith("/") else _target(f"/{path}")
 
 
-def _cut(
-    request: web.Request, response: web.StreamResponse | None, answer: Unreachable, cause: Exception
-) -> web.StreamResponse:
-    """Tell the client: raise `answer`, or cut the connection when another answer has begun already."""
-    if response is None or not response.prepared:
-        raise answer from cause
-    logger.info("%s %s: cut off in the middle of the answer: %s", request.method, request.path, answer)
-    if request.transport is not None:
-        request.transport.abort()
-    return response
+async def _refuse(caller: Http1Caller | Http2Caller, error: NotFound | Unreachable) -> None:
+    """Tell whoever asked what has become of the request."""
+    if isinstance(error, NotFound):
+        await caller.refuse(404, f"{error}\n")
+        return
+    await caller.refuse(error.status, str(error), {"Retry-After": str(RETRY_AFTER_S)} if error.status == 503 else None)

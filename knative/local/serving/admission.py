@@ -1,7 +1,7 @@
 """What a Service, Revision or DomainMapping must look like: defaults, and what Knative refuses, in Knative's words.
 
 The CRDs check little; this is the part that Knative's webhooks do. What a cluster would run and this host does not
-(sidecars, h2c, other volumes) is refused as well, with a message that says so. Source: knative.dev/serving
+(sidecars, other volumes) is refused as well, with a message that says so. Source: knative.dev/serving
 pkg/apis/serving (k8s_validation, metadata_validation), pkg/apis/serving/v1, defaults of config-defaults.
 """
 
@@ -228,9 +228,7 @@ def _port_faults(ports: list[Object], where: str) -> Iterator[str]:
                 yield f"invalid value: {value}: {at}.containerPort"
         if port.get("protocol", "TCP") != "TCP":
             yield f"invalid value: {port['protocol']}: {at}.protocol"
-        if port.get("name") == "h2c":
-            yield f"this host speaks HTTP/1.1 to functions, not h2c: {at}.name"
-        elif port.get("name", "") not in ("", "http1"):
+        if port.get("name", "") not in ("", "h2c", "http1"):
             yield f"Port name {port['name']} is not allowed: {at}.name. Name must be empty, or one of: 'h2c', 'http1'"
 
 

@@ -16,8 +16,10 @@ HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"}
     | {b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-# `expect` was answered by this host's server already.
+# `expect` was answered by this host's server already; the length is that of what this host sends.
 _TO_POD = HOP_BY_HOP | {
+    b"content-length",
+    b"http2-settings",
     b"expect",
     b"knative-serving-namespace",
     b"knative-serving-revision",
@@ -29,22 +31,15 @@ _TO_POD = HOP_BY_HOP | {
 }
 
 
-def request_head(
-    method: str,
-    target: str,
-    given: RawHeaders,
-    *,
-    client: str,
-    scheme: str,
-    length: int | None,
-) -> bytes:
-    """Return the request head for a pod; `length` of the body, None for a chunked one, 0 with a GET for none at all."""
+def to_pod(given: RawHeaders, *, client: str, scheme: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers that a pod is given, Host among them, without those of the framing."""
     named = _named_by_connection(given)
-    lines = [f"{method} {target} HTTP/1.1".encode()]
+    passed: list[tuple[bytes, bytes]] = []
     forwarded = forwarded_for = host = b""
     proto = scheme.encode()
     traced = False
-    for name, value in given:
+    for pair in given:
+        name, value = pair
         lower = name.lower()
         if lower in _TO_POD:
             if lower == b"forwarded":
@@ -54,21 +49,27 @@ def request_head(
             elif lower == b"x-forwarded-proto":
                 proto = value
             continue
-        if lower in named or lower == b"content-length":
+        if lower in named:
             continue
         if lower == b"host":
             host = value
         elif lower == b"traceparent":
             traced = True
-        lines.append(name + b": " + value)
+        passed.append(pair)
     address = client.encode()
     node = b'for="[' + address + b']"' if b":" in address else b"for=" + address
     mine = node + b";host=" + _quoted(host) + b";proto=" + proto
-    lines.append(b"Forwarded: " + (forwarded + b", " + mine if forwarded else mine))
-    lines.append(b"X-Forwarded-For: " + (forwarded_for + b", " + address if forwarded_for else address))
-    lines.append(b"X-Forwarded-Proto: " + proto)
+    passed.append((b"Forwarded", forwarded + b", " + mine if forwarded else mine))
+    passed.append((b"X-Forwarded-For", forwarded_for + b", " + address if forwarded_for else address))
+    passed.append((b"X-Forwarded-Proto", proto))
     if not traced:
-        lines.append(b"traceparent: " + traceparent())
+        passed.append((b"traceparent", traceparent()))
+    return passed
+
+
+def http1_head(method: str, target: str, headers: RawHeaders, length: int | None) -> bytes:
+    """Return a request head; `length` of the body, None for a chunked one, 0 with a GET for none at all."""
+    lines = [f"{method} {target} HTTP/1.1".encode(), *[name + b": " + value for name, value in headers]]
     if length is None:
         lines.append(b"Transfer-Encoding: chunked")
     elif length or method not in ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE"):
@@ -76,14 +77,35 @@ def request_head(
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def response_headers(given: RawHeaders) -> list[tuple[str, str]]:
+def http2_head(
+    method: str, target: str, headers: RawHeaders, length: int | None, *, trailers: bool
+) -> list[tuple[bytes, bytes]]:
+    """Return a request head as HTTP/2 has it (RFC 9113 section 8.3.1); `trailers`: the client takes them."""
+    authority = b""
+    fields = []
+    for name, value in headers:
+        lower = name.lower()
+        if lower == b"host":
+            authority = value
+        else:
+            fields.append((lower, value))
+    if trailers:
+        fields.append((b"te", b"trailers"))
+    if length:
+        fields.append((b"content-length", b"%d" % length))
+    pseudo = [(b":method", method.encode()), (b":scheme", b"http"), (b":path", target.encode())]
+    return [*pseudo, (b":authority", authority), *fields]
+
+
+def from_pod(given: RawHeaders) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer that go on to the client, without those of its framing."""
     named = _named_by_connection(given)
-    return [
-        (name.decode("latin-1"), value.decode("utf-8", "replace"))
-        for name, value in given
-        if (lower := name.lower()) not in HOP_BY_HOP and lower not in named
-    ]
+    return [pair for pair in given if (lower := pair[0].lower()) not in HOP_BY_HOP and lower not in named]
+
+
+def decoded(given: RawHeaders) -> list[tuple[str, str]]:
+    """Return headers as text."""
+    return [(name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in given]
 
 
 def traceparent() -> bytes:

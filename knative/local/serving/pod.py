@@ -24,7 +24,8 @@ from zeroflow.knative.local.processes.process import Process, ProcessSpec
 from zeroflow.knative.local.processes.runtimes import ANNOTATION
 from zeroflow.knative.local.processes.server_link import inherited_environment
 from zeroflow.knative.local.serving import labels, probes
-from zeroflow.knative.local.serving.upstream import IDLE_S, IDLE_UNKNOWN_S, Connections
+from zeroflow.knative.local.serving.exchange import Upstream
+from zeroflow.knative.local.serving.upstream_http1 import IDLE_S, IDLE_UNKNOWN_S, Connections
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Pod:
         self._container: Object = revision["spec"]["containers"][0]
         self._grace_s = float(revision["spec"].get("timeoutSeconds", 300))
         self._process: Process | None = None
-        self._connections: Connections | None = None
+        self._connections: Upstream | None = None
         self._liveness: asyncio.Task[None] | None = None
         self.in_flight = 0
         self.ready = self.draining = False
@@ -66,7 +67,7 @@ class Pod:
         return self._process.pid if self._process is not None and self._process.exit_code is None else None
 
     @property
-    def connections(self) -> Connections:
+    def connections(self) -> Upstream:
         """The connections to the process; only after it was started."""
         assert self._connections is not None
         return self._connections
@@ -118,7 +119,12 @@ class Pod:
         finally:
             listener.close()
         self.record.running(ready=False)
-        self._connections = Connections(port, IDLE_UNKNOWN_S if inherited is None else IDLE_S)
+        if _speaks_http2(container):
+            from zeroflow.knative.local.serving.upstream_http2 import Http2Connections
+
+            self._connections = Http2Connections(port)
+        else:
+            self._connections = Connections(port, IDLE_UNKNOWN_S if inherited is None else IDLE_S)
         if inherited is not None and not await process.serving():
             raise ContainerFailed(await process.wait(), tail(self.log))
         await self._until_ready(process, listening=inherited is not None)
@@ -201,6 +207,11 @@ class Pod:
             "K_CONFIGURATION": marks[labels.CONFIGURATION],
             "K_REVISION": marks[labels.REVISION],
         }
+
+
+def _speaks_http2(container: Object) -> bool:
+    """Return whether the container's port is named h2c."""
+    return any(port.get("name") == "h2c" for port in container.get("ports") or ())
 
 
 class NotReady(Unavailable):

@@ -11,7 +11,7 @@ import asyncio
 from typing import Any
 
 from zeroflow.errors import Unavailable
-from zeroflow.knative.local.serving.upstream import Connections
+from zeroflow.knative.local.serving.exchange import Outgoing, Upstream
 
 Object = dict[str, Any]
 
@@ -19,7 +19,7 @@ POLL_S = 0.05
 TIMEOUT_S = 1.0
 
 
-async def until_passed(probe: Object, connections: Connections) -> None:
+async def until_passed(probe: Object, upstream: Upstream) -> None:
     """Ask until the probe passes `successThreshold` times in a row; the caller sets the deadline."""
     if delay_s := probe.get("initialDelaySeconds"):
         await asyncio.sleep(float(delay_s))
@@ -27,47 +27,44 @@ async def until_passed(probe: Object, connections: Connections) -> None:
     needed = int(probe.get("successThreshold") or 1)
     passed = 0
     while passed < needed:
-        passed = passed + 1 if await passes(probe, connections) else 0
+        passed = passed + 1 if await passes(probe, upstream) else 0
         if passed < needed:
             await asyncio.sleep(period_s)
 
 
-async def until_failed(probe: Object, connections: Connections) -> None:
+async def until_failed(probe: Object, upstream: Upstream) -> None:
     """Ask every `periodSeconds` until the probe has failed `failureThreshold` times in a row."""
     await asyncio.sleep(float(probe.get("initialDelaySeconds") or 0))
     allowed = int(probe.get("failureThreshold") or 3)
     failed = 0
     while failed < allowed:
         await asyncio.sleep(float(probe.get("periodSeconds") or 10))
-        failed = 0 if await passes(probe, connections) else failed + 1
+        failed = 0 if await passes(probe, upstream) else failed + 1
 
 
-async def passes(probe: Object, connections: Connections) -> bool:
+async def passes(probe: Object, upstream: Upstream) -> bool:
     """Ask once."""
     try:
         async with asyncio.timeout(float(probe.get("timeoutSeconds") or TIMEOUT_S)):
-            return await _ask(probe, connections)
+            return await _ask(probe, upstream)
     except (TimeoutError, Unavailable):
         return False
 
 
-async def _ask(probe: Object, connections: Connections) -> bool:
-    connection = await connections.take()
+async def _ask(probe: Object, upstream: Upstream) -> bool:
     http = probe.get("httpGet")
     if http is None:
-        connection.abort()
-        return True
-    lines = [f"GET {http.get('path') or '/'} HTTP/1.1"]
+        return await upstream.connects()
     given = {header["name"].lower(): header["value"] for header in http.get("httpHeaders") or ()}
     headers = {"host": http.get("host") or "127.0.0.1", "user-agent": "kube-probe/zeroflow"} | given
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+    exchange = await upstream.send(Outgoing("GET", http.get("path") or "/", fields))
     try:
-        connection.exchange("\r\n".join([*lines, "", ""]).encode(), head_only=False)
-        await connection.read_head()
-        while await connection.read_chunk():
+        while await exchange.read_chunk():
             pass
     except BaseException:
-        connection.abort()
+        exchange.abort()
         raise
-    connections.give(connection)
-    return 200 <= connection.status < 400
+    finally:
+        upstream.give(exchange)
+    return 200 <= exchange.status < 400

@@ -1,8 +1,6 @@
 """HTTP/1.1 to one pod: kept-alive connections, one exchange at a time on each, bodies streamed with back pressure.
 
-httptools (llhttp) reads the answers. What matters to the caller is told apart: `NotSent` means that the pod has not
-been given a byte of the request, so any request may be tried elsewhere; `Broken` means that it may have been at work
-on it. Source: RFC 9112.
+httptools (llhttp) reads the answers. Source: RFC 9112.
 """
 
 from __future__ import annotations
@@ -10,26 +8,18 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
+from contextlib import suppress
 from typing import Any, cast
 
 import httptools
 
-from zeroflow.errors import Unavailable
+from zeroflow.knative.local.serving.exchange import Broken, Exchange, NotSent, Outgoing, RawHeaders
+from zeroflow.knative.local.serving.headers import http1_head
 
 IDLE_S = 60.0  # for gunicorn, which is told to keep connections longer: it is this side that closes first
 IDLE_UNKNOWN_S = 1.0  # for other servers, which close idle connections after a time of their own
 _HIGH_WATER_BYTES = 256 << 10
 _NO_BODY = frozenset({204, 304})
-
-RawHeaders = list[tuple[bytes, bytes]]
-
-
-class NotSent(Unavailable):
-    """The connection could not be made; the pod has seen nothing of the request."""
-
-
-class Broken(Unavailable):
-    """The connection ended before the answer did."""
 
 
 class Connection(asyncio.Protocol):
@@ -47,8 +37,9 @@ class Connection(asyncio.Protocol):
         self._paused_reading = False
         self._head_only = False
         self._reset()
+        self.trailers: RawHeaders = []  # they stay behind: nobody can be told of them in HTTP/1.1
         self.idle_since = 0.0
-        self.sending: asyncio.Task[None] | None = None  # what is left of a request body
+        self._sending: asyncio.Task[None] | None = None  # what is left of a request body
 
     def _reset(self) -> None:
         self.status = 0
@@ -156,8 +147,42 @@ class Connection(asyncio.Protocol):
         """Whether there is a part of the body that nobody has read."""
         return bool(self._chunks)
 
-    def exchange(self, head: bytes, *, head_only: bool) -> None:
-        """Send a request head (and what else is in `head`); raise NotSent when the connection is gone."""
+    async def ask(self, request: Outgoing) -> None:
+        """Send a request and return when the head of the answer is there; raise NotSent or Broken."""
+        head = http1_head(request.method, request.target, request.headers, request.length)
+        self._begin(head + request.body, head_only=request.method == "HEAD")
+        if request.stream is None:
+            await self.read_head()
+            return
+        request.touched = True
+        self._sending = self._loop.create_task(self._pump(request))
+        await self.read_head()
+
+    async def finish(self) -> None:
+        """Let the rest of a request body that the pod answered early stop, before another request follows."""
+        sending, self._sending = self._sending, None
+        if sending is not None and not sending.done():
+            sending.cancel()
+            self.abort()
+            with suppress(asyncio.CancelledError, Exception):
+                await sending
+
+    async def _pump(self, request: Outgoing) -> None:
+        """Send the body while waiting for the answer; what is left of it goes on while the answer comes."""
+        assert request.stream is not None
+        chunked = request.length is None
+        try:
+            async for chunk in request.stream:
+                if chunk:
+                    await self._send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
+            if chunked:
+                await self._send(b"0\r\n\r\n")
+        except Broken:
+            return  # whoever reads the answer sees the same
+        except Exception:
+            self.abort()  # the client broke off in the middle of the body: so does the answer
+
+    def _begin(self, head: bytes, *, head_only: bool) -> None:
         if self._transport is None or self._transport.is_closing():
             raise NotSent("the pod has closed the connection")
         self._reset()
@@ -165,8 +190,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(head)
 
-    async def send(self, data: bytes) -> None:
-        """Send a part of the body; raise Broken when the connection is gone."""
+    async def _send(self, data: bytes) -> None:
         if self._transport is None:
             raise Broken("the pod has closed the connection")
         self._transport.write(data)
@@ -195,6 +219,8 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close without waiting; the pod sees that nobody listens."""
+        if self._sending is not None:
+            self._sending.cancel()
         if self._transport is not None:
             self._transport.abort()
 
@@ -219,7 +245,25 @@ class Connections:
         self._idle: deque[Connection] = deque()
         self._closed = False
 
-    async def take(self) -> Connection:
+    async def send(self, request: Outgoing) -> Connection:
+        """Send a request and return when the head of the answer is there; raise NotSent or Broken."""
+        connection = await self._take()
+        try:
+            await connection.ask(request)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def connects(self) -> bool:
+        """Return whether the pod accepts a connection."""
+        try:
+            (await self._take()).abort()
+        except NotSent:
+            return False
+        return True
+
+    async def _take(self) -> Connection:
         """Return an open connection; raise NotSent when none can be made."""
         oldest = self._loop.time() - self._idle_s
         while self._idle:
@@ -233,8 +277,9 @@ class Connections:
             raise NotSent(f"the pod does not listen on port {self.port}: {error.strerror}") from error
         return connection
 
-    def give(self, connection: Connection) -> None:
+    def give(self, exchange: Exchange) -> None:
         """Keep a connection whose exchange is over, or close it."""
+        connection = cast(Connection, exchange)
         if connection.reusable and not self._closed:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)

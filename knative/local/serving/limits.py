@@ -1,0 +1,25 @@
+"""The time limits of a revision: for the whole request, until the answer begins, and between two parts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds; 0 = none."""
+
+    total_s: float
+    response_start_s: float = 0.0
+    idle_s: float = 0.0
+
+
+def limits_of(spec: Mapping[str, Any]) -> Limits:
+    """Read the limits from a revision's spec."""
+    return Limits(
+        total_s=float(spec.get("timeoutSeconds") or 300),
+        response_start_s=float(spec.get("responseStartTimeoutSeconds") or 0),
+        idle_s=float(spec.get("idleTimeoutSeconds") or 0),
+    )
