@@ -302,6 +302,8 @@ class Advance:
 
     def _finish_run(self, root: Task) -> None:
         outgoing.end_run(self.tx, self.run, root.state, root.error, self.now)
+        if root.state == "SUCCEEDED" and self.plan.config.workspace:
+            outgoing.release_workspace(self.tx, self.run)
 
 
 def _sources(scope: Scope) -> list[tuple[FromTask, ...]]:

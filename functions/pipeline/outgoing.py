@@ -6,12 +6,14 @@ Their ids follow from the run, the task and the attempt, so that an event that i
 from zeroflow.events import Transaction
 from zeroflow.functions.pipeline import executions
 from zeroflow.functions.pipeline.plan import Plan
+from zeroflow.functions.pipeline.pods import workspace_claim
 from zeroflow.functions.pipeline.states import note_state
 from zeroflow.metadata.pipelines import Run, Task
 
 TASK_REQUESTED = "dev.zeroflow.task.requested"
 TASK_DELAYED = "dev.zeroflow.task.delayed"
 RUN_FINISHED = "dev.zeroflow.run.finished"
+WORKSPACE_RELEASED = "dev.zeroflow.workspace.released"
 RECURRING_DUE = "dev.zeroflow.recurringrun.due"
 
 
@@ -38,6 +40,16 @@ def delay(tx: Transaction, row: Task, hop: int) -> None:
             "not_before_ms": row.not_before_ms,
             "hop": hop,
         },
+    )
+
+
+def release_workspace(tx: Transaction, run: Run) -> None:
+    """Let go of the volume that the run's tasks have shared; a run that may be retried keeps it."""
+    tx.emit(
+        WORKSPACE_RELEASED,
+        subject=f"runs/{run.id}",
+        event_id=f"{run.id}.workspace.released",
+        data={"run_id": run.id, "namespace": run.namespace, "claim": workspace_claim(run.id)},
     )
 
 

@@ -34,6 +34,11 @@ _FIELDS = (
     "taskInfo", "inputs", "dependentTasks", "cachingOptions", "componentRef", "triggerPolicy", "artifactIterator",
     "parameterIterator", "retryPolicy", "iteratorPolicy",
 )  # fmt: skip
+SDK_ONLY = {
+    "cpu_limit", "cpu_request", "memory_limit", "memory_request", "accelerator_type", "accelerator_count",
+    "container_image",
+}  # fmt: skip
+"""Inputs that the SDK adds to a task whose resources come from parameters, beside the placeholders that count."""
 ANYWAY = "ALL_UPSTREAM_TASKS_COMPLETED"
 MAX_PARALLELISM = 1_000_000
 _CONDITION_INPUT = re.compile(r"parameter(?:_value)?s\[(['\"])(.+?)\1\]")
@@ -165,6 +170,7 @@ def _check_parameters(
     extra = [name for name in given if name not in component.parameters]
     if extra:
         named = {loop.source.name} if loop and isinstance(loop.source, FromScope) else set()
+        named |= SDK_ONLY
         named |= {match[2] for match in _CONDITION_INPUT.finditer(condition)}
         sources = [source.value for source in given.values() if isinstance(source, Constant)]
         for expression in placeholders.expressions([*sources, json.loads(json.dumps(component.container))]):

@@ -110,7 +110,7 @@ def _mount_path(item: dict[str, Any], where: str) -> str:
     path = required_text(item.get("mountPath"), f"{where}: mountPath")
     if ":" in path or ".." in path.split("/") or "\0" in path:
         raise InvalidInput(f"{where}: mountPath {path!r} may have neither ':' nor '..'")
-    return posixpath.normpath("/" + path)  # Kubernetes takes a path without a slash as one below the root
+    return posixpath.normpath("/" + path.lstrip("/"))  # Kubernetes takes a path without a slash as one below the root
 
 
 def _sub_path(item: dict[str, Any], where: str) -> str:

@@ -108,16 +108,6 @@ def test_a_time_out_ends_the_whole_process_group(function, task, components, tmp
     until(lambda: not any(map(lives, pids)), "the end of the process group")
 
 
-def test_the_functions_own_limit_says_that_it_is_one(own_function, task, components, tmp_path):
-    function = own_function(ZEROFLOW_STEP_TIME_LIMIT_S="0.7")
-    wanted = task(components.start_a_family, {"pids": str(tmp_path / "pids"), "stubborn": False})
-    message, reason, _ = failed(function, wanted)
-    assert (message, reason) == (
-        "timed out after 0.7 s, the longest that a step may take inside a request",
-        "TimedOut",
-    )
-
-
 def test_what_a_step_leaves_running_ends_with_it(function, task, components, tmp_path, until, lives):
     assert (
         function.request(task(components.leave_a_process_behind, {"pids": str(tmp_path / "pid")}))["state"]
