@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -13,6 +14,12 @@ import pytest
 
 from zeroflow.metadata import Database
 from zeroflow.metadata.migrate import upgrade
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes of tests when the suite itself runs in a shell's background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

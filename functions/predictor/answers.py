@@ -8,7 +8,7 @@ import orjson
 
 from zeroflow.functions.predictor import binary, v1, v2
 from zeroflow.functions.predictor.errors import BadRequest
-from zeroflow.functions.predictor.metrics import Metrics
+from zeroflow.functions.predictor.metrics import Record
 from zeroflow.functions.predictor.served import Served
 
 
@@ -17,7 +17,7 @@ class Answers:
     """Answers for one model."""
 
     served: Served
-    metrics: Metrics
+    record: Record
 
     def predict(self, body: bytes) -> bytes:
         """Answer a V1 request."""
@@ -31,7 +31,7 @@ class Answers:
         found = v1.ask(self.served, question)
         asked = perf_counter()
         answer = encoded(v1.write(found))
-        self.metrics.record(begun, read, asked, perf_counter())
+        self.record(begun, read, asked, perf_counter())
         return answer
 
     def infer(self, body: bytes, head_length: str | None = None) -> tuple[bytes, int | None]:
@@ -49,7 +49,7 @@ class Answers:
         found = v2.ask(self.served, request)
         asked = perf_counter()
         answer = v2.write(self.served, request, found)
-        self.metrics.record(begun, read, asked, perf_counter())
+        self.record(begun, read, asked, perf_counter())
         return answer
 
 

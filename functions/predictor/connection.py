@@ -13,6 +13,8 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from zeroflow.functions.predictor.witness import ARRIVED
+
 if TYPE_CHECKING:
     from zeroflow.functions.predictor.worker import QuickWorker
 
@@ -146,6 +148,7 @@ class Connection(asyncio.Protocol):
             "QUERY_STRING": query.decode("latin-1"),
             "RAW_URI": self._url.decode("latin-1"),
             "wsgi.input": io.BytesIO(body),
+            ARRIVED: time.perf_counter(),
         }
         self._waiting.append((environ, keep))
         if not self._busy:
@@ -158,20 +161,23 @@ class Connection(asyncio.Protocol):
         environ, keep = self._waiting.popleft()
         self._busy = True
         if self._worker.is_quick(environ):
-            self._answered(*self._answer(environ, keep))
+            self._answered(*self._answer(self._worker.wsgi, environ, keep))
             return
-        future = self._worker.pool.submit(self._answer, environ, keep)
+        if self._worker.is_full:
+            self._answered(*self._answer(self._worker.busy, environ, keep))
+            return
+        future = self._worker.pool.submit(self._answer, self._worker.wsgi, environ, keep)
         loop = self._worker.loop
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._answered, *done.result()))
 
-    def _answer(self, environ: dict[str, Any], keep: bool) -> tuple[bytes, bool]:
+    def _answer(self, application: Any, environ: dict[str, Any], keep: bool) -> tuple[bytes, bool]:
         head: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             head[:] = [status, headers]
 
         try:
-            parts = self._worker.wsgi(environ, start_response)
+            parts = application(environ, start_response)
             try:
                 body = b"".join(parts)
             finally:

@@ -1,11 +1,21 @@
 """What can be wrong with a request. The handler turns reasons into status codes; messages go to the client."""
 
-from zeroflow.errors import InvalidInput, NotFound, ZeroflowError
+from zeroflow.errors import InvalidInput, NotFound, Unavailable, ZeroflowError
 
 STATUS = {
     "InvalidInput": 400,
     "NotFound": 404,
     "NotImplemented": 501,
+    "Unavailable": 503,
+    "TooLarge": 413,
+    "UnsupportedMediaType": 415,
+    # why a model cannot be loaded, for who asks to load it
+    "ModelRefused": 400,
+    "FormatNotSupported": 400,
+    "AmbiguousModel": 400,
+    "ModelLoadFailed": 400,
+    "PickleNotVouched": 403,
+    "ModelNotFound": 404,
     "ModelFailed": 500,
 }
 """The HTTP edge's code for each reason; 500 for any other."""
@@ -29,3 +39,19 @@ class ModelFailed(ZeroflowError):
     """The model raised what no client can be blamed for."""
 
     reason = "ModelFailed"
+
+
+class ModelNotReady(Unavailable):
+    """The model is known, but not loaded now."""
+
+
+class TooLarge(ZeroflowError):
+    """The body is larger than this predictor takes."""
+
+    reason = "TooLarge"
+
+
+class UnsupportedEncoding(ZeroflowError):
+    """The body is compressed in a way that is not known here."""
+
+    reason = "UnsupportedMediaType"

@@ -1,4 +1,4 @@
-"""The one model of this predictor, under its name: loads it, and asks it on behalf of the protocols."""
+"""A model under the name that clients call it by: loads it, and asks it on behalf of the protocols."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zeroflow.artifacts import Stores
-from zeroflow.functions.predictor.errors import BadRequest, ModelFailed, UnknownModel
+from zeroflow.functions.predictor.errors import BadRequest, ModelFailed
 from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.models.estimator import Estimator
 from zeroflow.models.tensormodel import TensorModel
@@ -33,14 +33,8 @@ class Served:
     probabilities: bool = False
     is_quick: bool = False
     """Whether a prediction of one row takes less than QUICK_S, so that no thread is worth its while."""
-
-    def check_name(self, name: str, version: str | None = None) -> None:
-        """Raise UnknownModel unless this model, and this version of it, is served here."""
-        if name != self.name:
-            raise UnknownModel(f"Model with name {name} does not exist; this predictor serves {self.name}.")
-        if version is not None and version != self.version:
-            known = f"it serves version {self.version}" if self.version else "this predictor's models have no versions"
-            raise UnknownModel(f"Model {name} has no version {version}; {known}.")
+    uri: str | None = None
+    """Where the model came from."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -78,19 +72,32 @@ class Served:
             ) from error
 
 
-def load(settings: PredictorSettings) -> Served:
-    """Fetch, approve and load the model that the settings name; raise a ZeroflowError saying why not."""
-    from zeroflow.models.loading import load as load_model
+def load(settings: PredictorSettings, name: str) -> Served:
+    """Fetch, approve and load a model of the settings; raise a ZeroflowError saying why not."""
+    from zeroflow.models.loading import load_versioned
 
-    word = Word(settings.sha256, settings.vouched_by)
+    uri = settings.storage_uri
+    if settings.multi_model:
+        uri = f"{uri.rstrip('/')}/{name}"
+    word = Word(settings.sha256 if not settings.multi_model else None, settings.vouched_by)
     stores = Stores(settings.store, settings.s3_endpoint)
-    model = load_model(stores, settings.storage_uri, word, settings.model_format, settings.scratch, settings.compiling)
+    model, version = load_versioned(stores, uri, word, settings.model_format, settings.scratch, settings.compiling)
     if settings.probabilities and (isinstance(model, TensorModel) or "predict_proba" not in model.methods):
         from zeroflow.models.errors import FormatNotSupported
 
         raise FormatNotSupported(f"PREDICT_PROBA is set, but a {model.kind} has no predict_proba")
-    logger.info("model %s (%s) is served: %s", settings.model_name, model.kind, model.serves)
-    return Served(settings.model_name, model, settings.model_version, settings.probabilities, _is_quick(model))
+    logger.info("model %s (%s) is served: %s", name, model.kind, model.serves)
+    version = version if settings.multi_model else settings.model_version or version
+    return Served(name, model, version, settings.probabilities, _is_quick(model), uri)
+
+
+def names(settings: PredictorSettings) -> list[str]:
+    """Return the names of the models that the settings name, whether they can be loaded or not."""
+    if not settings.multi_model:
+        return [settings.model_name]
+    from zeroflow.models.loading import directories
+
+    return directories(Stores(settings.store, settings.s3_endpoint), settings.storage_uri, settings.scratch)
 
 
 def _is_quick(model: Estimator | TensorModel) -> bool:

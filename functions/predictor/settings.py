@@ -3,12 +3,51 @@
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from zeroflow.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 << 20
+MAX_WAITING = 1000
+MODES = ("all", "request", "response")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose predictor this process is."""
+
+    inferenceservice: str
+    namespace: str
+    revision: str
+    component: str = "predictor"
+    pod: str = "localhost"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Who is told how this predictor answers."""
+
+    sink: str
+    """URL of the broker."""
+    token: str | None = field(default=None, repr=False)
+    """What lets a predictor publish there (zeroflow.predictions.tokens)."""
+
+
+@dataclass(frozen=True)
+class LoggerSettings:
+    """What an InferenceService's `logger` says."""
+
+    url: str
+    mode: str = "all"
+    headers: tuple[str, ...] = ()
+    """Request headers, in lower case, that the events' `metadata` holds."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+    endpoint: str = "default"
 
 
 @dataclass(frozen=True)
@@ -41,6 +80,19 @@ class PredictorSettings:
     """ZEROFLOW_COMPILE: serve a cheaper form of the model where one answers the same."""
     max_body_bytes: int = MAX_BODY_BYTES
     """ZEROFLOW_MAX_BODY_BYTES: a larger request body is refused (413)."""
+    max_waiting: int = MAX_WAITING
+    """ZEROFLOW_MAX_WAITING: so many requests may wait for a thread; further ones get 503 and Retry-After."""
+    multi_model: bool = False
+    """ZEROFLOW_MULTI_MODEL: STORAGE_URI is a directory of models, each in a directory of its own name."""
+    identity: Identity = field(default_factory=lambda: Identity("", "", ""))
+    """Whose predictor this is: K_REVISION, HOSTNAME, and what ZEROFLOW_OBSERVED and ZEROFLOW_LOGGER say."""
+    observed: Observed | None = None
+    """ZEROFLOW_OBSERVED: JSON {"sink", "token", "inferenceservice", "namespace"}; who is told of answers."""
+    logger: LoggerSettings | None = None
+    """ZEROFLOW_LOGGER: JSON with KServe's fields (url, mode, metadataHeaders, metadataAnnotations as an object) and
+    inferenceservice, namespace, component, endpoint, source."""
+    explainer: str | None = None
+    """EXPLAINER_HOST: host[:port][/path] of the explainer that V1's explain is sent to."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "PredictorSettings":
@@ -52,9 +104,7 @@ class PredictorSettings:
         store = env.get("ZEROFLOW_STORE") or "/nonexistent"
         if not os.path.isabs(store):
             raise InvalidInput(f"ZEROFLOW_STORE must be the absolute path of a directory, got {store!r}")
-        limit = env.get("ZEROFLOW_MAX_BODY_BYTES") or str(MAX_BODY_BYTES)
-        if not limit.isdecimal() or int(limit) == 0:
-            raise InvalidInput(f"ZEROFLOW_MAX_BODY_BYTES must be a positive number of bytes, got {limit!r}")
+        limit = _number(env, "ZEROFLOW_MAX_BODY_BYTES", MAX_BODY_BYTES)
         return cls(
             model_name=env["MODEL_NAME"],
             storage_uri=env["STORAGE_URI"],
@@ -68,7 +118,13 @@ class PredictorSettings:
             s3_endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
             scratch=Path(env.get("ZEROFLOW_SCRATCH") or tempfile.gettempdir()),
             compiling=_flag(env, "ZEROFLOW_COMPILE", True),
-            max_body_bytes=int(limit),
+            max_body_bytes=limit,
+            max_waiting=_number(env, "ZEROFLOW_MAX_WAITING", MAX_WAITING),
+            multi_model=_flag(env, "ZEROFLOW_MULTI_MODEL", False),
+            identity=_identity(env),
+            observed=_observed(env),
+            logger=_logger(env),
+            explainer=env.get("EXPLAINER_HOST") or None,
         )
 
 
@@ -77,3 +133,69 @@ def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:
     if value not in ("true", "false"):
         raise InvalidInput(f"{name} must be true or false, got {value!r}")
     return value == "true"
+
+
+def _number(env: Mapping[str, str], name: str, default: int) -> int:
+    value = env.get(name) or str(default)
+    if not value.isascii() or not value.isdecimal() or int(value) == 0:
+        raise InvalidInput(f"{name} must be a positive number, got {value!r}")
+    return int(value)
+
+
+def _object(env: Mapping[str, str], name: str) -> dict[str, Any] | None:
+    """Return the JSON object in a variable; None when it is not set."""
+    if not env.get(name):
+        return None
+    try:
+        value = orjson.loads(env[name])
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"{name} must be a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{name} must be a JSON object, got {env[name][:80]!r}")
+    return value
+
+
+def _url(given: Mapping[str, Any], field_name: str, place: str) -> str:
+    value = given.get(field_name)
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        raise InvalidInput(f"{place}.{field_name} must be an http or https URL, got {value!r}")
+    return value
+
+
+def _observed(env: Mapping[str, str]) -> Observed | None:
+    given = _object(env, "ZEROFLOW_OBSERVED")
+    return None if given is None else Observed(_url(given, "sink", "ZEROFLOW_OBSERVED"), given.get("token"))
+
+
+def _identity(env: Mapping[str, str]) -> Identity:
+    given = {**(_object(env, "ZEROFLOW_LOGGER") or {}), **(_object(env, "ZEROFLOW_OBSERVED") or {})}
+    return Identity(
+        inferenceservice=str(given.get("inferenceservice") or env["MODEL_NAME"]),
+        namespace=str(given.get("namespace") or "default"),
+        revision=env.get("K_REVISION") or "",
+        component=str(given.get("component") or "predictor"),
+        pod=env.get("HOSTNAME") or "localhost",
+    )
+
+
+def _logger(env: Mapping[str, str]) -> LoggerSettings | None:
+    given = _object(env, "ZEROFLOW_LOGGER")
+    if given is None:
+        return None
+    observed = _observed(env)
+    if not given.get("url") and observed is not None:
+        given = {**given, "url": observed.sink}
+    mode = given.get("mode") or "all"
+    if mode not in MODES:
+        raise InvalidInput(f"ZEROFLOW_LOGGER.mode must be one of {', '.join(MODES)}, got {mode!r}")
+    headers, annotations = given.get("metadataHeaders") or [], given.get("metadataAnnotations") or {}
+    if not isinstance(headers, list) or not isinstance(annotations, dict):
+        raise InvalidInput("ZEROFLOW_LOGGER: metadataHeaders must be a list, metadataAnnotations an object")
+    return LoggerSettings(
+        url=_url(given, "url", "ZEROFLOW_LOGGER"),
+        mode=mode,
+        headers=tuple(str(name).lower() for name in headers),
+        annotations=annotations,
+        source=given.get("source"),
+        endpoint=str(given.get("endpoint") or "default"),
+    )

@@ -2,11 +2,12 @@
 
 gunicorn's own threaded worker hands every request from thread to thread and parses it in Python, which costs several
 times what a compiled model does. Here a request that the application calls quick (see `FastPath.is_quick`) is
-answered where it was read; any other one, health among them, goes to one of `--threads` threads, so that a slow model
-holds up nobody.
+answered where it was read, health too; any other one goes to one of `--threads` threads, so that a slow model holds
+up nobody.
 
 Guarantees: answers of one connection come in the order of its requests; a stopping worker takes no new connection and
-answers what it has, with `Connection: close`; a body beyond the application's limit is not read.
+answers what it has, with `Connection: close`; a body beyond the application's limit is not read; when too many requests
+wait for a thread, the next one is refused at once.
 
 Used as `--worker-class=zeroflow.functions.predictor.worker.QuickWorker`. Sources: PEP 3333; RFC 9112; gunicorn's
 Worker API (23 to 27).
@@ -47,8 +48,10 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         """Serve until told to stop."""
         application = self.wsgi
-        self.is_quick = getattr(application.wsgi_app, "is_quick", lambda environ: False)
+        self.is_quick = application.wsgi_app.is_quick
+        self.busy = application.wsgi_app.busy
         self.max_body_bytes = int(application.config["BODY_BYTES"])
+        self.max_waiting = int(application.config["WAITING"])
         asyncio.set_event_loop(self.loop)
         try:
             self.servers = [self.loop.run_until_complete(self._listen(each)) for each in self.sockets]
@@ -57,7 +60,13 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         finally:
             self.pool.shutdown(wait=False)
             self.loop.close()
+            application.wsgi_app.close()
         sys.exit(0)
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether so many requests wait for a thread that another one had better come later."""
+        return self.pool._work_queue.qsize() >= self.max_waiting
 
     async def _listen(self, listener: Any) -> asyncio.Server:
         listener.sock.setblocking(False)

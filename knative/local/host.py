@@ -25,7 +25,7 @@ from pathlib import Path
 from aiohttp import web
 
 from zeroflow.errors import Conflict, Unavailable
-from zeroflow.knative.local import manifests, tuning
+from zeroflow.knative.local import inference, manifests, node, tuning
 from zeroflow.knative.local.api.kubeconfig import write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
@@ -33,6 +33,7 @@ from zeroflow.knative.local.door import Door
 from zeroflow.knative.local.eventing.eventing import Eventing
 from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
 from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
@@ -99,7 +100,9 @@ async def _serve(
     serving = Serving(store, launcher, urls, home, window_s=options.stable_window_s)
     claims = Claims(store, home)
     jobs = Jobs(store, launcher, home)
+    cronjobs = CronJobs(store)
     tuning.register(store)
+    inference.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     resources = ResourceApi(store, home)
     exposed = options.listen not in LOOPBACK
@@ -112,12 +115,14 @@ async def _serve(
         welcome=WELCOME.format(base=urls.base, kubeconfig=home.kubeconfig),
     )
     stop = _stop_on_signals()
+    await node.register(store, resources.version)
     for document in (*manifests.configuration(home, urls, database_url), *manifests.documents()):
         await store.apply(document, manager="zeroflow-manifests")
     write_kubeconfig(home, urls.base, home.platform_token() if exposed else None)
     await serving.start()
     await claims.start()
     await jobs.start()
+    await cronjobs.start()
     await eventing.start()
     runner = await _runner(front)
     door = Door(front, runner, listener)
@@ -133,6 +138,7 @@ async def _serve(
         logger.info("stopping")
         await resources.close()  # ends watches, which would hold the door open
         await eventing.close()
+        await cronjobs.close()
         await jobs.close()
         await claims.close()
         await asyncio.gather(serving.close(SHUTDOWN_GRACE_S), door.close(SHUTDOWN_GRACE_S))

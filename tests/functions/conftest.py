@@ -1,10 +1,8 @@
 """Function projects as their authors write them, served by this platform's adapter and by the official middleware."""
 
 import contextlib
-import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import urllib3
+
+from environments import python_of
 
 OFFICIAL = "func-python==0.8.1"
 HERE = Path(__file__).parent
@@ -50,23 +50,7 @@ Serve = Callable[..., Served]
 @pytest.fixture(scope="session")
 def official_python() -> str:
     """Return the Python of an environment with func-python, made once and kept; skip aloud without it."""
-    folder = Path.home() / ".cache" / "zeroflow-tests" / hashlib.sha256(OFFICIAL.encode()).hexdigest()[:16]
-    python = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return str(python)
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if uv is None:
-        pytest.skip(f"uv is not installed; it makes the environment of {OFFICIAL}")
-    shutil.rmtree(folder, ignore_errors=True)
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), OFFICIAL],
-    ):
-        made = subprocess.run(command, capture_output=True, text=True, timeout=150)
-        if made.returncode:
-            pytest.skip(f"{OFFICIAL} cannot be installed: {made.stderr.strip()[-300:]}")
-    (folder / "complete").touch()
-    return str(python)
+    return python_of(OFFICIAL)
 
 
 @pytest.fixture(scope="module")

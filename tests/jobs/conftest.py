@@ -8,6 +8,7 @@ import pytest
 
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.job import Backoff
 from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.launcher import Launcher
@@ -48,7 +49,7 @@ class Workplace:
 
 
 @asynccontextmanager
-async def workplace(root):
+async def workplace(root, clock=None):
     home = Home(root)
     home.prepare()
     store = Store(home.db / "resources.sqlite")
@@ -57,9 +58,12 @@ async def workplace(root):
     claims = Claims(store, home)
     await claims.start()
     await jobs.start()
+    cronjobs = CronJobs(store, clock)
+    await cronjobs.start()
     try:
         yield Workplace(store, launcher, jobs, home)
     finally:
+        await cronjobs.close()
         await jobs.close(1.0)
         await claims.close()
         await launcher.close()
@@ -70,9 +74,9 @@ async def workplace(root):
 def run(tmp_path):
     """Run `scenario(workplace)`; a second call in one test finds the same home again, as a restarted host would."""
 
-    def runner(scenario):
+    def runner(scenario, clock=None):
         async def main():
-            async with workplace(tmp_path / "home") as place:
+            async with workplace(tmp_path / "home", clock) as place:
                 return await asyncio.wait_for(scenario(place), 60)
 
         return asyncio.run(main())

@@ -98,6 +98,7 @@ def test_feedback_has_an_id_of_its_own() -> None:
     assert Feedback.from_data(json.loads(json.dumps(given.to_data()))) == given
     assert given.event_id == Feedback("r1", (0, 2), "iris", "team", "iris-predictor-00002").event_id
     assert given.event_id != Feedback("r1", (0, 1), "iris", "team", "iris-predictor-00002").event_id
+    assert (given.correct, Feedback("r1", (0, 2), "iris", "team", None, (0, 1)).correct) == (None, (1, 2))
     for body in ({}, {"request_id": "r1"}, {"request_id": "", "labels": [1]}, {"request_id": "r", "labels": [None]}):
         with pytest.raises(InvalidInput):
             Feedback.from_data({**body, "inferenceservice": "iris", "namespace": "team"})

@@ -1,10 +1,8 @@
 """Real predictors: a model written by its own library, served by gunicorn in a process of its own."""
 
-import hashlib
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +14,8 @@ from typing import Any
 
 import joblib
 import pytest
+
+from environments import python_of
 
 DEADLINE_S = 60.0
 MODEL = "iris"
@@ -127,7 +127,11 @@ class Launcher:
 
     def serve(self, model: Any, key: str = "iris/model.joblib", **env: str) -> Predictor:
         """Store a model, start its predictor, and wait until it answers."""
-        predictor = self.start(self.write(model, key), **env)
+        return self.serve_at(self.write(model, key), **env)
+
+    def serve_at(self, uri: str, **env: str) -> Predictor:
+        """Start the predictor of what lies at a location, and wait until it answers."""
+        predictor = self.start(uri, **env)
         wait_ready(predictor)
         return predictor
 
@@ -182,17 +186,23 @@ def wait() -> Callable[[Predictor], None]:
 
 
 @pytest.fixture
-def slow(launcher: Launcher) -> Predictor:
-    """A predictor whose model, by a module of its own, takes a second for each request."""
+def slow_model(launcher: Launcher) -> str:
+    """Where a model lies that, by a module of its own (in launcher.root), takes a second for each request."""
     (launcher.root / "slowly.py").write_text(
         "import time\n\nclass Slow:\n    def predict(self, rows):\n        time.sleep(1.0)\n        return rows[:, 0]\n"
     )
     sys.path.insert(0, str(launcher.root))
     try:
         model = __import__("slowly").Slow()
-        return launcher.serve(model, "slow/model.joblib", PYTHONPATH=str(launcher.root))
+        return launcher.write(model, "slow/model.joblib")
     finally:
         sys.path.remove(str(launcher.root))
+
+
+@pytest.fixture
+def slow(launcher: Launcher, slow_model: str) -> Predictor:
+    """A predictor of that model."""
+    return launcher.serve_at(slow_model, PYTHONPATH=str(launcher.root))
 
 
 CLIENTS = ("kserve==0.21.0", "tritonclient[http]==2.73.0", "open-inference-openapi==2.0.0.1")
@@ -201,20 +211,4 @@ CLIENTS = ("kserve==0.21.0", "tritonclient[http]==2.73.0", "open-inference-opena
 @pytest.fixture(scope="session")
 def clients_python() -> str:
     """Return the Python of an environment with the official clients, made once and kept; skip aloud without it."""
-    folder = Path.home() / ".cache" / "zeroflow-tests" / hashlib.sha256(" ".join(CLIENTS).encode()).hexdigest()[:16]
-    python = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return str(python)
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if uv is None:
-        pytest.skip("uv is not installed; it makes the environment of the official clients")
-    shutil.rmtree(folder, ignore_errors=True)
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *CLIENTS],
-    ):
-        made = subprocess.run(command, capture_output=True, text=True, timeout=150)
-        if made.returncode:
-            pytest.skip(f"{', '.join(CLIENTS)} cannot be installed: {made.stderr.strip()[-300:]}")
-    (folder / "complete").touch()
-    return str(python)
+    return python_of(*CLIENTS)

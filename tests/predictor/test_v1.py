@@ -1,6 +1,8 @@
 """Protocol V1 over real HTTP: answers, and what a client's mistakes get. Expected classes are sklearn's own."""
 
+import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -64,9 +66,33 @@ def test_unknown_model_and_path_are_404(iris: Any) -> None:
     assert iris.send("DELETE", "/v1/models/iris").status == 405
 
 
-def test_compressed_body_is_refused_by_name(iris: Any) -> None:
-    answer = iris.predict({"instances": [SETOSA]}, {"Content-Encoding": "gzip"})
-    assert (answer.status, answer.error) == (400, "content-encoding gzip is not supported; send the body uncompressed")
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", lambda data: zlib.compress(data, wbits=-15))],
+    ids=["gzip", "deflate", "raw-deflate"],
+)
+def test_compressed_bodies_are_read(iris: Any, encoding: str, pack: Any) -> None:
+    body = json.dumps({"instances": [SETOSA]}).encode()
+    assert iris.predict(pack(body), {"Content-Encoding": encoding}).json() == {"predictions": [0]}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "fault"),
+    [
+        ("gzip", b"{}", 400, "the body is not gzip"),
+        ("gzip", gzip.compress(b"{}")[:-9], 400, "ends too early"),
+        ("gzip", gzip.compress(bytes(80 << 20), 1), 413, "the unpacked body is larger than"),
+        ("br", b"x", 415, "content-encoding br is not supported; send gzip, deflate or plain bytes"),
+    ],
+    ids=["plain", "cut", "bomb", "brotli"],
+)
+def test_compressed_mistakes(iris: Any, encoding: str, body: bytes, status: int, fault: str) -> None:
+    answer = iris.predict(body, {"Content-Encoding": encoding})
+    assert answer.status == status
+    assert fault in answer.error
+    connected = iris.connection.sock
+    assert iris.predict({"instances": [SETOSA]}).status == 200
+    assert iris.connection.sock is connected
 
 
 def test_too_large_a_body_is_413_without_being_read(iris: Any) -> None:

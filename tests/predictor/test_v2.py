@@ -128,10 +128,6 @@ def test_binary_mistakes_are_400(iris: Any, head: bytes, raw: bytes, length: str
     assert iris.infer({"inputs": [TENSOR]}).status == 200
 
 
-def test_model_repository_is_501(iris: Any) -> None:
-    assert iris.send("POST", "/v2/repository/models/iris/load").status == 501
-
-
 def test_health_and_metadata(iris: Any) -> None:
     assert iris.get("/v2/health/live").json() == {"live": True}
     assert iris.get("/v2/health/ready").json() == {"ready": True}

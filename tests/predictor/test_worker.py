@@ -1,6 +1,7 @@
 """The worker under what clients really send."""
 
 import concurrent.futures
+import contextlib
 import json
 import socket
 import time
@@ -71,14 +72,34 @@ def test_what_is_no_request_is_refused(iris: Any, data: bytes, status: bytes) ->
 
 
 def test_slow_model_holds_up_neither_health_nor_a_stop(launcher: Any, slow: Any) -> None:
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(exchange, slow.port, LAST)
+    slow.connection.close()  # the next request comes on a connection that is made after the slow ones
+    with contextlib.ExitStack() as stack:
+        asked = []
+        for _ in range(8):  # twice as many as there are threads
+            asked.append(stack.enter_context(socket.create_connection(("127.0.0.1", slow.port), timeout=30)))
+            asked[-1].sendall(LAST)
         began = time.monotonic()
         assert slow.get("/v2/health/live").json() == {"live": True}
         assert time.monotonic() - began < 0.9
         slow.process.terminate()
-        assert json.loads(asked.result(30).rpartition(b"\r\n")[2]) == {"predictions": [5.1]}
+        for each in asked:
+            answer = b"".join(iter(lambda each=each: each.recv(65536), b""))
+            assert json.loads(answer.rpartition(b"\r\n")[2]) == {"predictions": [5.1]}
     assert slow.process.wait(30) == 0
+
+
+def test_requests_beyond_the_limit_are_told_when_to_come_back(launcher: Any, slow_model: str) -> None:
+    full = launcher.serve_at(slow_model, PYTHONPATH=str(launcher.root), ZEROFLOW_MAX_WAITING="2")
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        answers = [each.result() for each in [pool.submit(exchange, full.port, LAST) for _ in range(12)]]
+    busy = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503 ")]
+    served = [answer for answer in answers if answer.startswith(b"HTTP/1.1 200 ")]
+    assert len(busy) + len(served) == 12
+    assert 4 <= len(served) <= 7
+    for answer in busy:
+        assert b"\r\nRetry-After: 1\r\n" in answer
+        assert json.loads(answer.rpartition(b"\r\n")[2])["error"].startswith("too many requests are waiting")
+    assert exchange(full.port, LAST).startswith(b"HTTP/1.1 200 ")
 
 
 def test_metrics_have_kserves_names(iris: Any) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from urllib.parse import urlencode
 import pytest
 import urllib3
 
+from environments import python_of
 from zeroflow.metadata.migrate import upgrade
 
 START_TIMEOUT_S = 30.0
@@ -66,6 +66,7 @@ class Registry:
 
     def __init__(self, url: str, database_url: str, broker: RecordingBroker) -> None:
         self.url, self.database_url, self.broker = url, database_url, broker
+        self.store = Path()
         self.documents: dict[str, Callable[[str, str, Answer], None]] = {}
         self._pool = urllib3.PoolManager(maxsize=32, retries=False)
 
@@ -276,7 +277,7 @@ def registry(
         )
     try:
         running = Registry(_address(process, log), registry_database_url, broker)
-        running.documents = openapi_documents()
+        running.documents, running.store = openapi_documents(), folder / "store"
         yield running
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:
@@ -302,27 +303,4 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
 @pytest.fixture(scope="session")
 def client_python() -> Callable[[str], str]:
     """Return a function from a client release to the Python of an environment that has it."""
-    return lambda release: environment_of(f"model-registry=={release}")
-
-
-def environment_of(*requirements: str) -> str:
-    """Return the Python of an environment with these packages, cached between sessions; skip when it cannot be made."""
-    key = hashlib.sha256(" ".join(requirements).encode()).hexdigest()[:16]
-    folder = Path.home() / ".cache" / "zeroflow-tests" / key
-    python = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return str(python)
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if uv is None:
-        pytest.skip("uv is not installed; it makes the environment of official clients and tools")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *requirements],
-    ):
-        made = subprocess.run(command, capture_output=True, text=True, timeout=150)
-        if made.returncode:
-            pytest.skip(f"{' '.join(requirements)} cannot be installed: {made.stderr.strip()[-300:]}")
-    (folder / "complete").touch()
-    return str(python)
+    return lambda release: python_of(f"model-registry=={release}")

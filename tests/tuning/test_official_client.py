@@ -1,15 +1,13 @@
 """The unmodified kubeflow-katib client, in an environment of its own."""
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from environments import python_of
 
 SCRIPT = Path(__file__).parent / "client.py"
 # kubeflow-katib pins neither; newer releases of kubernetes refuse or misread its models.
@@ -18,26 +16,8 @@ CLIENT = ("kubeflow-katib==0.19.0", "kubernetes==35.0.0", "kubeflow-training==1.
 
 @pytest.fixture(scope="module")
 def client_python() -> str:
-    """Return the Python of an environment that has the official client, cached between sessions; skip aloud."""
-    key = hashlib.sha256(" ".join(CLIENT).encode()).hexdigest()[:16]
-    folder = Path.home() / ".cache" / "zeroflow-tests" / key
-    python = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return str(python)
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if uv is None:
-        pytest.skip("uv is not installed; it makes the environment of the official client")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    for command in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *CLIENT],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=150)
-        if done.returncode:
-            pytest.skip(f"the official client cannot be installed: {done.stderr.strip()[-300:]}")
-    (folder / "complete").touch()
-    return str(python)
+    """Return the Python of an environment that has the official client; skip aloud without it."""
+    return python_of(*CLIENT)
 
 
 @pytest.fixture(scope="module")

@@ -56,12 +56,23 @@ BUILTIN_KINDS: Final = (
         fields=DECLARED,
     ),
     Kind(
+        *("", "Node", "nodes", V1_STATUS, "v1", False, "node", ("no",)),
+        durable=False,
+        generations=False,
+        creatable=False,
+        fields=DECLARED,
+    ),
+    Kind(
         *("", "Event", "events", V1, "v1", True, "event", ("ev",)),
         durable=False,
         generations=False,
         fields=EVENT_FIELDS,
     ),
     Kind("batch", "Job", "jobs", V1_STATUS, "v1", True, "job", (), ("all",), fields=DECLARED),
+    Kind(
+        *("batch", "CronJob", "cronjobs", V1_STATUS, "v1", True, "cronjob", ("cj",), ("all",)),
+        fields=DECLARED,
+    ),
     Kind("coordination.k8s.io", "Lease", "leases", V1, "v1", True, "lease", generations=False, fields=DECLARED),
     Kind(
         *(CRD_GROUP, "CustomResourceDefinition", "customresourcedefinitions", V1_STATUS, "v1", False),

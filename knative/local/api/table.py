@@ -163,9 +163,14 @@ def _job_duration(job: Object) -> str:
     return times.age(status["startTime"]) if end is None else times.human((end - start).total_seconds())
 
 
-def _job_containers(field: str) -> Callable[[Object], str]:
+def _last_schedule(cronjob: Object) -> str:
+    last = (cronjob.get("status") or {}).get("lastScheduleTime")
+    return times.age(last) if last else NONE
+
+
+def _job_containers(field: str, job_spec: str = ".spec") -> Callable[[Object], str]:
     def value(job: Object) -> str:
-        containers = jsonpath.first(".spec.template.spec.containers", job) or []
+        containers = jsonpath.first(f"{job_spec}.template.spec.containers", job) or []
         return ",".join(str(container.get(field, "")) for container in containers)
 
     return value
@@ -183,6 +188,22 @@ def _event_object(event: Object) -> str:
 
 def _event_last(event: Object) -> str:
     return times.age(event.get("lastTimestamp") or event.get("eventTime") or meta(event).get("creationTimestamp"))
+
+
+def _node_status(node: Object) -> str:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    ready = any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+    return ("Ready" if ready else "NotReady") + (
+        ",SchedulingDisabled" if (node.get("spec") or {}).get("unschedulable") else ""
+    )
+
+
+def _address(kind: str) -> Callable[[Object], str]:
+    def value(node: Object) -> str:
+        addresses = (node.get("status") or {}).get("addresses") or ()
+        return next((str(each["address"]) for each in addresses if each.get("type") == kind), NONE)
+
+    return value
 
 
 def _claim_status(claim: Object) -> str:
@@ -225,6 +246,17 @@ BUILT_IN: Final[dict[str, list[Cell]]] = {
         Cell("IP", _at(".status.podIP", NONE), priority=1),
         Cell("Node", _at(".spec.nodeName", NONE), priority=1),
     ],
+    "Node": [
+        Cell("Status", _node_status),
+        Cell("Roles", lambda node: NONE),
+        AGE,
+        Cell("Version", _at(".status.nodeInfo.kubeletVersion")),
+        Cell("Internal-IP", _address("InternalIP"), priority=1),
+        Cell("External-IP", _address("ExternalIP"), priority=1),
+        Cell("OS-Image", _at(".status.nodeInfo.osImage"), priority=1),
+        Cell("Kernel-Version", _at(".status.nodeInfo.kernelVersion"), priority=1),
+        Cell("Container-Runtime", _at(".status.nodeInfo.containerRuntimeVersion"), priority=1),
+    ],
     "Event": [
         Cell("Last Seen", _event_last),
         Cell("Type", _at(".type")),
@@ -243,6 +275,17 @@ BUILT_IN: Final[dict[str, list[Cell]]] = {
         Cell("Containers", _job_containers("name"), priority=1),
         Cell("Images", _job_containers("image"), priority=1),
         Cell("Selector", _job_selector, priority=1),
+    ],
+    "CronJob.batch": [
+        Cell("Schedule", _at(".spec.schedule")),
+        Cell("Timezone", _at(".spec.timeZone", NONE)),
+        Cell("Suspend", lambda cronjob: "True" if (cronjob.get("spec") or {}).get("suspend") else "False"),
+        Cell("Active", lambda cronjob: len((cronjob.get("status") or {}).get("active") or ()), "integer"),
+        Cell("Last Schedule", _last_schedule),
+        AGE,
+        Cell("Containers", _job_containers("name", ".spec.jobTemplate.spec"), priority=1),
+        Cell("Images", _job_containers("image", ".spec.jobTemplate.spec"), priority=1),
+        Cell("Selector", lambda cronjob: NONE, priority=1),
     ],
     "Lease.coordination.k8s.io": [Cell("Holder", _at(".spec.holderIdentity")), AGE],
     "CustomResourceDefinition.apiextensions.k8s.io": [

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.clock import Clock
 from zeroflow.knative.local.eventing import admission
 from zeroflow.knative.local.eventing.apiserver import ApiServerSources
 from zeroflow.knative.local.eventing.cloudevent import Event, from_document
@@ -26,7 +27,7 @@ from zeroflow.knative.local.eventing.ingress import Ingress
 from zeroflow.knative.local.eventing.jobsink import JobSinks
 from zeroflow.knative.local.eventing.log import EventLog, NewEvent, Record
 from zeroflow.knative.local.eventing.outside import OutsideClient
-from zeroflow.knative.local.eventing.ping import Clock, PingSources, knative_jitter_s
+from zeroflow.knative.local.eventing.ping import PingSources, knative_jitter_s
 from zeroflow.knative.local.eventing.replay import Replay
 from zeroflow.knative.local.eventing.retention import Retention
 from zeroflow.knative.local.eventing.routes import Routes

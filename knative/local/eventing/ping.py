@@ -13,51 +13,24 @@ import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import datetime
 
 from zeroflow.knative.local.api.objects import Object
+from zeroflow.knative.local.clock import Clock, Handle, WallClock
 from zeroflow.knative.local.eventing import overrides
 from zeroflow.knative.local.eventing.cloudevent import Attribute, Event, timestamp
 from zeroflow.knative.local.eventing.conditions import Conditions
 from zeroflow.knative.local.eventing.errors import InvalidSpec
-from zeroflow.knative.local.eventing.ping_spec import Schedule, event_data, schedule_of
+from zeroflow.knative.local.eventing.ping_spec import event_data, schedule_of
 from zeroflow.knative.local.eventing.sinks import Sinks
 from zeroflow.knative.local.eventing.status import StatusWriter
 from zeroflow.knative.local.eventing.triggers import OIDC_OFF
+from zeroflow.knative.local.schedules import Schedule
 
 logger = logging.getLogger(__name__)
 
 PING_SOURCE = "PingSource.sources.knative.dev"
 EVENT_TYPE = "dev.knative.sources.ping"
-LONGEST_WAIT_S = 60.0
-"""A suspended laptop stops the clock of timers; a look at the wall clock this often bounds how late a tick is."""
-
-
-class Handle(Protocol):
-    """A timer that can be cancelled."""
-
-    def cancel(self) -> None: ...
-
-
-class Clock(Protocol):
-    """The wall clock; a timer may fire early, never forgets."""
-
-    def now(self) -> datetime: ...
-    def call_at(self, moment: datetime, callback: Callable[[], None]) -> Handle: ...
-
-
-class WallClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        """Return the present time in UTC."""
-        return datetime.now(UTC)
-
-    def call_at(self, moment: datetime, callback: Callable[[], None]) -> Handle:
-        """Call back at the moment or a little earlier, at most LONGEST_WAIT_S from now."""
-        delay = (moment - self.now()).total_seconds()
-        return asyncio.get_running_loop().call_later(min(max(delay, 0.0), LONGEST_WAIT_S), callback)
 
 
 def knative_jitter_s() -> float:

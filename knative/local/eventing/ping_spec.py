@@ -9,76 +9,27 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from zeroflow.knative.local.api.objects import Object
 from zeroflow.knative.local.eventing import destinations, overrides
 from zeroflow.knative.local.eventing.errors import InvalidSpec
-
-DESCRIPTORS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-_FIELD = re.compile(r"[0-9A-Za-z*/,\-?]+")
-_WORDS = re.compile(r"[A-Za-z]+")
-_MONTHS = frozenset(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"])
-_DAYS = frozenset(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """When a PingSource is due."""
-
-    fields: str
-    seconds: bool
-    zone: tzinfo
-
-    def after(self, moment: datetime) -> datetime | None:
-        """Return the first due time after a moment, in UTC; None when there is none within five years."""
-        from croniter import CroniterBadDateError, croniter
-
-        try:
-            ticks = croniter(
-                self.fields, moment.astimezone(self.zone), ret_type=datetime, second_at_beginning=self.seconds
-            )
-            due: datetime = ticks.get_next(datetime)
-        except CroniterBadDateError:
-            return None
-        return due.astimezone(UTC)
+from zeroflow.knative.local.schedules import BadSchedule, Schedule, schedule, time_zone
 
 
 def schedule_of(spec: dict[str, Any]) -> Schedule:
     """Read schedule and timezone; raise InvalidSpec."""
     text = spec.get("schedule") or "* * * * *"
-    path = "spec.schedule"
     if not isinstance(text, str):
-        raise InvalidSpec(path, "must be a string")
-    if "@every" in text:
-        raise InvalidSpec(path, "unsupported descriptor @every")
-    fields = DESCRIPTORS.get(text, text)
-    if fields.startswith("@"):
-        raise InvalidSpec(path, f"unrecognized descriptor {text!r}; known are {', '.join(DESCRIPTORS)}")
-    parts = fields.split()
-    if len(parts) not in {5, 6}:
-        raise InvalidSpec(path, f"expected 5 fields, or 6 with seconds first, found {len(parts)}: {text!r}")
-    for index, part in enumerate(parts[-5:]):
-        _check_words(part, _MONTHS if index == 3 else _DAYS if index == 4 else frozenset(), path)
-    for part in parts:
-        if not _FIELD.fullmatch(part):
-            raise InvalidSpec(path, f"field {part!r} holds characters that cron fields do not have")
-    seconds = len(parts) == 6
-    fields = " ".join("*" if part == "?" else part for part in parts)
-    _check_cron(fields, seconds, text)
-    return Schedule(fields, seconds, _zone(spec.get("timezone")))
+        raise InvalidSpec("spec.schedule", "must be a string")
+    try:
+        time_zone(spec.get("timezone"))
+    except BadSchedule as error:
+        raise InvalidSpec("spec.timezone", str(error)) from error
+    try:
+        return schedule(text, spec.get("timezone"), seconds=True)
+    except BadSchedule as error:
+        raise InvalidSpec("spec.schedule", str(error)) from error
 
 
 def check_ping_source(new: Object, old: Object | None) -> Object:
@@ -128,27 +79,3 @@ def _json_object(text: str | bytes, path: str) -> dict[str, Any]:
             path, f"must be a JSON object when contentType is application/json, not {type(found).__name__}"
         )
     return found
-
-
-def _check_words(part: str, known: frozenset[str], path: str) -> None:
-    for word in _WORDS.findall(part):
-        if word.lower() not in known:
-            raise InvalidSpec(path, f"{word!r} in {part!r} is not a name that this field knows")
-
-
-def _check_cron(fields: str, seconds: bool, text: str) -> None:
-    from croniter import CroniterError, croniter
-
-    try:
-        croniter(fields, datetime(2026, 1, 1, tzinfo=UTC), second_at_beginning=seconds)
-    except (CroniterError, ValueError, KeyError) as error:
-        raise InvalidSpec("spec.schedule", f"{text!r} is not a cron schedule: {error}") from error
-
-
-def _zone(name: Any) -> tzinfo:
-    if not name:
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, TypeError, OSError) as error:
-        raise InvalidSpec("spec.timezone", f"{name!r} is not an IANA time zone such as Europe/Berlin") from error

@@ -30,14 +30,8 @@ def register(store: Store) -> None:
 def admit(new: Object, old: Object | None) -> Object:
     """Return `new` with defaults; raise Invalid with the fields that are wrong."""
     spec = new.setdefault("spec", {})
-    if spec.get("completions") is None and spec.get("parallelism") is None:
-        spec["completions"] = 1
-    spec.setdefault("parallelism", 1)
-    spec.setdefault("backoffLimit", DEFAULT_BACKOFF_LIMIT)
-    spec.setdefault("completionMode", "NonIndexed")
-    spec.setdefault("suspend", False)
-    pod = spec.setdefault("template", {}).setdefault("spec", {})
-    causes = [*_number_faults(spec), *_pod_faults(pod), *_absent(spec)]
+    complete(spec)
+    causes = list(faults(spec, "spec"))
     if old is not None:
         if "selector" in old["spec"]:
             spec.setdefault("selector", old["spec"]["selector"])
@@ -47,15 +41,32 @@ def admit(new: Object, old: Object | None) -> Object:
     return new
 
 
-def _number_faults(spec: Object) -> Iterator[Cause]:
+def complete(spec: Object) -> None:
+    """Fill in a JobSpec's defaults."""
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", DEFAULT_BACKOFF_LIMIT)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    spec.setdefault("template", {}).setdefault("spec", {})
+
+
+def faults(spec: Object, where: str) -> Iterator[Cause]:
+    """Yield what is wrong with a completed JobSpec that lies at the path `where`."""
+    yield from _number_faults(spec, where)
+    yield from _pod_faults(spec["template"]["spec"], f"{where}.template.spec")
+    yield from _absent(spec, where)
+
+
+def _number_faults(spec: Object, where: str) -> Iterator[Cause]:
     for name in ("completions", "parallelism", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
         value = spec.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            yield Cause(f"spec.{name}", f"Invalid value: {value}: must be greater than or equal to 0")
+            yield Cause(f"{where}.{name}", f"Invalid value: {value}: must be greater than or equal to 0")
 
 
-def _pod_faults(pod: Object) -> Iterator[Cause]:
-    where = "spec.template.spec"
+def _pod_faults(pod: Object, where: str) -> Iterator[Cause]:
     if pod.get("restartPolicy") not in ("Never", "OnFailure"):
         yield Cause(
             f"{where}.restartPolicy", 'Required value: valid values: "OnFailure", "Never"', "FieldValueRequired"
@@ -65,8 +76,9 @@ def _pod_faults(pod: Object) -> Iterator[Cause]:
         yield Cause(f"{where}.containers", "Required value", "FieldValueRequired")
     if len(containers) > 1:
         yield Cause(f"{where}.containers", "Forbidden: on this host a Pod has one container", "FieldValueForbidden")
-    if pod.get("initContainers"):
-        yield Cause(f"{where}.initContainers", "Forbidden: this host has no init containers", "FieldValueForbidden")
+    for number, container in enumerate(pod.get("initContainers") or ()):
+        if not container.get("name"):
+            yield Cause(f"{where}.initContainers[{number}].name", "Required value", "FieldValueRequired")
     for number, volume in enumerate(pod.get("volumes") or ()):
         if not isinstance(volume, dict) or not volume.get("name"):
             yield Cause(f"{where}.volumes[{number}].name", "Required value", "FieldValueRequired")
@@ -79,11 +91,11 @@ def _pod_faults(pod: Object) -> Iterator[Cause]:
             yield Cause(f"{where}.containers[{number}].name", "Required value", "FieldValueRequired")
 
 
-def _absent(spec: Object) -> Iterator[Cause]:
+def _absent(spec: Object, where: str) -> Iterator[Cause]:
     for name in sorted(_NOT_HERE & set(spec)):
-        yield Cause(f"spec.{name}", "Forbidden: this host does not have it", "FieldValueForbidden")
+        yield Cause(f"{where}.{name}", "Forbidden: this host does not have it", "FieldValueForbidden")
     if spec["completionMode"] != "NonIndexed":
-        yield Cause("spec.completionMode", "Forbidden: this host has NonIndexed Jobs", "FieldValueForbidden")
+        yield Cause(f"{where}.completionMode", "Forbidden: this host has NonIndexed Jobs", "FieldValueForbidden")
 
 
 def _changed(spec: Object, before: Object) -> Iterator[Cause]:

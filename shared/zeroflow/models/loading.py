@@ -22,6 +22,8 @@ from zeroflow.models.trust import Word
 
 logger = logging.getLogger(__name__)
 
+Model = Estimator | TensorModel
+
 
 def load(
     stores: Stores,
@@ -30,21 +32,59 @@ def load(
     declared: str | None = None,
     scratch: Path | None = None,
     compiling: bool = False,
-) -> Estimator | TensorModel:
+) -> Model:
     """Fetch, approve and load the model at `uri`; `declared` is the modelFormat it must have.
 
     With `compiling`, a cheaper form with the same answers takes its place where there is one.
     """
+    return load_versioned(stores, uri, word, declared, scratch, compiling)[0]
+
+
+def load_versioned(
+    stores: Stores,
+    uri: str,
+    word: Word,
+    declared: str | None = None,
+    scratch: Path | None = None,
+    compiling: bool = False,
+) -> tuple[Model, str | None]:
+    """Do the same, and return the version as well: the highest of a directory of numbered ones, else None."""
     with tempfile.TemporaryDirectory(prefix="model-", dir=scratch) as private:
         copy = Path(private) / _name_of(uri)
         try:
             stores.fetch(uri, copy)
         except NotFound as error:
             raise NoModel(str(error)) from error
-        model = find_model(copy, declared)
+        version = _latest_version(copy)
+        model = find_model(copy if version is None else copy / version, declared)
         sha256 = trust.check(copy, model, word)
         loaded = _read(model, sha256)
-        return loaded.compiled() if isinstance(loaded, Estimator) and compiling and model.format == SKLEARN else loaded
+        if isinstance(loaded, Estimator) and compiling and model.format == SKLEARN:
+            loaded = loaded.compiled()
+        return loaded, version
+
+
+def directories(stores: Stores, uri: str, scratch: Path | None = None) -> list[str]:
+    """Return the names of the directories directly below a location, hidden ones left out."""
+    local = stores.local_path(uri)
+    if local is not None:
+        return _directories(local)
+    with tempfile.TemporaryDirectory(prefix="models-", dir=scratch) as private:
+        stores.fetch(uri, Path(private) / "all")
+        return _directories(Path(private) / "all")
+
+
+def _directories(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _latest_version(root: Path) -> str | None:
+    """Return the highest number when a directory holds numbered directories and nothing else."""
+    if not root.is_dir():
+        return None
+    entries = [path for path in root.iterdir() if not path.name.startswith(".")]
+    numbered = [path.name for path in entries if path.is_dir() and path.name.isascii() and path.name.isdecimal()]
+    return max(numbered, key=int) if numbered and len(numbered) == len(entries) else None
 
 
 def _name_of(uri: str) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from zeroflow.errors import InvalidInput
 
@@ -27,11 +27,13 @@ class Feedback:
     namespace: str
     revision: str | None = None
     """The revision that answered, where the caller says so: the answer's `zeroflow-revision`."""
+    predictions: tuple[Any, ...] | None = None
+    """What was answered, where the caller says so, one for each label."""
 
     @property
     def event_id(self) -> str:
         """The event's id."""
-        said = json.dumps([self.request_id, self.labels, self.revision], sort_keys=True)
+        said = json.dumps([self.request_id, self.labels, self.revision, self.predictions], sort_keys=True)
         return f"feedback.{hashlib.sha256(said.encode()).hexdigest()[:32]}"
 
     def to_data(self) -> dict[str, Any]:
@@ -42,21 +44,38 @@ class Feedback:
             "inferenceservice": self.inferenceservice,
             "namespace": self.namespace,
             "revision": self.revision,
+            "predictions": None if self.predictions is None else list(self.predictions),
         }
+
+    @property
+    def correct(self) -> tuple[int, int] | None:
+        """Return how many predictions were right and how many there are; None when they are not known."""
+        if self.predictions is None:
+            return None
+        return sum(a == b for a, b in zip(self.predictions, self.labels, strict=True)), len(self.labels)
 
     @classmethod
     def from_data(cls, data: Any) -> "Feedback":
         """Read an event's data; raise InvalidInput naming the field that is wrong."""
-        request_id, labels, revision = read(data)
+        said = read(data)
         names = {name: data.get(name) for name in ("inferenceservice", "namespace")}
         for name, value in names.items():
             if not isinstance(value, str) or not value:
                 raise InvalidInput(f"{name} must be a string, got {str(value)[:40]}")
-        return cls(request_id, labels, str(names["inferenceservice"]), str(names["namespace"]), revision)
+        return cls(inferenceservice=str(names["inferenceservice"]), namespace=str(names["namespace"]), **said)
 
 
-def read(body: Any) -> tuple[str, tuple[Any, ...], str | None]:
-    """Return request id, labels and revision of what a client or an event says; raise InvalidInput."""
+class Said(TypedDict):
+    """What a caller says."""
+
+    request_id: str
+    labels: tuple[Any, ...]
+    revision: str | None
+    predictions: tuple[Any, ...] | None
+
+
+def read(body: Any) -> Said:
+    """Read what a client or an event says; raise InvalidInput naming the field that is wrong."""
     if not isinstance(body, Mapping):
         raise InvalidInput('feedback must be a JSON object: {"request_id": ID, "labels": [...]}')
     request_id = body.get("request_id")
@@ -71,4 +90,12 @@ def read(body: Any) -> tuple[str, tuple[Any, ...], str | None]:
     revision = body.get("revision")
     if revision is not None and not isinstance(revision, str):
         raise InvalidInput("revision must be the zeroflow-revision of the answer")
-    return request_id, tuple(labels), revision
+    predictions = body.get("predictions")
+    if predictions is not None and (not isinstance(predictions, list) or len(predictions) != len(labels)):
+        raise InvalidInput(f"predictions must be a list of {len(labels)}, one for each label")
+    return Said(
+        request_id=request_id,
+        labels=tuple(labels),
+        revision=revision,
+        predictions=None if predictions is None else tuple(predictions),
+    )

@@ -27,7 +27,9 @@ MAGIC: Final = b"k8s\x00"
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_MESSAGES: Final = 50  # nested
 # Structures that are always sent, even when there is nothing in them.
-ALWAYS_SENT: Final = frozenset({"metadata", "spec", "status", "resources", "template", "source", "involvedObject"})
+ALWAYS_SENT: Final = frozenset(
+    {"metadata", "spec", "status", "resources", "template", "jobTemplate", "source", "involvedObject"}
+)
 
 
 @dataclass(frozen=True, slots=True)

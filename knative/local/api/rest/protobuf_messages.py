@@ -20,6 +20,10 @@ Container: 1 name s, 2 image s, 3 command *s, 4 args *s, 5 workingDir s, 6 ports
   terminationMessagePolicy s, 14 imagePullPolicy s, 15 securityContext SecurityContext, 16 stdin b, 17 stdinOnce b, 18
   tty b
 ContainerPort: 1 name s, 2 hostPort i, 3 containerPort i, 4 protocol s, 5 hostIP s
+CronJob: 1 metadata ObjectMeta, 2 spec CronJobSpec, 3 status CronJobStatus
+CronJobSpec: 1 schedule s, 2 startingDeadlineSeconds i?, 3 concurrencyPolicy s, 4 suspend b?, 5 jobTemplate
+  JobTemplateSpec, 6 successfulJobsHistoryLimit i?, 7 failedJobsHistoryLimit i?, 8 timeZone s?
+CronJobStatus:
 DeleteOptions: 1 gracePeriodSeconds i?, 2 preconditions Preconditions, 3 orphanDependents b?, 4 propagationPolicy s,
   5 dryRun *s, 6 ignoreStoreReadErrorWithClusterBreakingPotential b
 EmptyDirVolumeSource: 1 medium s, 2 sizeLimit Quantity
@@ -40,6 +44,7 @@ JobSpec: 1 parallelism i?, 2 completions i?, 3 activeDeadlineSeconds i?, 7 backo
   i?, 13 maxFailedIndexes i?, 4 selector LabelSelector, 5 manualSelector b?, 6 template PodTemplateSpec, 8
   ttlSecondsAfterFinished i?, 9 completionMode s, 10 suspend b?, 14 podReplacementPolicy s, 15 managedBy s
 JobStatus:
+JobTemplateSpec: 1 metadata ObjectMeta, 2 spec JobSpec
 KeyToPath: 1 key s, 2 path s, 3 mode i?
 LabelSelector: 1 matchLabels %s, 2 matchExpressions *LabelSelectorRequirement
 LabelSelectorRequirement: 1 key s, 2 operator s, 3 values *s

@@ -1,0 +1,119 @@
+"""The models of this predictor by name: loads, exchanges and unloads them while others are asked.
+
+A predictor has the one model of its revision, or, as a multi-model predictor, one for each directory below STORAGE_URI.
+A model's directory may hold numbered versions (`1/`, `2/`, ...); the highest is served. Guarantees: a model is
+exchanged in one step, after the new one has been loaded and has answered; requests that are under way finish with
+the old one; a model that fails to load leaves the one that is served in place and says why in the index.
+
+Source: Open Inference Protocol, model repository extension (Triton, protocol/extension_model_repository.md).
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zeroflow.errors import ZeroflowError
+from zeroflow.functions.predictor.errors import ModelNotReady, UnknownModel
+from zeroflow.functions.predictor.served import Served
+
+logger = logging.getLogger(__name__)
+
+READY, UNAVAILABLE, LOADING = "READY", "UNAVAILABLE", "LOADING"
+
+Load = Callable[[str], Served]
+Names = Callable[[], list[str]]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What is known of one model."""
+
+    served: Served | None = None
+    state: str = UNAVAILABLE
+    reason: str = ""
+
+
+class Repository:
+    """Models by name. `load` makes one, `names` tells which there could be. Safe to use from several threads."""
+
+    def __init__(self, load: Load, names: Names, changed: Callable[[], None] = lambda: None) -> None:
+        self._load, self._names, self.changed = load, names, changed
+        self._slots: Mapping[str, Slot] = {}
+        self._loading = threading.Lock()
+
+    @property
+    def served(self) -> list[Served]:
+        """The models that are served now."""
+        return [slot.served for slot in self._slots.values() if slot.served is not None]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the models that are served now."""
+        return [served.name for served in self.served]
+
+    def get(self, name: str, version: str | None = None) -> Served:
+        """Return a model; raise UnknownModel for another name or version, ModelNotReady when it is not loaded."""
+        slot = self._slots.get(name)
+        if slot is None:
+            known = ", ".join(sorted(self._slots)) or "no model"
+            raise UnknownModel(f"Model with name {name} does not exist; this predictor serves {known}.")
+        if slot.served is None:
+            why = slot.reason or "it is unloaded"
+            raise ModelNotReady(f"Model {name} is not ready: {why}; POST /v2/repository/models/{name}/load loads it.")
+        if version is not None and version != slot.served.version:
+            own = slot.served.version
+            known = f"it serves version {own}" if own else "this predictor's models have no versions"
+            raise UnknownModel(f"Model {name} has no version {version}; {known}.")
+        return slot.served
+
+    def load(self, name: str) -> Served:
+        """Load a model, or load it anew; raise UnknownModel or what its loader raises."""
+        with self._loading:
+            before = self._slots.get(name)
+            if before is None and name not in self._names():
+                raise UnknownModel(f"Model with name {name} does not exist.")
+            self._set(name, Slot(before.served if before else None, LOADING))
+            try:
+                served = self._load(name)
+            except ZeroflowError as error:
+                self._set(name, Slot(before.served if before else None, UNAVAILABLE, f"{error.reason}: {error}"))
+                raise
+            self._set(name, Slot(served, READY))
+            return served
+
+    def load_all(self) -> None:
+        """Load every model there is; one that fails is told in the index and does not keep the others away."""
+        for name in self._names():
+            try:
+                self.load(name)
+            except ZeroflowError as error:
+                logger.error("model %s cannot be served: %s: %s", name, error.reason, error)
+
+    def unload(self, name: str) -> None:
+        """Stop serving a model; raise UnknownModel when there is none of this name."""
+        with self._loading:
+            if name not in self._slots:
+                raise UnknownModel(f"Model with name {name} does not exist.")
+            self._set(name, Slot(None, UNAVAILABLE, "unloaded"))
+
+    def index(self, ready: bool = False) -> list[dict[str, Any]]:
+        """Return what the repository holds, with states; `ready`: only what is served."""
+        slots = dict(self._slots)
+        if not ready:
+            slots = {name: Slot() for name in self._names()} | slots
+        return [
+            {
+                "name": name,
+                "version": (slot.served.version if slot.served else None) or "",
+                "state": READY if slot.served and slot.state != LOADING else slot.state,
+                "reason": slot.reason,
+            }
+            for name, slot in sorted(slots.items())
+            if slot.served is not None or not ready
+        ]
+
+    def _set(self, name: str, slot: Slot) -> None:
+        self._slots = {**self._slots, name: slot}
+        self.changed()

@@ -1,0 +1,1 @@
+"""The predictor's Flask routes, by protocol. What they share is in `edge`."""

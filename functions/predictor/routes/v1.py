@@ -1,0 +1,57 @@
+"""KServe's protocol V1, with CloudEvents in and out."""
+
+from flask import Flask, Response, g, request
+
+from zeroflow.functions.predictor import cloudevents
+from zeroflow.functions.predictor.errors import ModelNotReady, NotImplementedHere
+from zeroflow.functions.predictor.fast import JSON
+from zeroflow.functions.predictor.predictor import Predictor
+from zeroflow.functions.predictor.routes.edge import about, body, json_answer
+
+EXPLAINER_S = 60.0
+
+
+def forwarded(url: str, asked: bytes) -> Response:
+    """Return what the explainer answers; it may be a model of its own, and slow."""
+    import urllib3
+
+    headers = {"content-type": JSON, "x-request-id": g.request_id}
+    headers |= {name: request.headers[name] for name in ("traceparent", "tracestate") if name in request.headers}
+    try:
+        answer = urllib3.request("POST", url, body=asked, headers=headers, timeout=EXPLAINER_S, retries=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise ModelNotReady(f"the explainer does not answer: {type(error).__name__}") from error
+    return Response(answer.data, answer.status, content_type=answer.headers.get("content-type", JSON))
+
+
+def add(app: Flask, predictor: Predictor) -> None:
+    """Add the routes."""
+
+    @app.get("/v1/models")
+    def v1_list() -> Response:
+        return json_answer({"models": predictor.repository.names})
+
+    @app.get("/v1/models/<name>")
+    def v1_ready(name: str) -> Response:
+        return json_answer({"name": predictor.repository.get(name).name, "ready": True})
+
+    @app.post("/v1/models/<name>:predict")
+    def v1_predict(name: str) -> Response:
+        answers = predictor.answers_of(name)
+        about(answers, b"")
+        asked = body(predictor.settings.max_body_bytes)
+        about(answers, asked)
+        headers = {key.lower(): value for key, value in request.headers.items()}
+        if not cloudevents.is_event(headers):
+            return Response(answers.predict(asked), content_type=JSON)
+        answer = answers.predict_parsed(cloudevents.data_of(headers, asked))
+        event = cloudevents.answer(headers, name, answer)
+        return Response(event.body, 200, headers=dict(event.headers))
+
+    @app.post("/v1/models/<name>:explain")
+    def v1_explain(name: str) -> Response:
+        asked = body(predictor.settings.max_body_bytes)
+        predictor.repository.get(name)
+        if predictor.settings.explainer is None:
+            raise NotImplementedHere("Could not find explainer_host.")
+        return forwarded(f"http://{predictor.settings.explainer}/v1/models/{name}:explain", asked)

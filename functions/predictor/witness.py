@@ -1,0 +1,63 @@
+"""Who is told of an answered prediction: the platform's counts, the payload log. Called once for each, after it."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from zeroflow.functions.predictor.observing import Observer
+from zeroflow.functions.predictor.payloads import PayloadLog
+from zeroflow.functions.predictor.sending import Sender
+from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.settings import PredictorSettings
+
+ARRIVED = "zeroflow.arrived"
+"""When a request had arrived in full: `time.perf_counter()`, set by the worker."""
+CALLER = "HTTP_ZEROFLOW_CALLER"
+"""Who asks, as the platform's front says after it has authenticated them; it drops what clients send."""
+MAX_ID_CHARS = 128
+
+
+class Witness:
+    """Tells observer and log."""
+
+    def __init__(self, observer: Observer, log: PayloadLog | None) -> None:
+        self.observer, self.log = observer, log
+
+    @classmethod
+    def of(cls, settings: PredictorSettings) -> "Witness":
+        """Make what the settings ask for."""
+        sender = Sender(settings.observed.sink, settings.observed.token) if settings.observed else None
+        log = PayloadLog(settings.logger, settings.identity) if settings.logger else None
+        return cls(Observer(settings.identity, sender), log)
+
+    def answered(
+        self,
+        served: Served,
+        environ: Mapping[str, Any],
+        began: float,
+        request_id: str,
+        status: int,
+        request: bytes,
+        answer: bytes,
+        failed_model: bool = False,
+    ) -> None:
+        """Tell of one answer; `began`: the moment from which its time counts, if the worker has set none."""
+        seconds = time.perf_counter() - environ.get(ARRIVED, began)
+        self.observer.record(served, seconds, status, failed_model, environ.get(CALLER, ""))
+        if self.log is not None:
+            self.log.add(request_id, environ, time.time() - seconds, request, status, answer)
+
+    def close(self) -> None:
+        """Send what waits; called once, when the process ends."""
+        self.observer.close()
+        if self.log is not None:
+            self.log.close()
+
+
+def request_id(environ: Mapping[str, Any]) -> str:
+    """Return the request's id: its event's, its own header's, or a new one."""
+    given = environ.get("HTTP_CE_ID") or environ.get("HTTP_X_REQUEST_ID")
+    if given and len(given) <= MAX_ID_CHARS and given.isascii() and given.isprintable():
+        return str(given)
+    return secrets.token_hex(16)
