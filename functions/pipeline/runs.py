@@ -11,13 +11,8 @@ from sqlalchemy.orm import Session
 from zeroflow.artifacts import parse
 from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.events import Transaction
-<<<<<<< HEAD
 from zeroflow.functions.pipeline import catalog, outgoing
-from zeroflow.functions.pipeline.engine import Engine
-=======
-from zeroflow.functions.pipeline import catalog
 from zeroflow.functions.pipeline.engine import Engine, WrongState
->>>>>>> main
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.states import FINAL
 from zeroflow.metadata import now_ms

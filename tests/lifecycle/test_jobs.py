@@ -14,6 +14,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from kfp import compiler, dsl
 
+ONE_SECOND = {"name": "ZEROFLOW_STEP_TIME_LIMIT_S", "value": "1"}
 JOBS = "/apis/batch/v1/namespaces/default/jobs"
 
 
@@ -179,13 +180,14 @@ def test_a_canceled_job_ends_with_all_that_it_started_within_two_seconds(
 
 
 def test_a_step_that_outgrows_a_request_goes_on_as_a_job_and_is_one_from_then_on(
-    start_host: Callable[..., Any], tmp_path: Path, finish: Callable[..., Any]
+    start_host: Callable[..., Any], tmp_path: Path, finish: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
     host = start_host()
-    path = "/api/v1/namespaces/zeroflow/configmaps/zeroflow"  # what a function reads when it starts, which none has yet
-    headers = {"Content-Type": "application/merge-patch+json"}
-    limit = json.dumps({"data": {"ZEROFLOW_STEP_TIME_LIMIT_S": "1"}})
-    assert host.request("PATCH", path, body=limit, headers=headers).status == 200
+    path = "/apis/serving.knative.dev/v1/namespaces/zeroflow/services/step"
+    limit = {"op": "add", "path": "/spec/template/spec/containers/0/env", "value": [ONE_SECOND]}
+    headers = {"Content-Type": "application/json-patch+json"}
+    assert host.request("PATCH", path, body=json.dumps([limit]), headers=headers).status == 200
+    wait_until(lambda: host.get(path)["status"].get("latestReadyRevisionName") == "step-00002", "the new limit")
     begun = tmp_path / "begun"
     for times, why in (((1, 2), "it takes longer than the 1 s of a request"), ((1,), "it took longer than the 1 s")):
         begun.write_text("")

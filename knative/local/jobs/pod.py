@@ -88,24 +88,10 @@ class JobPod:
     async def _start(self) -> Process:
         volumes.unmount(self._scratch)
         base = inherited_environment() | {"HOSTNAME": self.name}
-<<<<<<< HEAD
-        resolved = resolve(pod, self._container, base, find, self._context.images)
-        spec = ProcessSpec(
-            name=self.name,
-            argv=resolved.argv,
-            env=resolved.env,
-            log=self.log,
-            cwd=resolved.cwd,
-            memory_bytes=resolved.memory_bytes,
-            mounts=mounts,
-        )
-        return await self._context.launcher.start(spec)
-=======
         spec = process_spec(self._context, self.record, self._container, base)
         self._companions = Companions(self._context, self.record, self._container["name"], base)
         await self._companions.start()
         return await self._context.launcher.start(replace(spec, runtime=None))
->>>>>>> main
 
 
 def pod_object(job: Object, name: str) -> Object:

@@ -108,15 +108,9 @@ class Pod:
         listener = listening_socket()
         port = listener.getsockname()[1]
         try:
-<<<<<<< HEAD
-            resolved = resolve(pod, container, self._environment(port), find, self._context.images)
-            inherited: socket.socket | None = listener
-            if resolved.runtime is None:
-=======
             spec = process_spec(self._context, self.record, self._container, self._environment(port))
             await self._companions.start()
             if spec.runtime is None:
->>>>>>> main
                 listener.close()  # the command listens for itself
             else:
                 spec = replace(spec, listener=listener)
