@@ -174,9 +174,10 @@ def test_an_output_parameter_whose_name_climbs_is_refused(function, task, compon
 
 def test_a_component_whose_code_is_in_an_image_is_refused_by_name(function, task, components):
     wanted = task(components.add, {"a": 1, "b": 1.0})
-    wanted["executor"] = {"image": "own", "command": ["python3", "-m", "kfp.dsl.executor_main"]}
+    args = ["--executor_input", "{{$}}", "--function_to_execute", "add"]
+    wanted["executor"] = {"image": "own", "command": ["python3", "-m", "kfp.dsl.executor_main"], "args": args}
     message, reason, code = failed(function, wanted)
-    assert message.startswith("a containerized Python component (image own) is not run here")
+    assert message.startswith("the component's code is in image own alone; say what stands for it: zeroflow images map")
     assert (reason, code) == ("Unsupported", None)
     assert message in function.log_of(wanted)
 
