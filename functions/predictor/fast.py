@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from zeroflow.functions.predictor.answers import Answers, encoded
 from zeroflow.functions.predictor.predictor import Predictor, status_of
 from zeroflow.functions.predictor.witness import request_id
+from zeroflow.models.python import PythonModel
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -147,11 +148,19 @@ def refused(error: Exception, environ: "WSGIEnvironment") -> tuple[int, bytes, b
     return 500, encoded({"error": text}), False
 
 
+def headers_of(environ: "WSGIEnvironment") -> dict[str, str]:
+    """Return the request's headers, names in lower case."""
+    found = {key[5:].lower().replace("_", "-"): value for key, value in environ.items() if key.startswith("HTTP_")}
+    return found | {"content-type": environ.get("CONTENT_TYPE", "")}
+
+
 def _described(body: bytes, content_type: str = JSON) -> list[tuple[str, str]]:
     return [("Content-Type", content_type), ("Content-Length", str(len(body)))]
 
 
-def _predict(answers: Answers, body: bytes, _environ: "WSGIEnvironment") -> tuple[bytes, int | None]:
+def _predict(answers: Answers, body: bytes, environ: "WSGIEnvironment") -> tuple[bytes, int | None]:
+    if isinstance(answers.served.model, PythonModel):
+        return answers.predict(body, headers_of(environ)), None
     return answers.predict(body), None
 
 
