@@ -163,7 +163,7 @@ def _threads(port: int, path: str, connections: int) -> tuple[int, float, float]
 
 def main() -> None:
     """Print figures and ratios."""
-    from zeroflow.functions.inference.manifests import WORKER_OPTIONS
+    from zeroflow.functions.inference.containers import WORKER_OPTIONS
 
     path = "/v1/models/model:predict"
     bin_ = Path(sys.executable).parent

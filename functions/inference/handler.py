@@ -14,11 +14,10 @@ from typing import Any
 
 from flask import Flask
 
-from zeroflow.artifacts import Stores
 from zeroflow.errors import Conflict, InvalidInput, NotFound
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.inference import names
-from zeroflow.functions.inference.manifests import Platform
+from zeroflow.functions.inference.containers import Platform
 from zeroflow.functions.inference.reconcile import ATTEMPTS, Reconciler
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out
@@ -29,6 +28,14 @@ logger = logging.getLogger(__name__)
 
 FUNCTION = "inference"
 CHANGES = tuple(f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "update", "delete"))
+STORAGE_VARIABLES = (
+    "AWS_DEFAULT_REGION",
+    "STORAGE_EMULATOR_HOST",
+    "ZEROFLOW_HF_MIRROR",
+    "ZEROFLOW_OCI_MIRROR",
+    "ZEROFLOW_MODEL_CACHE",
+    "ZEROFLOW_ALLOW_PRIVATE_HOSTS",
+)
 VERSION_REGISTERED = "dev.zeroflow.modelversion.registered"
 VERSION_APPROVED = "dev.zeroflow.modelversion.approved"
 
@@ -38,7 +45,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     settings = settings or Settings.from_environment()
     app = FunctionApp.from_settings(FUNCTION, settings)
     resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
-    reconciler = Reconciler(resources, app.database, Stores.from_settings(settings), _platform(settings, os.environ))
+    reconciler = Reconciler(resources, app.database, _platform(settings, os.environ))
 
     def on_change(delivery: Delivery) -> None:
         concerned = _concerned(delivery.data())
@@ -65,8 +72,18 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         store=str(settings.store),
         domain=environment.get("ZEROFLOW_DOMAIN") or Platform.domain,
         image=environment.get("ZEROFLOW_PREDICTOR_IMAGE") or Platform.image,
-        s3_endpoint=settings.s3_endpoint,
+        storage=_storage(settings, environment),
+        sink=settings.sink,
+        token=settings.token,
     )
+
+
+def _storage(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what the installation says of where models lie; credentials are not among it."""
+    given = {name: environment[name] for name in STORAGE_VARIABLES if environment.get(name)}
+    if home := environment.get("ZEROFLOW_HOME"):  # the embedded host's
+        given.setdefault("ZEROFLOW_MODEL_CACHE", f"{home}/cache/models")
+    return given | ({"AWS_ENDPOINT_URL_S3": settings.s3_endpoint} if settings.s3_endpoint else {})
 
 
 def _concerned(obj: Mapping[str, Any]) -> tuple[str, str] | None:

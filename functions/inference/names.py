@@ -29,10 +29,13 @@ COMPILE = "zeroflow.dev/compile"
 SPEC_SEEN = "zeroflow.dev/spec-seen"
 """On the Knative Service: for which state of the InferenceService its model was inspected."""
 
+RUNTIME_API_VERSION = "serving.kserve.io/v1alpha1"
+RUNTIME_KIND, CLUSTER_RUNTIME_KIND = "ServingRuntime", "ClusterServingRuntime"
+
 CONTAINER = "kserve-container"
 DEFAULT_CANARY_PERCENT = 20
 
 
-def service_name(isvc: str) -> str:
-    """Return the name of the predictor's Knative Service."""
-    return f"{isvc}-predictor"
+def service_name(isvc: str, component: str = "predictor") -> str:
+    """Return the name of a component's Knative Service."""
+    return f"{isvc}-{component}"

@@ -1,27 +1,31 @@
 """Brings what runs in line with what an InferenceService declares.
 
-Level-triggered: an event says only which InferenceService to look at; everything is read anew. The Knative Service is
-read before the InferenceService and written under its resourceVersion, so that of two reconciliations at once the one
-with the older picture fails with Conflict and starts over. Writing what is already so is no change, hence no event
-and no loop.
+Level-triggered: an event says only which InferenceService to look at; everything is read anew. The Knative Services
+are read before the InferenceService and written under their resourceVersion, so that of two reconciliations at once
+the one with the older picture fails with Conflict and starts over. Writing what is already so is no change, hence no
+event and no loop.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zeroflow.artifacts import Stores
-from zeroflow.errors import Conflict, InvalidInput, NotFound
-from zeroflow.functions.inference import inspection, manifests, names, rollout, status
-from zeroflow.functions.inference.manifests import Platform
+from zeroflow.errors import Conflict, InvalidInput, NotFound, Unavailable
+from zeroflow.functions.inference import containers, inspection, location, manifests, names, rollout, runtimes, status
+from zeroflow.functions.inference.component import Component
+from zeroflow.functions.inference.containers import Platform, Pod
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.rollout import Rollout
-from zeroflow.functions.inference.spec import is_stopped, parse_spec
+from zeroflow.functions.inference.runtimes import Runtime
+from zeroflow.functions.inference.spec import Declared, is_stopped, parse_spec
+from zeroflow.functions.inference.status import Served
 from zeroflow.functions.inference.versions import newest_version, rolled_out
+from zeroflow.inference.services import COMPONENTS
 from zeroflow.metadata import Database
 from zeroflow.resources import conditions
 from zeroflow.resources.client import Resources
+from zeroflow.resources.owners import is_controlled_by
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +41,9 @@ class Reconciler:
 
     resources: Callable[[], Resources]
     database: Database
-    stores: Stores
     platform: Platform
+    note_refusal: Callable[[Object, Refused], None] = lambda isvc, refused: None
+    """Records that an InferenceService was refused; called once for each new reason."""
 
     def reconcile(self, namespace: str, name: str) -> None:
         """Reconcile one InferenceService; nothing happens when it is gone. Raises Conflict when others keep writing."""
@@ -51,36 +56,95 @@ class Reconciler:
                     raise
 
     def _once(self, namespace: str, name: str) -> None:
-        resources = self.resources()
-        found = resources.find(names.SERVICE_API_VERSION, names.SERVICE_KIND, namespace, names.service_name(name))
-        isvc = resources.find(names.API_VERSION, names.KIND, namespace, name)
+        found = {kind: self._service(namespace, names.service_name(name, kind)) for kind in COMPONENTS}
+        isvc = self.resources().find(names.API_VERSION, names.KIND, namespace, name)
         if isvc is None or isvc["metadata"].get("deletionTimestamp"):
             return  # what it owned goes with it
         try:
-            new = self._stop(isvc) if is_stopped(isvc) else self._serve(isvc, found)
+            new = self._stop(isvc, found) if is_stopped(isvc) else self._serve(isvc, found)
         except Refused as reason:
             if reason.condition_reason == "AwaitingModel" and self._adopt_newest(isvc):
                 return  # the change of the InferenceService is an event of its own
             logger.info("InferenceService refused namespace=%s name=%s reason=%s", namespace, name, reason)
-            new = status.refused(isvc, found, reason)
-        if new != isvc.get("status"):
-            resources.write_status({**isvc, "status": new})
+            new = status.refused(isvc, found["predictor"], reason)
+            if reason.failure is not None and new != isvc.get("status"):
+                self.note_refusal(isvc, reason)
+            if reason.passing:
+                self._write(isvc, new)
+                raise Unavailable(str(reason)) from reason  # the broker tells of it again, later
+        self._write(isvc, new)
 
-    def _serve(self, isvc: Object, found: Object | None) -> Object:
+    def _write(self, isvc: Object, new: Object) -> None:
+        if new != isvc.get("status"):
+            self.resources().write_status({**isvc, "status": new})
+
+    def _service(self, namespace: str, name: str) -> Object | None:
+        return self.resources().find(names.SERVICE_API_VERSION, names.SERVICE_KIND, namespace, name)
+
+    def _serve(self, isvc: Object, found: dict[str, Object | None]) -> Object:
         spec = parse_spec(isvc)
-        self._check_owner(isvc, found)
-        owner = f"InferenceService {isvc['metadata']['namespace']}/{isvc['metadata']['name']}"
-        word = manifests.word_of(found, isvc, spec) or inspection.inspect(spec, owner, self.stores, self.database)
-        component = ((isvc.get("status") or {}).get("components") or {}).get("predictor") or {}
-        done = Rollout.of(component)
+        for service in found.values():
+            self._check_owner(isvc, service)
+        runtime, pod = self._predictor(isvc, spec, found)
+        served = {"predictor": self._component(isvc, spec, spec.predictor, pod, found["predictor"])}
+        waiting = {}
+        host = _host_of(served["predictor"].service)
+        for component in spec.components[1:]:
+            if host is None:
+                waiting[component.kind] = "waits for the predictor's address"
+                continue
+            pod = _beside(isvc, spec, component, host)
+            served[component.kind] = self._component(isvc, spec, component, pod, found[component.kind])
+        self._remove(isvc, found, keep=(*served, *waiting))
+        entry = names.service_name(isvc["metadata"]["name"], "transformer" if spec.transformer else "predictor")
+        mapping = manifests.mapping(isvc, entry, self.platform)
+        mapped = self._map(mapping) if mapping is not None else None
+        return status.served(isvc, served, mapped, runtime, waiting)
+
+    def _predictor(
+        self, isvc: Object, spec: Declared, found: Mapping[str, Object | None]
+    ) -> tuple[Runtime | None, Pod]:
+        """Return the runtime that was chosen, where there is a choice, and the predictor's pod."""
+        model = spec.model
+        if model is None:
+            return None, containers.custom(spec.predictor, isvc["metadata"]["name"], None)
+        annotations = isvc["metadata"].get("annotations") or {}
+        if model.storage_uri is None and model.storage is None:
+            if registered := annotations.get(names.REGISTERED_MODEL):
+                raise Refused.waiting(registered)
+            raise Refused.field(f"{model.place}.storageUri", "is missing")
+        namespace = isvc["metadata"]["namespace"]
+        account = spec.predictor.pod.get("serviceAccountName")
+        place = location.locate(model, namespace, account, self.resources().find, self.database)
+        runtime = runtimes.choose(model, *self._runtimes(namespace))
+        if not runtime.is_own:
+            return runtime, containers.runtime_server(isvc, model, runtime, place, self.platform)
+        owner = f"InferenceService {namespace}/{isvc['metadata']['name']}"
+        word = manifests.word_of(found["predictor"], isvc, spec, place.uri) or inspection.inspect(
+            spec, model, place, owner, self.platform, self.database
+        )
+        explainer = found["explainer"] if spec.explainer is not None else None
+        host = _host_of(explainer) if explainer is not None else None
+        return runtime, containers.own_predictor(isvc, spec, model, place, word, self.platform, host)
+
+    def _runtimes(self, namespace: str) -> tuple[list[Object], list[Object]]:
+        try:
+            of_namespace = self.resources().list(names.RUNTIME_API_VERSION, names.RUNTIME_KIND, namespace)
+            return of_namespace, self.resources().list(names.RUNTIME_API_VERSION, names.CLUSTER_RUNTIME_KIND)
+        except NotFound:  # a cluster without KServe's runtimes
+            return [], []
+
+    def _component(self, isvc: Object, spec: Declared, component: Component, pod: Pod, found: Object | None) -> Served:
+        """Apply a component's Knative Service."""
+        old = ((isvc.get("status") or {}).get("components") or {}).get(component.kind) or {}
+        done = Rollout.of(old)
         if found is not None:
             done = rollout.advanced(done, found)
         tagged = (isvc["metadata"].get("annotations") or {}).get(names.TAG_ROUTING) == "true"
-        targets = rollout.traffic(spec.canary_percent, done, tagged)
-        service = self._apply(manifests.service(isvc, spec, word, targets, self.platform), found)
-        mapping = manifests.mapping(isvc, self.platform)
-        mapped = self._map(mapping) if mapping is not None else None
-        return status.served(isvc, service, mapped, done, self._failed_revision(service))
+        targets = rollout.traffic(component.canary_percent, done, tagged)
+        wanted = manifests.service(isvc, component, pod, targets, manifests.spec_seen(isvc, spec))
+        service = self._apply(wanted, found)
+        return Served(service, done, self._failed_revision(service))
 
     def _apply(self, wanted: Object, found: Object | None) -> Object:
         """Apply, never create: only fields that were applied go away when they are no longer wanted."""
@@ -110,20 +174,25 @@ class Reconciler:
 
     def _check_owner(self, isvc: Object, found: Object | None) -> None:
         """Refuse to take over a Knative Service of this name that somebody else made."""
-        if found is None:
-            return
-        owners = {reference.get("uid") for reference in found["metadata"].get("ownerReferences") or []}
-        if isvc["metadata"]["uid"] not in owners:
+        if found is not None and not is_controlled_by(found, isvc):
             raise Refused(
                 "NameTaken",
                 f"Knative Service {found['metadata']['name']} exists and does not belong to this InferenceService",
             )
 
-    def _stop(self, isvc: Object) -> Object:
-        namespace, name = isvc["metadata"]["namespace"], isvc["metadata"]["name"]
+    def _remove(self, isvc: Object, found: dict[str, Object | None], keep: tuple[str, ...] = ()) -> None:
+        """Delete the Knative Services of components that are no longer asked for."""
+        namespace = isvc["metadata"]["namespace"]
+        for kind, service in found.items():
+            if service is not None and kind not in keep and is_controlled_by(service, isvc):
+                name = service["metadata"]["name"]
+                self.resources().delete(names.SERVICE_API_VERSION, names.SERVICE_KIND, namespace, name)
+
+    def _stop(self, isvc: Object, found: dict[str, Object | None]) -> Object:
         mapping = manifests.mapping_name(isvc, self.platform)
+        namespace = isvc["metadata"]["namespace"]
         self.resources().delete(names.MAPPING_API_VERSION, names.MAPPING_KIND, namespace, mapping)
-        self.resources().delete(names.SERVICE_API_VERSION, names.SERVICE_KIND, namespace, names.service_name(name))
+        self._remove(isvc, found)
         return status.stopped(isvc)
 
     def _adopt_newest(self, isvc: Object) -> bool:
@@ -138,3 +207,18 @@ class Reconciler:
             metadata = isvc["metadata"]
             self.resources().merge(names.API_VERSION, names.KIND, metadata["namespace"], metadata["name"], patch)
         return patch is not None
+
+
+def _beside(isvc: Object, spec: Declared, component: Component, host: str) -> Pod:
+    """Return the pod of a transformer or explainer."""
+    name = str(isvc["metadata"]["name"])
+    if component.kind == "explainer" and spec.art is not None:
+        return containers.art(component, spec.art, name, host)
+    return containers.custom(component, name, host)
+
+
+def _host_of(service: Object) -> str | None:
+    """Return where a component's container reaches the predictor: host, port and path, without the scheme."""
+    found = service.get("status") or {}
+    url = (found.get("address") or {}).get("url") or found.get("url")
+    return str(url).partition("://")[2].rstrip("/") if url else None

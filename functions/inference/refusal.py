@@ -6,11 +6,15 @@ from zeroflow.errors import InvalidInput
 class Refused(InvalidInput):
     """The InferenceService cannot be served as it is declared."""
 
-    def __init__(self, reason: str, message: str, failure: str | None = "InvalidPredictorSpec") -> None:
+    def __init__(
+        self, reason: str, message: str, failure: str | None = "InvalidPredictorSpec", passing: bool = False
+    ) -> None:
         super().__init__(message)
         self.condition_reason = reason
         self.failure = failure
         """KServe's word for modelStatus.lastFailureInfo.reason; None when nothing failed."""
+        self.passing = passing
+        """Whether trying again later may succeed, with nothing changed."""
 
     @classmethod
     def field(cls, field: str, fault: str) -> "Refused":

@@ -1,4 +1,4 @@
-"""The status of an InferenceService, from the Knative Service and the DomainMapping that realise it.
+"""The status of an InferenceService, from the Knative Services and the DomainMapping that realise it.
 
 Guarantees: the same inputs give the same status, times included, so that a reconciliation that finds nothing new
 writes nothing; a refused change leaves what is served, and its URL, as they are.
@@ -7,10 +7,14 @@ Source: KServe v1beta1 API (InferenceServiceStatus, ModelStatus and its enumerat
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.rollout import Rollout
+from zeroflow.functions.inference.runtimes import Runtime
+from zeroflow.inference.services import COMPONENTS
 from zeroflow.resources import conditions
 from zeroflow.resources.conditions import condition
 
@@ -21,21 +25,52 @@ _FAULT = re.compile(r"model \S+ cannot be served: (?:\w+: )?[^\n]*")
 _EXIT_CODE = re.compile(r"ExitCode(\d+)")
 
 
+@dataclass(frozen=True)
+class Served:
+    """A component as it is served now."""
+
+    service: Object
+    rollout: Rollout
+    failed: Object | None = None
+    """Its newest revision, if that is why the service is not ready."""
+
+
 def served(
-    isvc: Object, service: Object, mapping: Object | None, rollout: Rollout, failed: Object | None = None
+    isvc: Object,
+    components: Mapping[str, Served],
+    mapping: Object | None,
+    runtime: Runtime | None = None,
+    waiting: Mapping[str, str] | None = None,
 ) -> Object:
-    """Return the status while the Knative Service is what is asked for; `failed` is its newest revision, if it did."""
+    """Return the status while the Knative Services are what is asked for.
+
+    `waiting` tells of components that cannot be made yet, and for what they wait.
+    """
     status = _begun(isvc)
-    status["components"] = {"predictor": _component(isvc, service, rollout)}
-    _address(status, service, mapping)
-    ready = _propagated("PredictorReady", service, "Ready")
-    configuration = _propagated("PredictorConfigurationReady", service, "ConfigurationsReady", "Info")
-    route = _propagated("PredictorRouteReady", service, "RoutesReady", "Info")
-    ingress = _ingress(service, mapping)
-    _set(status, ready, configuration, route, ingress)
-    _set(status, _summary(ready, ingress))
+    status["components"] = {kind: _component(isvc, kind, found) for kind, found in components.items()}
+    status["deploymentMode"] = "Knative"
+    _name_runtime(status, runtime)
+    entry = components.get("transformer") or components["predictor"]
+    _address(status, entry.service, mapping)
+    for kind in COMPONENTS:
+        for suffix in ("Ready", "ConfigurationReady", "RouteReady"):
+            _drop(status, f"{kind.capitalize()}{suffix}")
+    ready = []
+    for kind, found in components.items():
+        name = kind.capitalize()
+        ready.append(_propagated(f"{name}Ready", found.service, "Ready"))
+        configuration = _propagated(f"{name}ConfigurationReady", found.service, "ConfigurationsReady", "Info")
+        route = _propagated(f"{name}RouteReady", found.service, "RoutesReady", "Info")
+        _set(isvc, status, ready[-1], configuration, route)
+    for kind, reason in (waiting or {}).items():
+        ready.append(condition(f"{kind.capitalize()}Ready", "Unknown", "Waiting", reason))
+        _set(isvc, status, ready[-1])
+    ingress = _ingress(mapping)
+    _set(isvc, status, ingress, _summary(*ready, ingress))
     _drop(status, "Stopped")
-    status["modelStatus"] = _model_status(status, service, configuration, failed)
+    predictor = components["predictor"]
+    configuration = _propagated("", predictor.service, "ConfigurationsReady")
+    status["modelStatus"] = _model_status(status, predictor.service, configuration, predictor.failed)
     return status
 
 
@@ -44,7 +79,7 @@ def refused(isvc: Object, service: Object | None, reason: Refused) -> Object:
     status = _begun(isvc)
     state: conditions.Status = "Unknown" if reason.failure is None else "False"
     fault = {"reason": reason.condition_reason, "message": str(reason)}
-    _set(status, condition("PredictorReady", state, **fault), condition("Ready", state, **fault))
+    _set(isvc, status, condition("PredictorReady", state, **fault), condition("Ready", state, **fault))
     _drop(status, "Stopped")
     active = "Loaded" if _has_ready_revision(service) else "Pending"
     if reason.failure is None:
@@ -73,8 +108,8 @@ def stopped(isvc: Object) -> Object:
         status.pop(field, None)
     status["conditions"] = []
     fault = {"reason": "Stopped", "message": "stopped by annotation serving.kserve.io/stop"}
-    _set(status, condition("PredictorReady", "False", **fault), condition("Ready", "False", **fault))
-    _set(status, condition("Stopped", "True"))
+    _set(isvc, status, condition("PredictorReady", "False", **fault), condition("Ready", "False", **fault))
+    _set(isvc, status, condition("Stopped", "True"))
     return status
 
 
@@ -84,14 +119,22 @@ def _begun(isvc: Object) -> Object:
     return status
 
 
-def _component(isvc: Object, service: Object, rollout: Rollout) -> Object:
-    old = ((isvc.get("status") or {}).get("components") or {}).get("predictor") or {}
-    found = service.get("status") or {}
+def _name_runtime(status: Object, runtime: Runtime | None) -> None:
+    for field in ("servingRuntimeName", "clusterServingRuntimeName"):
+        status.pop(field, None)
+    if runtime is not None:
+        field = "servingRuntimeName" if runtime.kind == "ServingRuntime" else "clusterServingRuntimeName"
+        status[field] = runtime.name
+
+
+def _component(isvc: Object, kind: str, served: Served) -> Object:
+    old = ((isvc.get("status") or {}).get("components") or {}).get(kind) or {}
+    found = served.service.get("status") or {}
     fields = {
         "latestCreatedRevision": found.get("latestCreatedRevisionName"),
         "latestReadyRevision": found.get("latestReadyRevisionName"),
-        "latestRolledoutRevision": rollout.latest,
-        "previousRolledoutRevision": rollout.previous,
+        "latestRolledoutRevision": served.rollout.latest,
+        "previousRolledoutRevision": served.rollout.previous,
         "traffic": found.get("traffic") or old.get("traffic"),
         "url": found.get("url"),
         "address": found.get("address"),
@@ -121,7 +164,7 @@ def _propagated(kind: str, service: Object, source: str, severity: str = "") -> 
     return condition(kind, found["status"], found.get("reason", ""), message, severity)
 
 
-def _ingress(service: Object, mapping: Object | None) -> Object:
+def _ingress(mapping: Object | None) -> Object:
     if mapping is None:
         return condition("IngressReady", "True")
     found = conditions.find_condition(mapping, "Ready")
@@ -189,10 +232,15 @@ def _has_ready_revision(service: Object | None) -> bool:
     return bool(((service or {}).get("status") or {}).get("latestReadyRevisionName"))
 
 
-def _set(status: Object, *changed: Object) -> None:
+def _set(isvc: Object, status: Object, *changed: Object) -> None:
+    """Set conditions; one that was there before keeps its time, even if it was dropped in between."""
+    before = {found["type"]: found for found in (isvc.get("status") or {}).get("conditions") or []}
     for new in changed:
-        status["conditions"] = conditions.set_condition(status.get("conditions") or [], new)
+        kept = [*(status.get("conditions") or [])]
+        if new["type"] in before and all(found["type"] != new["type"] for found in kept):
+            kept.append(before[new["type"]])
+        status["conditions"] = conditions.set_condition(kept, new)
 
 
 def _drop(status: Object, kind: str) -> None:
-    status["conditions"] = [found for found in status["conditions"] if found["type"] != kind]
+    status["conditions"] = [found for found in status.get("conditions") or [] if found["type"] != kind]

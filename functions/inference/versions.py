@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput
 from zeroflow.functions.inference import approvals, names
+from zeroflow.functions.inference.modelspec import model_place
 from zeroflow.functions.inference.rollout import Rollout
-from zeroflow.functions.inference.spec import canary_percent, model_place
+from zeroflow.functions.inference.spec import canary_percent
 from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryContext
 
 Object = dict[str, Any]
@@ -41,7 +42,12 @@ class RegisteredVersion:
 
 def newest_version(session: Session, registered_model: str) -> RegisteredVersion | None:
     """Return the newest version that has bytes, as the registry holds it; None when there is none."""
-    found = session.execute(
+    return version_named(session, registered_model, None)
+
+
+def version_named(session: Session, registered_model: str, version: str | None) -> RegisteredVersion | None:
+    """Return a version by its name, the newest for None, if it has bytes and may be deployed."""
+    query = (
         select(RegistryContext.name, RegistryArtifact.uri)
         .join(RegistryArtifact, RegistryArtifact.parent_id == RegistryContext.id)
         .where(
@@ -58,9 +64,10 @@ def newest_version(session: Session, registered_model: str) -> RegisteredVersion
             RegistryArtifact.uri.is_not(None),
             approvals.deployable(),
         )
-        .order_by(RegistryContext.id.desc())
-        .limit(1)
-    ).first()
+    )
+    if version is not None:
+        query = query.where(RegistryContext.name == version)
+    found = session.execute(query.order_by(RegistryContext.id.desc()).limit(1)).first()
     return None if found is None or found[1] is None else RegisteredVersion(registered_model, found[0], found[1])
 
 

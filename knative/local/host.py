@@ -25,7 +25,7 @@ from pathlib import Path
 from aiohttp import web
 
 from zeroflow.errors import Conflict, Unavailable
-from zeroflow.knative.local import manifests, tuning
+from zeroflow.knative.local import inference, manifests, tuning
 from zeroflow.knative.local.api.kubeconfig import write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
@@ -102,6 +102,7 @@ async def _serve(
     jobs = Jobs(store, launcher, home)
     cronjobs = CronJobs(store)
     tuning.register(store)
+    inference.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     resources = ResourceApi(store, home)
     exposed = options.listen not in LOOPBACK

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from zeroflow.functions.inference.manifests import Platform, service
+from zeroflow.functions.inference.containers import Platform, own_predictor
+from zeroflow.functions.inference.credentials import Credentials
+from zeroflow.functions.inference.location import Location
+from zeroflow.functions.inference.manifests import service
 from zeroflow.functions.inference.spec import parse_spec
 from zeroflow.models.trust import Word
 
@@ -39,7 +42,11 @@ def manifest(operation: str) -> dict[str, Any]:
         "metadata": metadata,
         "spec": {"predictor": {"model": model}},
     }
-    return service(isvc, parse_spec(isvc), Word(None, None), [], Platform("/store"))
+    spec = parse_spec(isvc)
+    assert spec.model is not None
+    place = Location("store://models/m", Credentials())
+    pod = own_predictor(isvc, spec, spec.model, place, Word(None, None), Platform("/store"))
+    return service(isvc, spec.predictor, pod, [], "seen")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

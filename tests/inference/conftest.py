@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 import joblib
 import pytest
+import yaml
 
+from environments import python_of
 from zeroflow.artifacts import content
 from zeroflow.functions.inference.handler import create_app
 from zeroflow.metadata import Database
@@ -26,9 +28,11 @@ from zeroflow.metadata.migrate import upgrade
 from zeroflow.resources.client import Resources, connect
 from zeroflow.settings import Settings
 
+MANIFESTS = Path(__file__).parents[2] / "knative" / "manifests"
 SERVER = Path(__file__).parents[1] / "resources" / "server.py"
 KSERVE, ISVC = "serving.kserve.io/v1beta1", "InferenceService"
 KNATIVE, SERVICE = "serving.knative.dev/v1", "Service"
+LABEL = "serving.kserve.io/inferenceservice"
 DEADLINE_S = 60.0
 SETOSA = [5.1, 3.5, 1.4, 0.2]
 
@@ -65,12 +69,18 @@ class Cluster:
         answer = self.send("dev.knative.apiserver.resource.update", obj)
         assert answer.status_code == 204, answer.text
 
-    def apply(self, name: str, predictor: Object, annotations: dict[str, str] | None = None) -> Object:
+    def apply(
+        self,
+        name: str,
+        predictor: Object,
+        annotations: dict[str, str] | None = None,
+        spec: Object | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> Object:
         """Declare an InferenceService as a user would, and tell the function."""
-        metadata = {"name": name, "namespace": "default", "annotations": annotations or {}}
-        self.resources.apply(
-            {"apiVersion": KSERVE, "kind": ISVC, "metadata": metadata, "spec": {"predictor": predictor}}
-        )
+        metadata = {"name": name, "namespace": "default", "annotations": annotations or {}, "labels": labels or {}}
+        declared = {"predictor": predictor, **(spec or {})}
+        self.resources.apply({"apiVersion": KSERVE, "kind": ISVC, "metadata": metadata, "spec": declared})
         isvc = self.get(name)
         self.tell(isvc)
         return self.get(name)
@@ -82,14 +92,16 @@ class Cluster:
         return self.resources.get(KNATIVE, SERVICE, "default", f"{name}-predictor")
 
     def settle(self, name: str, condition: Callable[[Object], Any]) -> Object:
-        """Tell the function of the Knative Service's changes until the InferenceService meets the condition."""
-        deadline, seen = time.monotonic() + DEADLINE_S, ""
+        """Tell the function of the Knative Services' changes until the InferenceService meets the condition."""
+        deadline, seen = time.monotonic() + DEADLINE_S, dict[str, str]()
         while not condition(isvc := self.get(name)):
-            service = self.resources.find(KNATIVE, SERVICE, "default", f"{name}-predictor")
-            version = service["metadata"]["resourceVersion"] if service else ""
-            if service is not None and version != seen:
-                seen = version
-                self.tell(service)
+            changed = None
+            for service in self.resources.list(KNATIVE, SERVICE, "default", {LABEL: name}):
+                version, own = service["metadata"]["resourceVersion"], service["metadata"]["name"]
+                if seen.get(own) != version:
+                    seen[own], changed = version, service
+            if changed is not None:
+                self.tell(changed)
                 continue
             if time.monotonic() > deadline:
                 pytest.fail(f"not settled: {json.dumps(isvc.get('status'), indent=1)}")
@@ -160,6 +172,8 @@ def started(home: Path, *options: str) -> Iterator[Cluster]:
             url = server.stdout.readline().strip()
             assert url.startswith("http://")
             cluster = Cluster(home, url)
+            for runtime in yaml.safe_load_all((MANIFESTS / "config" / "runtimes.yaml").read_text()):
+                cluster.resources.apply(runtime)
             yield cluster
             cluster.database.close()
         finally:
@@ -184,3 +198,9 @@ def constant() -> Callable[[int], Any]:
     from sklearn.dummy import DummyClassifier
 
     return lambda answer: DummyClassifier(strategy="constant", constant=answer).fit([SETOSA] * 10, list(range(10)))
+
+
+@pytest.fixture(scope="session")
+def clients_python() -> str:
+    """Return the Python of an environment with the official KServe SDK."""
+    return python_of("kserve==0.21.0")

@@ -47,7 +47,7 @@ def test_every_status_fits_the_crd(running: Any, constant: Any, status_schema: d
     failed = status("fits", "False")
     check(failed, status_schema)
     assert failed["modelStatus"]["lastFailureInfo"]["exitCode"] == 3
-    running.apply("fits", {"containers": [{"image": "x"}]})
+    running.apply("fits", {"sklearn": {"storageUri": "store://models/none"}})
     check(status("fits"), status_schema)
     running.apply("fits", {"model": {"modelFormat": {"name": "sklearn"}}}, {"zeroflow.dev/registered-model": "none"})
     check(status("fits"), status_schema)

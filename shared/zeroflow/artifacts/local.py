@@ -52,6 +52,9 @@ class LocalStore:
     def local_path(self, uri: URI) -> Path | None:
         return self.path(uri)
 
+    def version(self, uri: URI) -> str | None:
+        return None  # it lies here
+
     def put(self, source: Path, uri: URI) -> None:
         target = self.path(uri)
         if not uri.key:

@@ -1,16 +1,21 @@
 """S3 and what speaks its protocol, through boto3 with any endpoint URL.
 
-Credentials come from where boto3 finds them (environment, profile, web identity); none is stored by us.
+Credentials are those of `Access`, or come from where boto3 finds them (profile, web identity); none is stored by us.
 """
 
+import ipaddress
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from zeroflow.artifacts.access import S3Access
 from zeroflow.artifacts.uris import URI
 from zeroflow.errors import Forbidden, NotFound, Unavailable, ZeroflowError
 
@@ -20,11 +25,31 @@ TIMEOUT_S = 20
 class S3Store:
     """`s3://<bucket>/<key>`; a directory is every object below `<key>/`."""
 
-    def __init__(self, endpoint: str | None = None) -> None:
+    def __init__(self, endpoint: str | None = None, access: S3Access | None = None) -> None:
+        access = access or S3Access()
+        endpoint = access.endpoint or endpoint
+        if endpoint is not None and _is_link_local(endpoint):
+            raise Forbidden(f"S3 endpoint {endpoint} is a link-local address")
         config = Config(
-            connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"max_attempts": 4, "mode": "standard"}
+            connect_timeout=TIMEOUT_S,
+            read_timeout=TIMEOUT_S,
+            retries={"max_attempts": 4, "mode": "standard"},
+            s3={
+                "addressing_style": "virtual" if access.virtual_bucket else "auto",
+                "use_accelerate_endpoint": access.accelerate,
+            },
+            **({"signature_version": UNSIGNED} if access.anonymous else {}),
         )
-        self._client: Any = boto3.client("s3", endpoint_url=endpoint, config=config)
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            config=config,
+            region_name=access.region,
+            aws_access_key_id=access.key_id,
+            aws_secret_access_key=access.secret,
+            aws_session_token=access.session_token,
+            verify=None if access.verify else False,
+        )
 
     def exists(self, uri: URI) -> bool:
         try:
@@ -34,6 +59,10 @@ class S3Store:
 
     def local_path(self, uri: URI) -> Path | None:
         return None
+
+    def version(self, uri: URI) -> str | None:
+        """Return the ETags of every object at the location."""
+        return json.dumps([[found["Key"], found.get("ETag")] for found in self._found(uri)])
 
     def put(self, source: Path, uri: URI) -> None:
         try:
@@ -71,6 +100,10 @@ class S3Store:
 
     def _objects(self, uri: URI) -> Iterator[str]:
         """Yield the key itself when it is an object, else every object below it as a directory."""
+        for found in self._found(uri):
+            yield str(found["Key"])
+
+    def _found(self, uri: URI) -> Iterator[dict[str, Any]]:
         prefix = uri.key.rstrip("/")
         try:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=uri.bucket, Prefix=prefix)
@@ -79,7 +112,7 @@ class S3Store:
                     key = str(found["Key"])
                     below = key == prefix or not prefix or key.startswith(prefix + "/")
                     if below and not key.endswith("/"):
-                        yield key
+                        yield found
         except (BotoCoreError, ClientError) as error:
             raise _translated(error, uri) from error
 
@@ -91,3 +124,11 @@ def _translated(error: Exception, uri: URI) -> ZeroflowError:
     if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
         return Forbidden(f"S3 refuses {uri}: {code}; check the credentials of this function")
     return Unavailable(f"S3 does not give {uri}: {type(error).__name__} {code}".rstrip())
+
+
+def _is_link_local(endpoint: str) -> bool:
+    """Say whether an endpoint is where a cloud keeps its machines' credentials."""
+    try:
+        return ipaddress.ip_address(urlsplit(endpoint).hostname or "").is_link_local
+    except ValueError:
+        return False

@@ -1,0 +1,243 @@
+"""The container of each component: our predictor, a runtime's server, or what the user brings.
+
+Our predictor gets where the model lies, the hash that its bytes must have and whose word that is - and nothing of the
+platform but a token that publishes its own observations. A runtime's server and a user's container find the model
+below /mnt/models, where an init container puts it. Transformers and explainers are told where the predictor is.
+
+Source: KServe pkg/controller/v1beta1/inferenceservice/components (arguments, merging of containers), pkg/webhook/
+admission/pod (storage initializer), explainers (art).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zeroflow.functions.inference import names, runtimes
+from zeroflow.functions.inference.component import Component
+from zeroflow.functions.inference.location import Location
+from zeroflow.functions.inference.modelspec import Model
+from zeroflow.functions.inference.runtimes import Runtime
+from zeroflow.functions.inference.spec import Declared
+from zeroflow.models.trust import Word
+from zeroflow.predictions import tokens
+
+Object = dict[str, Any]
+
+THREADS = 8
+WORKER_OPTIONS = ("--worker-class=zeroflow.functions.predictor.worker.QuickWorker", f"--threads={THREADS}")
+MODEL_MOUNT = "/mnt/models"
+MODEL_VOLUME = "kserve-provision-location"
+ART_IMAGE = "kserve/art-explainer:latest"
+PORT = "$(PORT)"
+"""Both hosts replace it in arguments; KServe's fixed 8080 is another process's port on a machine that several share."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What every predictor of this installation shares."""
+
+    store: str
+    """ZEROFLOW_STORE: the local store's directory."""
+    domain: str = "localhost"
+    """ZEROFLOW_DOMAIN: InferenceServices answer as <name>.<namespace>.<domain>."""
+    image: str = "zeroflow/predictor"
+    """ZEROFLOW_PREDICTOR_IMAGE: what a cluster runs."""
+    storage: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the function's own environment that say where models lie: endpoints, mirrors, caches."""
+    sink: str | None = None
+    """K_SINK: the broker that gets what predictors observe."""
+    token: str | None = field(default=None, repr=False)
+    """ZEROFLOW_TOKEN, from which each predictor's own token is derived."""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A container and what else its pod needs."""
+
+    container: Object
+    volumes: tuple[Object, ...] = ()
+    init: tuple[Object, ...] = ()
+    is_own: bool = False
+
+
+def own_predictor(
+    isvc: Object,
+    spec: Declared,
+    model: Model,
+    location: Location,
+    word: Word,
+    platform: Platform,
+    explainer_host: str | None = None,
+) -> Pod:
+    """Return our predictor; `explainer_host` is where it sends what it is to explain."""
+    access = location.access
+    container: Object = {
+        "image": platform.image,
+        "command": ["gunicorn"],
+        "args": [
+            "zeroflow.functions.predictor.handler:create_app()",
+            "--workers=1",  # more requests at once: more replicas
+            *WORKER_OPTIONS,
+            "--timeout=0",  # a large model may load for minutes; Knative's own deadlines apply
+        ],
+        "readinessProbe": {"httpGet": {"path": "/v2/health/ready"}},
+        **{name: value for name, value in model.container.items() if name not in ("name", "env", "envFrom")},
+        "name": names.CONTAINER,
+        "env": _own_env(isvc, spec, model, location, word, platform, explainer_host),
+    }
+    if sources := [*access.env_from, *model.container.get("envFrom", ())]:
+        container["envFrom"] = sources
+    if access.mounts:
+        container["volumeMounts"] = [*access.mounts, *container.get("volumeMounts", ())]
+    return Pod(container, tuple(access.volumes), is_own=True)
+
+
+def runtime_server(isvc: Object, model: Model, runtime: Runtime, location: Location, platform: Platform) -> Pod:
+    """Return the server of a runtime, with what the user says of it merged in as KServe does."""
+    given, container = model.container, runtimes.filled(runtime.container, isvc)
+    merged = {**container, **{name: value for name, value in given.items() if name not in ("name", "env", "args")}}
+    merged["args"] = [*(container.get("args") or []), *(given.get("args") or [])]
+    if model.runtime_version and not given.get("image"):
+        merged["image"] = f"{container['image'].rpartition(':')[0] or container['image']}:{model.runtime_version}"
+    if env := _merged_env(container.get("env") or [], given.get("env") or []):
+        merged["env"] = env
+    volumes = tuple(runtime.spec.get("volumes") or ())
+    return with_model(Pod(merged, volumes), location, platform)
+
+
+def custom(component: Component, model_name: str, predictor_host: str | None) -> Pod:
+    """Return the user's own container; a transformer or explainer is told its model and where the predictor is."""
+    container = {"name": names.CONTAINER, **component.containers[0]}
+    if component.kind != "predictor":
+        container["args"] = _told(list(container.get("args") or []), model_name, predictor_host)
+    return Pod(container)
+
+
+def art(component: Component, declared: Mapping[str, Any], model_name: str, predictor_host: str | None) -> Pod:
+    """Return KServe's ART explainer."""
+    args = _told([], model_name, predictor_host)
+    if component.container_concurrency:
+        args += ["--workers", str(component.container_concurrency)]
+    if declared.get("storageUri"):
+        args += ["--storage_uri", MODEL_MOUNT]
+    args += ["--adversary_type", str(declared.get("type", ""))]
+    for name, value in sorted((declared.get("config") or {}).items()):
+        args += [f"--{name}", str(value)]
+    image = ART_IMAGE
+    if version := declared.get("runtimeVersion"):
+        image = f"{ART_IMAGE.rpartition(':')[0]}:{version}"
+    passed = {name: declared[name] for name in ("env", "resources", "image") if declared.get(name)}
+    return Pod({"name": names.CONTAINER, "image": image, "args": args, **passed})
+
+
+def with_model(pod: Pod, location: Location, platform: Platform) -> Pod:
+    """Return the pod with the model's bytes below /mnt/models, put there before the container starts."""
+    mounted = [mount for mount in pod.container.get("volumeMounts") or () if mount.get("mountPath") != MODEL_MOUNT]
+    place = {"name": MODEL_VOLUME, "mountPath": MODEL_MOUNT}
+    env = [
+        *({"name": name, "value": value} for name, value in platform.storage.items()),
+        {"name": "ZEROFLOW_STORE", "value": platform.store},
+        *location.access.env,
+    ]
+    initializer: Object = {
+        "name": "storage-initializer",
+        "image": platform.image,
+        "command": ["python", "-m", "zeroflow.artifacts.initializer"],
+        "args": [location.uri, MODEL_MOUNT],
+        "env": env,
+        "volumeMounts": [place, *location.access.mounts],
+    }
+    if location.access.env_from:
+        initializer["envFrom"] = location.access.env_from
+    return Pod(
+        container={**pod.container, "volumeMounts": [{**place, "readOnly": True}, *mounted]},
+        volumes=(*pod.volumes, {"name": MODEL_VOLUME, "emptyDir": {}}, *location.access.volumes),
+        init=(*pod.init, initializer),
+    )
+
+
+def _told(args: list[str], model_name: str, predictor_host: str | None) -> list[str]:
+    for name, value in (("--model_name", model_name), ("--predictor_host", predictor_host), ("--http_port", PORT)):
+        if value is not None and not any(word == name or word.startswith(f"{name}=") for word in args):
+            args += [name, value]
+    return args
+
+
+def _merged_env(of_runtime: list[Object], of_user: list[Object]) -> list[Object]:
+    names_given = {variable.get("name") for variable in of_user}
+    return [*(variable for variable in of_runtime if variable.get("name") not in names_given), *of_user]
+
+
+def _own_env(
+    isvc: Object,
+    spec: Declared,
+    model: Model,
+    location: Location,
+    word: Word,
+    platform: Platform,
+    explainer_host: str | None,
+) -> list[Object]:
+    own = {
+        "MODEL_NAME": isvc["metadata"]["name"],
+        "STORAGE_URI": location.uri,
+        "MODEL_FORMAT": model.format,
+        "MODEL_VERSION": spec.model_version,
+        "PROTOCOL": model.protocol,
+        "ZEROFLOW_STORE": platform.store,
+        "ZEROFLOW_MODEL_SHA256": word.sha256,
+        "ZEROFLOW_MODEL_VOUCHED_BY": word.by,
+        "ZEROFLOW_COMPILE": None if spec.compiling else "false",
+        "OMP_NUM_THREADS": "1",  # a row is too little work for two threads: they double its time and triple its p99
+        "ZEROFLOW_LOGGER": _logger(isvc, spec.predictor),
+        "ZEROFLOW_BATCHER": json.dumps(dict(spec.predictor.batcher)) if spec.predictor.batcher else None,
+        "ZEROFLOW_OBSERVED": _observed(isvc, platform),
+        "EXPLAINER_HOST": explainer_host,
+        **(_storage(location, platform)),
+    }
+    given = {variable["name"] for variable in (*location.access.env, *model.container.get("env", ()))}
+    set_here = [{"name": name, "value": value} for name, value in own.items() if value and name not in given]
+    return [*set_here, *location.access.env, *model.container.get("env", ())]
+
+
+def _storage(location: Location, platform: Platform) -> Mapping[str, str]:
+    """Return what the platform says of a kind of location: it goes only to predictors of that kind."""
+    scheme = location.uri.partition("://")[0]
+    prefixes = {
+        "s3": ("AWS_", "S3_"),
+        "gs": ("STORAGE_EMULATOR_HOST", "ZEROFLOW_MODEL_"),
+        "hf": ("ZEROFLOW_HF_", "HF_HOME"),
+        "oci": ("ZEROFLOW_OCI_",),
+        "http": ("ZEROFLOW_ALLOW_",),
+        "https": ("ZEROFLOW_ALLOW_",),
+    }.get(scheme, ())
+    cached = ("ZEROFLOW_MODEL_CACHE",) if scheme in ("s3", "gs", "http", "https", "oci", "hf") else ()
+    wanted = (*prefixes, *cached)
+    return {name: value for name, value in platform.storage.items() if name.startswith(wanted or ("\0",))}
+
+
+def _logger(isvc: Object, component: Component) -> str | None:
+    if component.logger is None:
+        return None
+    annotations = isvc["metadata"].get("annotations") or {}
+    chosen = component.logger.get("metadataAnnotations") or []
+    return json.dumps(
+        {
+            **component.logger,
+            "metadataAnnotations": {name: annotations[name] for name in chosen if name in annotations},
+            "inferenceservice": isvc["metadata"]["name"],
+            "namespace": isvc["metadata"]["namespace"],
+            "component": component.kind,
+        },
+        sort_keys=True,
+    )
+
+
+def _observed(isvc: Object, platform: Platform) -> str | None:
+    """Return where, and with which token of its own, the predictor tells how it answers."""
+    if platform.sink is None or platform.token is None:
+        return None
+    namespace, name = isvc["metadata"]["namespace"], isvc["metadata"]["name"]
+    token = tokens.issue(platform.token, namespace, name)
+    said = {"sink": platform.sink, "token": token, "namespace": namespace, "inferenceservice": name}
+    return json.dumps(said, sort_keys=True)

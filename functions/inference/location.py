@@ -1,0 +1,80 @@
+"""Where a model's bytes lie, resolved from what is declared, and how the predictor may reach them.
+
+`model-registry://NAME/VERSION` (VERSION may be left out for the newest) becomes the location that the registry holds;
+`storage.key` and `storage.path` become `s3://...`; everything else is checked by form alone. What is refused here has
+fetched nothing.
+"""
+
+from dataclasses import dataclass
+
+from zeroflow.artifacts import parse
+from zeroflow.errors import InvalidInput
+from zeroflow.functions.inference import credentials
+from zeroflow.functions.inference.credentials import Credentials, Find
+from zeroflow.functions.inference.modelspec import Model
+from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.versions import version_named
+from zeroflow.metadata import Database
+
+REGISTRY_SCHEME = "model-registry://"
+CLAIM_VOLUME, CLAIM_MOUNT = "kserve-pvc-source", "/mnt/pvc"
+WITH_CREDENTIALS = ("s3://", "gs://", "https://", "http://", "hf://")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A model's location and the credentials for it."""
+
+    uri: str
+    access: Credentials
+
+
+def locate(model: Model, namespace: str, account: str | None, find: Find, database: Database) -> Location:
+    """Return where the model lies; raise Refused for a location that cannot be read or may not be."""
+    if model.storage is not None:
+        access, uri = credentials.of_storage_key(find, namespace, f"{model.place}.storage", model.storage)
+        return Location(_checked(model, model.storage_uri or uri), access)
+    uri = model.storage_uri or ""
+    if uri.startswith(REGISTRY_SCHEME):
+        uri = _registered(model, uri, database)
+    _checked(model, uri)
+    if uri.startswith("pvc://"):
+        return Location(uri, _claimed(uri))
+    needs = uri.startswith(WITH_CREDENTIALS)
+    return Location(uri, credentials.of_service_account(find, namespace, account) if needs else Credentials())
+
+
+def _checked(model: Model, uri: str) -> str:
+    try:
+        parse(uri)
+    except InvalidInput as error:
+        raise Refused("InvalidStorageUri", f"{model.place}.storageUri: {error}") from error
+    return uri
+
+
+def _registered(model: Model, uri: str, database: Database) -> str:
+    name, _, version = uri.removeprefix(REGISTRY_SCHEME).strip("/").partition("/")
+    if not name or "/" in version:
+        raise Refused(
+            "InvalidStorageUri", f"{model.place}.storageUri: {uri!r} is not {REGISTRY_SCHEME}<model>[/<version>]"
+        )
+    with database.reading() as session:
+        found = version_named(session, name, version or None)
+    if found is None:
+        what = f"version {version!r} of registered model {name!r}" if version else f"registered model {name!r}"
+        raise Refused(
+            "ModelNotFound",
+            f"{model.place}.storageUri: there is no deployable {what} with a location",
+            "ModelLoadFailed",
+        )
+    return found.uri
+
+
+def _claimed(uri: str) -> Credentials:
+    """Return the volume that a pvc:// location needs, mounted where the predictor is told."""
+    claim = parse(uri).bucket
+    return Credentials(
+        env=[{"name": "ZEROFLOW_CLAIM", "value": CLAIM_MOUNT}],
+        volumes=[{"name": CLAIM_VOLUME, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}],
+        mounts=[{"name": CLAIM_VOLUME, "mountPath": CLAIM_MOUNT, "readOnly": True}],
+    )

@@ -1,0 +1,35 @@
+"""InferenceServices and InferenceGraphs as they are admitted: what KServe's webhooks refuse, before it is stored."""
+
+from __future__ import annotations
+
+from zeroflow.inference import graphs, services
+from zeroflow.knative.local.api.errors import Invalid
+from zeroflow.knative.local.api.objects import Object
+from zeroflow.knative.local.api.store import Store
+
+SERVICE_KIND = "InferenceService.serving.kserve.io"
+GRAPH_KIND = "InferenceGraph.serving.kserve.io"
+
+
+def register(store: Store) -> None:
+    """Have `store` ask here about every write of either."""
+    store.admit(SERVICE_KIND, admit_service)
+    store.admit(GRAPH_KIND, admit_graph)
+
+
+def admit_service(new: Object, old: Object | None) -> Object:
+    """Return the InferenceService; raise Invalid with the first thing that KServe refuses."""
+    _check(new, next(services.faults(new), None), services.denied)
+    return new
+
+
+def admit_graph(new: Object, old: Object | None) -> Object:
+    """Return the InferenceGraph; raise Invalid with the first thing that KServe refuses."""
+    _check(new, next(graphs.faults(new), None), graphs.denied)
+    return new
+
+
+def _check(new: Object, fault: str | None, denied: object) -> None:
+    if fault is not None and not new["metadata"].get("deletionTimestamp"):
+        assert callable(denied)
+        raise Invalid(denied(fault))

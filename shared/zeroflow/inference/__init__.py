@@ -1,0 +1,1 @@
+"""What InferenceServices and InferenceGraphs may say, checked alike by the host's admission and by the functions."""

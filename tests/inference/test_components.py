@@ -1,0 +1,134 @@
+"""Containers of the user's own as predictor, transformer and explainer; runtimes and their servers."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+SAMPLES = Path(__file__).parent / "samples"
+KSERVE_ALPHA = "serving.kserve.io/v1alpha1"
+KNATIVE = "serving.knative.dev/v1"
+
+
+def container(sample: str, *args: str, python: str = sys.executable) -> dict[str, Any]:
+    return {"name": "kserve-container", "image": "me/mine", "command": [python, str(SAMPLES / sample)], "args": [*args]}
+
+
+def condition(isvc: dict[str, Any], kind: str) -> dict[str, Any]:
+    found = (isvc.get("status") or {}).get("conditions") or []
+    return next((each for each in found if each["type"] == kind), {"status": "Missing"})
+
+
+def is_ready(isvc: dict[str, Any]) -> bool:
+    return bool(condition(isvc, "Ready")["status"] == "True")
+
+
+def post(url: str, path: str, body: Any) -> Any:
+    answer = urllib3.request("POST", url + path, json=body, timeout=60, retries=False)
+    assert answer.status == 200, answer.data
+    return json.loads(answer.data)
+
+
+def service(cluster: Any, name: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = cluster.resources.find(KNATIVE, "Service", "default", name)
+    return found
+
+
+@pytest.fixture
+def sklearn(running: Any, constant: Callable[[int], Any]) -> dict[str, Any]:
+    uri = running.put("models/components/model.joblib", constant(4))
+    return {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": uri}}
+
+
+def test_custom_container_is_a_process(running: Any) -> None:
+    running.apply("own", {"containers": [container("custom.py", "--mine")], "minReplicas": 0})
+    isvc = running.settle("own", is_ready)
+    answer = post(isvc["status"]["url"], "/v1/models/own:predict", {"instances": [[1, 2]]})
+    assert answer == {"predictions": [3], "args": ["--mine"], "models": []}
+    assert isvc["status"]["modelStatus"]["transitionStatus"] == "UpToDate"
+
+
+def test_image_that_cannot_be_run_is_said_in_the_status(running: Any) -> None:
+    running.apply("image", {"containers": [{"name": "kserve-container", "image": "codait/max-object-detector"}]})
+    isvc = running.settle("image", lambda found: condition(found, "Ready")["status"] == "False")
+    assert "codait/max-object-detector" in condition(isvc, "PredictorReady")["message"]
+    assert "no images" in condition(isvc, "PredictorReady")["message"]
+
+
+def test_kserve_transformer_stands_before_the_predictor(
+    running: Any, sklearn: dict[str, Any], clients_python: str
+) -> None:
+    spec = {"transformer": {"containers": [container("transformer.py", python=clients_python)]}}
+    running.apply("with-transformer", sklearn, spec=spec)
+    isvc = running.settle("with-transformer", is_ready)
+    assert {"predictor", "transformer"} == set(isvc["status"]["components"])
+    assert condition(isvc, "TransformerReady")["status"] == "True"
+    answer = post(isvc["status"]["url"], "/v1/models/with-transformer:predict", {"instances": ["5.1,3.5,1.4,0.2"]})
+    assert answer == {"predictions": [-4]}
+    running.apply("with-transformer", sklearn)
+    isvc = running.settle("with-transformer", is_ready)
+    assert set(isvc["status"]["components"]) == {"predictor"}
+    assert condition(isvc, "TransformerReady")["status"] == "Missing"
+    assert service(running, "with-transformer-transformer") is None
+
+
+def test_transformer_is_told_as_kserve_tells_it(running: Any, sklearn: dict[str, Any]) -> None:
+    spec = {
+        "transformer": {"containers": [container("custom.py", "--model_name=x")], "minReplicas": 0},
+        "explainer": {"art": {"type": "SquareAttack", "config": {"nb_classes": "10"}}},
+    }
+    running.apply("told-beside", sklearn, spec=spec)
+    isvc = running.settle("told-beside", lambda found: "transformer" in found["status"].get("components", {}))
+    made = service(running, "told-beside-transformer")
+    assert made is not None
+    host = isvc["status"]["components"]["predictor"]["address"]["url"].removeprefix("http://")
+    args = made["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args == ["--model_name=x", "--predictor_host", host, "--http_port", "$(PORT)"]
+    explainer = service(running, "told-beside-explainer")
+    assert explainer is not None
+    (art,) = explainer["spec"]["template"]["spec"]["containers"]
+    assert art["image"] == "kserve/art-explainer:latest"
+    assert art["args"][-4:] == ["--adversary_type", "SquareAttack", "--nb_classes", "10"]
+    isvc = running.settle("told-beside", lambda found: condition(found, "ExplainerReady")["status"] == "False")
+    assert "kserve/art-explainer" in condition(isvc, "Ready")["message"]
+
+
+def runtime(name: str, kind: str, sample: str, **spec: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name}
+    if kind == "ServingRuntime":
+        metadata["namespace"] = "default"
+    served = {
+        **container(sample, "--model_name={{.Name}}", "--model_dir=/mnt/models"),
+        "env": [{"name": "A", "value": "1"}],
+    }
+    formats = [{"name": "homemade", "version": "1", "autoSelect": True}]
+    return {
+        "apiVersion": KSERVE_ALPHA,
+        "kind": kind,
+        "metadata": metadata,
+        "spec": {"supportedModelFormats": formats, "protocolVersions": ["v1"], "containers": [served], **spec},
+    }
+
+
+def homemade(uri: str, **fields: Any) -> dict[str, Any]:
+    return {"model": {"modelFormat": {"name": "homemade"}, "storageUri": uri, **fields}}
+
+
+def test_runtime_of_the_users_own_gets_the_model_and_its_arguments(running: Any) -> None:
+    running.resources.apply(runtime("homemade", "ServingRuntime", "custom.py"))
+    uri = running.put("models/homemade/weights.bin", b"weights")
+    running.apply("by-runtime", homemade("store://models/homemade", args=["--more"]))
+    isvc = running.get("by-runtime")
+    assert uri
+    if condition(isvc, "Ready").get("reason") == "KnativeServiceRefused":
+        pytest.skip(f"this host has no init containers: {condition(isvc, 'Ready')['message']}")
+    isvc = running.settle("by-runtime", is_ready)
+    assert isvc["status"]["servingRuntimeName"] == "homemade"
+    answer = post(isvc["status"]["url"], "/v1/models/by-runtime:predict", {"instances": [[1, 2]]})
+    assert answer["args"][0] == "--model_name=by-runtime"
+    assert answer["args"][-1] == "--more"
+    assert answer["models"] == ["weights.bin"]

@@ -1,0 +1,84 @@
+"""Which runtime is chosen for a model: KServe's rules, over KServe's own runtimes and ours."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from zeroflow.functions.inference.modelspec import parse_model
+from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.runtimes import choose, own
+
+CONFIG = Path(__file__).parents[2] / "knative" / "manifests" / "config"
+
+
+@pytest.fixture(scope="module")
+def installed() -> list[dict[str, Any]]:
+    return [
+        document
+        for name in ("runtimes.yaml", "predictor.yaml")
+        for document in yaml.safe_load_all((CONFIG / name).read_text())
+    ]
+
+
+def chosen(
+    predictor: dict[str, Any], of_cluster: list[dict[str, Any]], of_namespace: list[dict[str, Any]] | None = None
+) -> tuple[str, bool]:
+    model = parse_model(predictor)
+    assert model is not None
+    found = choose(model, of_namespace or [], of_cluster)
+    return found.name, found.is_own
+
+
+def model(name: str, **fields: Any) -> dict[str, Any]:
+    version = fields.pop("version", None)
+    return {"model": {"modelFormat": {"name": name, **({"version": version} if version else {})}, **fields}}
+
+
+@pytest.mark.parametrize(
+    ("predictor", "expected"),
+    [
+        (model("sklearn"), ("zeroflow-predictor", True)),
+        (model("sklearn", version="1.3"), ("zeroflow-predictor", True)),
+        ({"xgboost": {}}, ("zeroflow-predictor", True)),
+        (model("sklearn", runtime="kserve-sklearnserver"), ("kserve-sklearnserver", True)),
+        (model("lightgbm", runtime="kserve-predictiveserver"), ("kserve-predictiveserver", True)),
+        (model("sklearn", args=["--nthread=2"]), ("kserve-sklearnserver", False)),
+        (model("sklearn", protocolVersion="v2", args=["--x"]), ("kserve-mlserver", False)),
+        ({"triton": {}}, ("kserve-tritonserver", False)),
+        (model("autogluon"), ("kserve-autogluonserver", False)),
+    ],
+    ids=str,
+)
+def test_runtime_is_chosen_as_kserve_chooses(installed: Any, predictor: Any, expected: tuple[str, bool]) -> None:
+    assert chosen(predictor, installed) == expected
+
+
+def test_runtime_of_the_namespace_comes_first(installed: Any) -> None:
+    mine = {
+        "metadata": {"name": "mine", "namespace": "default"},
+        "spec": {"supportedModelFormats": [{"name": "sklearn", "autoSelect": True}], "containers": []},
+    }
+    assert chosen(model("sklearn"), installed, [mine]) == ("mine", False)
+    for switch in ("disabled", "multiModel"):
+        off = {**mine, "spec": {**mine["spec"], switch: True}}
+        assert chosen(model("sklearn"), installed, [off]) == ("zeroflow-predictor", True)
+        with pytest.raises(Refused):
+            chosen(model("sklearn", runtime="mine"), installed, [off])
+
+
+def test_ours_is_what_its_manifest_says(installed: Any) -> None:
+    declared = next(runtime for runtime in installed if runtime["metadata"]["name"] == "zeroflow-predictor")
+    assert declared["spec"] == own()["spec"]
+    assert chosen(model("onnx"), []) == ("zeroflow-predictor", True)
+
+
+def test_every_runtime_of_the_contract_is_installed(installed: Any, contracts: Path) -> None:
+    """Name, formats, protocols: as KServe's release has them."""
+    ours = {runtime["metadata"]["name"]: runtime["spec"] for runtime in installed}
+    for path in sorted((contracts / "kserve" / "runtimes").glob("*.yaml")):
+        theirs = yaml.safe_load(path.read_text())
+        spec = ours[theirs["metadata"]["name"]]
+        for field in ("supportedModelFormats", "protocolVersions", "multiModel"):
+            assert spec.get(field) == theirs["spec"].get(field), (path.name, field)
