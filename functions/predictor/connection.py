@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from zeroflow.functions.predictor.witness import ARRIVED
+from zeroflow.http2.frames import PREFACE
 
 if TYPE_CHECKING:
     from zeroflow.functions.predictor.worker import QuickWorker
@@ -36,6 +37,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[dict[str, Any], bool]] = deque()
         self._busy = self._ended = self._unread = False
+        self._first, self._first_bytes = True, b""
         self._since = time.monotonic()
         self._begin()
 
@@ -72,6 +74,15 @@ class Connection(asyncio.Protocol):
         self._since = time.monotonic()
         if self._ended:
             return
+        if self._first:
+            data, self._first = self._first_bytes + data, False
+            if PREFACE.startswith(data[: len(PREFACE)]) and len(data) < len(PREFACE):
+                self._first_bytes, self._first = data, True
+                return
+            if data.startswith(PREFACE):
+                self._worker.connections.discard(self)
+                self._worker.speak_http2(self._transport, data)
+                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

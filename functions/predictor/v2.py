@@ -8,7 +8,7 @@ answers, because the other doubles the work.
 Source: Open Inference Protocol, inference_rest.md and open_inference_rest.yaml; Triton's binary tensor data extension.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ def server_metadata() -> dict[str, Any]:
         release = version("zeroflow")
     except PackageNotFoundError:
         release = "0"
-    return {"name": "zeroflow", "version": release, "extensions": ["binary_tensor_data"]}
+    return {"name": "zeroflow", "version": release, "extensions": ["binary_tensor_data", "model_repository"]}
 
 
 def model_metadata(served: Served) -> dict[str, Any]:
@@ -73,6 +73,27 @@ def read(served: Served, body: Any, raw: memoryview | None = None) -> Request:
     buffer = binary.Buffer(raw)
     given = [tensors.read(tensor, f"inputs[{at}]", buffer) for at, tensor in enumerate(body["inputs"])]
     buffer.check_used()
+    request = asked(served, given, outputs, identifier, body.get("parameters"))
+    return replace(request, in_binary=in_binary, all_binary=all_binary)
+
+
+def outputs_of(served: Served, names: list[str]) -> tuple[str, ...]:
+    """Return the outputs that a request names, or those it gets when it names none; raise BadRequest."""
+    known = served.outputs
+    for name in names:
+        if name not in known and known:
+            raise BadRequest(f"output {name!r} is none of this model's outputs: {', '.join(known)}")
+    return tuple(dict.fromkeys(names)) or served.default_outputs
+
+
+def asked(
+    served: Served,
+    given: "list[tuple[str, np.ndarray[Any, Any]]]",
+    outputs: tuple[str, ...],
+    identifier: str | None = None,
+    parameters: Any = None,
+) -> Request:
+    """Return the request that tensors make; raise BadRequest when they do not fit the model."""
     names = [name for name, _ in given]
     if len(set(names)) < len(names):
         raise BadRequest(f"inputs name {next(name for name in names if names.count(name) > 1)!r} twice")
@@ -81,7 +102,7 @@ def read(served: Served, body: Any, raw: memoryview | None = None) -> Request:
         question = tensors.fitting(given, served.model)
     elif isinstance(served.model, Estimator):
         question = columns.matrix(served.model, given)
-    return Request(question, outputs, in_binary, identifier, body.get("parameters"), all_binary)
+    return Request(question, outputs, frozenset(), identifier, parameters)
 
 
 def ask(served: Served, request: Request) -> "dict[str, np.ndarray[Any, Any]]":
@@ -132,16 +153,15 @@ def _wanted(served: Served, body: dict[str, Any]) -> tuple[tuple[str, ...], froz
         return default, frozenset(default if all_binary else ()), all_binary
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise BadRequest("outputs must be a list of objects with a name")
-    known = served.outputs
-    for output in outputs:
-        if output.get("name") not in known and (known or not isinstance(output.get("name"), str)):
-            raise BadRequest(f"output {output.get('name')!r} is none of this model's outputs: {', '.join(known)}")
+    if not all(isinstance(output.get("name"), str) for output in outputs):
+        raise BadRequest("outputs must be a list of objects with a name")
+    names = outputs_of(served, [output["name"] for output in outputs])
     chosen = {
         output["name"]
         for at, output in enumerate(outputs)
         if _switch(output, "binary_data", f"outputs[{at}].parameters", all_binary)
     }
-    return tuple(dict.fromkeys(output["name"] for output in outputs)), frozenset(chosen), all_binary
+    return names, frozenset(chosen), all_binary
 
 
 def _switch(holder: dict[str, Any], name: str, place: str, default: bool) -> bool:
