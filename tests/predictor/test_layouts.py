@@ -1,6 +1,7 @@
 """Models that are directories: Python classes, weights with their class, and what other libraries write."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -251,3 +252,32 @@ mlflow.pyfunc.save_model({str(place)!r}, python_model=Adding(), signature=infer_
     rows = [{"a": 3, "b": 0.25, "name": "z"}]
     assert predictor.predict({"instances": rows}).json() == {"predictions": [3.25]}
     assert predictor.predict({"instances": [{"a": 3}]}).status == 400
+
+
+@needs_text
+def test_openais_client(served: Any, clients_python: str) -> None:
+    script = Path(__file__).parent / "clients" / "openai_text.py"
+    done = subprocess.run([clients_python, str(script), served.url], capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["models"] == ["embedder", "writer"]
+    assert found["text"] == found["streamed"]
+    assert found["events"] > 1
+    assert found["chat"] == found["chat_streamed"]
+    assert (found["reason"] == "length") == (found["usage"] == 3 + 8)
+    assert found["chat_usage"] <= 4
+    assert found["same_seed"]
+    assert found["many"] == [0, 1, 2, 3]
+    assert (found["vectors"], found["same_vector"]) == ([8, 8], True)
+    text, reason, stop = found["stopped"]
+    assert reason == "stop"
+    assert stop not in text
+    assert found["text"].startswith(text)
+    assert found["unknown"][0] == 404
+    assert found["long"] == [
+        400,
+        "the prompt has 100 tokens and 16 more are asked for; this model takes 64 together",
+    ]
+    assert found["wrong"] == [400, "temperature must be a number from 0 to 2.0, got 3"]
+    assert found["tools"] == [400, "logprobs is not supported; leave it out"]
+    assert found["embedder"] == [501, "model embedder is not one that completes text"]
