@@ -1,14 +1,16 @@
 """Routes of experiments, pipelines and pipeline versions."""
 
+from typing import Any
+
+import orjson
 from flask import Blueprint, Response, request
 from sqlalchemy import select
 
 from zeroflow.errors import InvalidInput, NotFound
-from zeroflow.functions.pipeline import catalog, packages, wire
-from zeroflow.functions.pipeline.api import Context, answer, body_of_request
-from zeroflow.functions.pipeline.errors import Unimplemented
-from zeroflow.functions.pipeline.fields import text
-from zeroflow.functions.pipeline.listing import Page, page_of
+from zeroflow.functions.pipeline import catalog, documents, fetching, packages, recurring, wire
+from zeroflow.functions.pipeline.api import Context, answer, body_of_request, list_of
+from zeroflow.functions.pipeline.catalog import NewVersion
+from zeroflow.functions.pipeline.fields import mapping, required_text, text
 from zeroflow.metadata.pipelines import Experiment, Pipeline, PipelineVersion
 
 _EXPERIMENTS = {
@@ -41,10 +43,7 @@ def _experiments(routes: Blueprint, context: Context) -> None:
     @routes.get("/experiments")
     def list_experiments() -> Response:
         base = select(Experiment).where(Experiment.namespace == catalog.namespace_of(request.args.get("namespace")))
-        with app.database.reading() as session:
-            rows, total, token = page_of(session, base, _EXPERIMENTS, Page.of(request.args))
-        found = [wire.experiment(row) for row in rows]
-        return answer({"experiments": found, "total_size": total, "next_page_token": token})
+        return list_of(context, base, _EXPERIMENTS, "experiments", lambda _, row: wire.experiment(row))
 
     @routes.post("/experiments")
     def create_experiment() -> Response:
@@ -72,13 +71,14 @@ def _experiments(routes: Blueprint, context: Context) -> None:
     @routes.post("/experiments/<experiment_id>:archive")
     def archive_experiment(experiment_id: str) -> Response:
         with app.transaction() as tx:
-            catalog.set_experiment_archived(tx.session, experiment_id, True)
+            catalog.archive_experiment(tx.session, experiment_id)
+            recurring.disable_of(tx, experiment_id)
         return answer({})
 
     @routes.post("/experiments/<experiment_id>:unarchive")
     def unarchive_experiment(experiment_id: str) -> Response:
         with app.transaction() as tx:
-            catalog.set_experiment_archived(tx.session, experiment_id, False)
+            catalog.experiment(tx.session, experiment_id).storage_state = "AVAILABLE"
         return answer({})
 
 
@@ -88,30 +88,24 @@ def _pipelines(routes: Blueprint, context: Context) -> None:
     @routes.get("/pipelines")
     def list_pipelines() -> Response:
         base = select(Pipeline).where(Pipeline.namespace == catalog.namespace_of(request.args.get("namespace")))
-        with app.database.reading() as session:
-            rows, total, token = page_of(session, base, _PIPELINES, Page.of(request.args))
-        return answer(
-            {"pipelines": [wire.pipeline(row) for row in rows], "total_size": total, "next_page_token": token}
-        )
+        return list_of(context, base, _PIPELINES, "pipelines", lambda _, row: wire.pipeline(row))
 
     @routes.post("/pipelines")
     def create_pipeline() -> Response:
-        body = body_of_request()
-        display_name = text(body.get("display_name"), "display_name")
+        asked = _pipeline_asked(body_of_request())
         with app.transaction() as tx:
-            row = catalog.create_pipeline(
-                tx.session,
-                catalog.namespace_of(text(body.get("namespace"), "namespace")),
-                text(body.get("name"), "name") or display_name,
-                display_name,
-                text(body.get("description"), "description"),
-            )
-            row.tags = catalog.tags_of(body)
+            row = catalog.create_pipeline(tx.session, **asked)
         return answer(wire.pipeline(row))
 
     @routes.post("/pipelines/create")
     def create_pipeline_and_version() -> Response:
-        raise Unimplemented("a version cannot be fetched from a URL yet; POST its file to /pipelines/upload")
+        body = body_of_request()
+        asked = _pipeline_asked(mapping(body.get("pipeline"), "pipeline"))
+        version = _version_fetched(context, mapping(body.get("pipeline_version"), "pipeline_version"), asked["name"])
+        with app.transaction() as tx:
+            row = catalog.create_pipeline(tx.session, **asked)
+            catalog.add_version(tx.session, context.engine.plans, row, version)
+        return answer(wire.pipeline(row))
 
     @routes.patch("/pipelines/<pipeline_id>")
     def update_pipeline(pipeline_id: str) -> Response:
@@ -147,42 +141,25 @@ def _uploads(routes: Blueprint, context: Context) -> None:
 
     @routes.post("/pipelines/upload")
     def upload_pipeline() -> Response:
-        document, args = packages.document_of(_uploaded()), request.args
-        plan_name = args.get("name") or args.get("display_name") or _name_in(document)
+        version = _version_uploaded()
         with app.transaction() as tx:
             row = catalog.create_pipeline(
                 tx.session,
-                catalog.namespace_of(args.get("namespace")),
-                plan_name,
-                args.get("display_name", ""),
-                args.get("description", ""),
+                catalog.namespace_of(request.args.get("namespace")),
+                version.name,
+                request.args.get("display_name", ""),
+                version.description,
+                version.tags,
             )
-            catalog.add_version(
-                tx.session,
-                context.engine.plans,
-                row,
-                document,
-                plan_name,
-                display_name=args.get("display_name", ""),
-                description=args.get("description", ""),
-                code_source_url=args.get("code_source_url", ""),
-            )
+            catalog.add_version(tx.session, context.engine.plans, row, version)
         return answer(wire.pipeline(row))
 
     @routes.post("/pipelines/upload_version")
     def upload_version() -> Response:
-        document, args = packages.document_of(_uploaded()), request.args
+        version = _version_uploaded()
         with app.transaction() as tx:
-            row = catalog.add_version(
-                tx.session,
-                context.engine.plans,
-                catalog.pipeline(tx.session, args.get("pipelineid", "")),
-                document,
-                args.get("name") or args.get("display_name") or _name_in(document),
-                display_name=args.get("display_name", ""),
-                description=args.get("description", ""),
-                code_source_url=args.get("code_source_url", ""),
-            )
+            of_pipeline = catalog.pipeline(tx.session, request.args.get("pipelineid", ""))
+            row = catalog.add_version(tx.session, context.engine.plans, of_pipeline, version)
             return answer(wire.version(tx.session, row))
 
 
@@ -193,13 +170,19 @@ def _versions(routes: Blueprint, context: Context) -> None:
     def list_versions(pipeline_id: str) -> Response:
         base = select(PipelineVersion).where(PipelineVersion.pipeline_id == pipeline_id)
         with app.database.reading() as session:
-            rows, total, token = page_of(session, base, _VERSIONS, Page.of(request.args))
-            found = [wire.version(session, row) for row in rows]
-        return answer({"pipeline_versions": found, "total_size": total, "next_page_token": token})
+            catalog.pipeline(session, pipeline_id)
+        return list_of(context, base, _VERSIONS, "pipeline_versions", wire.version)
 
     @routes.post("/pipelines/<pipeline_id>/versions")
     def create_version(pipeline_id: str) -> Response:
-        raise Unimplemented("a version cannot be fetched from a URL yet; POST its file to /pipelines/upload_version")
+        body = body_of_request()
+        with app.database.reading() as session:
+            catalog.pipeline(session, pipeline_id)
+        version = _version_fetched(context, body)
+        with app.transaction() as tx:
+            of_pipeline = catalog.pipeline(tx.session, pipeline_id)
+            row = catalog.add_version(tx.session, context.engine.plans, of_pipeline, version)
+            return answer(wire.version(tx.session, row))
 
     @routes.get("/pipelines/<pipeline_id>/versions/<version_id>")
     def get_version(pipeline_id: str, version_id: str) -> Response:
@@ -221,14 +204,60 @@ def _versions(routes: Blueprint, context: Context) -> None:
         return answer({})
 
 
-def _uploaded() -> bytes:
+def _pipeline_asked(body: dict[str, Any]) -> dict[str, Any]:
+    """Read what a pipeline is to be called."""
+    display_name = text(body.get("display_name"), "display_name")
+    return {
+        "namespace": catalog.namespace_of(text(body.get("namespace"), "namespace")),
+        "name": text(body.get("name"), "name") or display_name,
+        "display_name": display_name,
+        "description": text(body.get("description"), "description"),
+        "tags": catalog.tags_of(body),
+    }
+
+
+def _version_fetched(context: Context, body: dict[str, Any], name: str = "") -> NewVersion:
+    """Read what a version is to be called, and fetch its definition from where the body says."""
+    package = mapping(body.get("package_url"), "package_url")
+    url = required_text(package.get("pipeline_url"), "package_url.pipeline_url")
+    display_name = text(body.get("display_name"), "display_name")
+    document = packages.document_of(fetching.fetch(url, context.stores, context.trusted_hosts))
+    return NewVersion(
+        document,
+        text(body.get("name"), "name") or display_name or name or _name_in(document),
+        display_name,
+        text(body.get("description"), "description"),
+        text(body.get("code_source_url"), "code_source_url"),
+        catalog.tags_of(body),
+    )
+
+
+def _version_uploaded() -> NewVersion:
+    """Read a version from an upload: the package in the form, everything else in the query."""
     file = request.files.get("uploadfile")
     if file is None:
         raise InvalidInput("expected a multipart form with the pipeline package in the part `uploadfile`")
-    return bytes(file.read(packages.MAX_BYTES + 1))
+    document, args = packages.document_of(file.read(documents.MAX_BYTES + 1)), request.args
+    return NewVersion(
+        document,
+        args.get("name") or args.get("display_name") or _name_in(document),
+        args.get("display_name", ""),
+        args.get("description", ""),
+        args.get("code_source_url", ""),
+        _tags_in_query(args.get("tags", "")),
+    )
 
 
-def _name_in(document: dict[str, object]) -> str:
+def _tags_in_query(given: str) -> dict[str, str]:
+    if not given:
+        return {}
+    try:
+        return catalog.tags_of({"tags": orjson.loads(given)})
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"tags must be a JSON object, found {given[:60]!r}") from error
+
+
+def _name_in(document: dict[str, Any]) -> str:
     spec = document.get("pipeline_spec", document)
     info = spec.get("pipelineInfo") if isinstance(spec, dict) else None
     return str((info or {}).get("name") or "") if isinstance(info, dict | None) else ""

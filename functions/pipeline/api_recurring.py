@@ -5,12 +5,11 @@ from typing import Any
 from flask import Blueprint, Response, request
 from sqlalchemy import select
 
-from zeroflow.errors import InvalidInput, NotFound
-from zeroflow.functions.pipeline import catalog, recurring, schedules, wire
-from zeroflow.functions.pipeline.api import Context, answer, body_of_request
+from zeroflow.errors import InvalidInput
+from zeroflow.functions.pipeline import recurring, schedules, wire
+from zeroflow.functions.pipeline.api import Context, answer, body_of_request, in_scope, list_of
 from zeroflow.functions.pipeline.api_runs import submission_of
 from zeroflow.functions.pipeline.fields import flag, found, mapping
-from zeroflow.functions.pipeline.listing import Page, page_of
 from zeroflow.metadata.pipelines import RecurringRun
 
 _COLUMNS = {
@@ -28,23 +27,13 @@ def register(routes: Blueprint, context: Context) -> None:
 
     @routes.get("/recurringruns")
     def list_recurring_runs() -> Response:
-        base = select(RecurringRun)
-        if experiment_id := request.args.get("experiment_id"):
-            base = base.where(RecurringRun.experiment_id == experiment_id)
-        else:
-            base = base.where(RecurringRun.namespace == catalog.namespace_of(request.args.get("namespace")))
-        with app.database.reading() as session:
-            rows, total, token = page_of(session, base, _COLUMNS, Page.of(request.args))
-            listed = [wire.recurring_run(session, row) for row in rows]
-        return answer({"recurringRuns": listed, "total_size": total, "next_page_token": token})
+        base = in_scope(select(RecurringRun), RecurringRun)
+        return list_of(context, base, _COLUMNS, "recurringRuns", wire.recurring_run)
 
     @routes.get("/recurringruns/<recurring_run_id>")
     def get_recurring_run(recurring_run_id: str) -> Response:
         with app.database.reading() as session:
-            row = session.get(RecurringRun, recurring_run_id)
-            if row is None:
-                raise NotFound(f"there is no recurring run {recurring_run_id}")
-            return answer(wire.recurring_run(session, row))
+            return answer(wire.recurring_run(session, recurring.get(session, recurring_run_id)))
 
     @routes.post("/recurringruns")
     def create_recurring_run() -> Response:
@@ -65,6 +54,8 @@ def register(routes: Blueprint, context: Context) -> None:
     @routes.delete("/recurringruns/<recurring_run_id>")
     def delete_recurring_run(recurring_run_id: str) -> Response:
         with app.transaction() as tx:
+            if _ends_runs(request.args.get("propagation_policy", "")):
+                recurring.end_runs(tx, engine, recurring_run_id)
             recurring.remove(tx, recurring_run_id)
         return answer({})
 
@@ -81,9 +72,16 @@ def register(routes: Blueprint, context: Context) -> None:
         return answer({})
 
 
+def _ends_runs(policy: str) -> bool:
+    """Say whether the runs of a deleted recurring run end with it; by default they stay."""
+    if policy not in ("", "DELETE_PROPAGATION_POLICY_UNSPECIFIED", "ORPHAN", "FOREGROUND", "BACKGROUND"):
+        raise InvalidInput(f"propagation_policy must be FOREGROUND, BACKGROUND or ORPHAN, found {policy!r}")
+    return policy in ("FOREGROUND", "BACKGROUND")
+
+
 def _places(body: dict[str, Any]) -> int:
     value = str(body.get("max_concurrency") or "1")
-    if not value.isdigit() or not 1 <= int(value) <= recurring.MAX_CONCURRENCY:
+    if not (value.isascii() and value.isdigit()) or not 1 <= int(value) <= recurring.MAX_CONCURRENCY:
         raise InvalidInput(f"max_concurrency must be from 1 to {recurring.MAX_CONCURRENCY}, found {found(value)}")
     return int(value)
 

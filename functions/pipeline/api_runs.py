@@ -5,10 +5,10 @@ from typing import Any
 from flask import Blueprint, Response, request
 from sqlalchemy import select
 
+from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline import catalog, runs, wire
-from zeroflow.functions.pipeline.api import Context, answer, body_of_request
+from zeroflow.functions.pipeline.api import Context, answer, body_of_request, in_scope, list_of
 from zeroflow.functions.pipeline.fields import mapping, text
-from zeroflow.functions.pipeline.listing import Page, page_of
 from zeroflow.metadata.pipelines import Run
 
 _RUNS = {
@@ -30,15 +30,7 @@ def _reading(routes: Blueprint, context: Context) -> None:
 
     @routes.get("/runs")
     def list_runs() -> Response:
-        base = select(Run)
-        if experiment_id := request.args.get("experiment_id"):
-            base = base.where(Run.experiment_id == experiment_id)
-        else:
-            base = base.where(Run.namespace == catalog.namespace_of(request.args.get("namespace")))
-        with app.database.reading() as session:
-            rows, total, token = page_of(session, base, _RUNS, Page.of(request.args))
-            found = [wire.run(session, row) for row in rows]
-        return answer({"runs": found, "total_size": total, "next_page_token": token})
+        return list_of(context, in_scope(select(Run), Run), _RUNS, "runs", wire.run)
 
     @routes.get("/runs/<run_id>")
     def get_run(run_id: str) -> Response:
@@ -85,12 +77,14 @@ def _changing(routes: Blueprint, context: Context) -> None:
     @routes.post("/runs/<run_id>:unarchive")
     def unarchive_run(run_id: str) -> Response:
         with app.transaction() as tx:
-            engine.locked(tx, run_id).storage_state = "AVAILABLE"
+            runs.unarchive(tx, engine, run_id)
         return answer({})
 
 
 def submission_of(body: dict[str, Any]) -> runs.Submission:
     """Read what a run is to be made of."""
+    if body.get("plugins_input"):
+        raise InvalidInput("plugins_input is not supported: this platform has no plugins")
     config = mapping(body.get("runtime_config"), "runtime_config")
     reference = mapping(body.get("pipeline_version_reference"), "pipeline_version_reference")
     document = body.get("pipeline_spec")
@@ -100,7 +94,7 @@ def submission_of(body: dict[str, Any]) -> runs.Submission:
         document=None if document is None else mapping(document, "pipeline_spec"),
         pipeline_id=text(reference.get("pipeline_id"), "pipeline_id"),
         version_id=text(reference.get("pipeline_version_id") or body.get("pipeline_version_id"), "pipeline_version_id"),
-        experiment_id=text(body.get("experiment_id"), "experiment_id"),
+        experiment_id=text(body.get("experiment_id"), "experiment_id") or request.args.get("experiment_id", ""),
         description=text(body.get("description"), "description"),
         parameters=mapping(config.get("parameters"), "runtime_config.parameters"),
         pipeline_root=text(config.get("pipeline_root"), "runtime_config.pipeline_root"),

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -59,16 +60,19 @@ def experiment(session: Session, experiment_id: str) -> Experiment:
     return found
 
 
-def set_experiment_archived(session: Session, experiment_id: str, archived: bool) -> None:
-    """Archive an experiment with its runs, or bring it back without them."""
-    found = experiment(session, experiment_id)
-    found.storage_state = "ARCHIVED" if archived else "AVAILABLE"
-    if archived:
-        session.execute(update(Run).where(Run.experiment_id == experiment_id).values(storage_state="ARCHIVED"))
+def archive_experiment(session: Session, experiment_id: str) -> None:
+    """Archive an experiment with its runs; it is brought back without them."""
+    experiment(session, experiment_id).storage_state = "ARCHIVED"
+    session.execute(update(Run).where(Run.experiment_id == experiment_id).values(storage_state="ARCHIVED"))
 
 
 def create_pipeline(
-    session: Session, namespace: str, name: str, display_name: str = "", description: str = ""
+    session: Session,
+    namespace: str,
+    name: str,
+    display_name: str = "",
+    description: str = "",
+    tags: dict[str, str] | None = None,
 ) -> Pipeline:
     """Create a pipeline without versions; raise Conflict when the name is taken."""
     _check_name(name, "pipeline")
@@ -80,7 +84,7 @@ def create_pipeline(
         name=name,
         display_name=display_name or name,
         description=description,
-        tags={},
+        tags=tags or {},
         created_ms=now_ms(),
     )
     session.add(pipeline)
@@ -111,36 +115,34 @@ def delete_pipeline(session: Session, pipeline_id: str, cascade: bool) -> None:
     session.delete(found)
 
 
-def add_version(
-    session: Session,
-    plans: Plans,
-    of_pipeline: Pipeline,
-    document: dict[str, Any],
-    name: str,
-    *,
-    display_name: str = "",
-    description: str = "",
-    code_source_url: str = "",
-) -> PipelineVersion:
+@dataclass(frozen=True)
+class NewVersion:
+    """A version that somebody adds to a pipeline."""
+
+    document: dict[str, Any]
+    name: str
+    display_name: str = ""
+    description: str = ""
+    code_source_url: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def add_version(session: Session, plans: Plans, of_pipeline: Pipeline, new: NewVersion) -> PipelineVersion:
     """Check a definition and keep it as the newest version of a pipeline."""
-    _check_name(name, "pipeline version")
-    taken = select(PipelineVersion.id).where(
-        PipelineVersion.pipeline_id == of_pipeline.id, PipelineVersion.name == name
-    )
-    if session.execute(taken).first() is not None:
-        raise Conflict(f"pipeline {of_pipeline.name!r} already has a version {name!r}")
-    spec_sha256, _ = plans.submit(session, document)
-    newest = session.scalar(
-        select(func.max(PipelineVersion.created_ms)).where(PipelineVersion.pipeline_id == of_pipeline.id)
-    )
+    _check_name(new.name, "pipeline version")
+    of_it = PipelineVersion.pipeline_id == of_pipeline.id
+    if session.execute(select(PipelineVersion.id).where(of_it, PipelineVersion.name == new.name)).first() is not None:
+        raise Conflict(f"pipeline {of_pipeline.name!r} already has a version {new.name!r}")
+    spec_sha256, _ = plans.submit(session, new.document)
+    newest = session.scalar(select(func.max(PipelineVersion.created_ms)).where(of_it))
     version = PipelineVersion(
         id=str(uuid.uuid4()),
         pipeline_id=of_pipeline.id,
-        name=name,
-        display_name=display_name or name,
-        description=description,
-        code_source_url=code_source_url,
-        tags={},
+        name=new.name,
+        display_name=new.display_name or new.name,
+        description=new.description,
+        code_source_url=new.code_source_url,
+        tags=new.tags,
         spec_sha256=spec_sha256,
         created_ms=max(now_ms(), (newest or 0) + 1),
     )

@@ -7,7 +7,7 @@ import logging
 
 import orjson
 from flask import Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from zeroflow.errors import ZeroflowError
 
@@ -27,10 +27,10 @@ CODES = {
 _CODE_OF_STATUS = {400: 3, 404: 5, 405: 12, 413: 3, 415: 3, 501: 12}
 
 
-class Unimplemented(ZeroflowError):
-    """The API has this operation, this server does not yet."""
+class NotHere(ZeroflowError):
+    """The API has this operation, but what it works on does not exist on this platform."""
 
-    reason = "Unimplemented"
+    reason = "FailedPrecondition"
 
 
 def answer(error: ZeroflowError) -> Response:
@@ -46,9 +46,21 @@ def answer_unexpected(error: Exception) -> Response:
         if status == 413:
             limit = (request.max_content_length or 0) >> 20
             return _status(f"the body is larger than {limit} MiB, the most that is taken", 3, status)
+        if status in (404, 405):
+            return _status(
+                f"{request.method} {request.path} is no operation of this API", _CODE_OF_STATUS[status], status
+            )
         return _status(error.description or error.name, _CODE_OF_STATUS.get(status, 13), status)
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     return _status(f"internal error ({type(error).__name__}); the function's log has the details", 13, 500)
+
+
+def answer_unrouted(error: HTTPException) -> Response:
+    """Answer for a request that no operation takes."""
+    answered = answer_unexpected(error)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        answered.headers["Allow"] = ", ".join(error.valid_methods)
+    return answered
 
 
 def _status(message: str, code: int, status: int) -> Response:

@@ -1,6 +1,6 @@
 """Reading untrusted JSON: each reader returns a value of the asked type or raises InvalidInput naming the place."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from zeroflow.errors import InvalidInput
@@ -65,6 +65,49 @@ def flag(value: Any, where: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidInput(f"{where} must be true or false, found {found(value)}")
     return value
+
+
+MAX_DEPTH = 200
+"""Of values within values; a compiled pipeline has about 20."""
+
+
+class TooDeep(InvalidInput):
+    """Something nests more deeply than what works on it can follow."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where} nests values more than {MAX_DEPTH} deep")
+
+
+def check_depth(value: Any, where: str) -> None:
+    """Raise TooDeep for JSON that nests too deeply."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for one in level if isinstance(one, dict | list) for part in _parts(one)]
+        if not level:
+            return
+    raise TooDeep(where)
+
+
+def _parts(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+_OPAQUE = ("parameters", "pipeline_spec", "platform_spec", "tags", "plugins_input")
+"""Fields whose content is the sender's own."""
+
+
+def snake_names(body: dict[str, Any]) -> dict[str, Any]:
+    """Spell the fields of a message in snake_case; a protobuf in JSON may name them in camelCase as well."""
+    read: dict[str, Any] = {}
+    for spelt, value in body.items():
+        name = snake(spelt)
+        read[name] = snake_names(value) if isinstance(value, dict) and name not in _OPAQUE else value
+    return read
+
+
+def snake(name: str) -> str:
+    """Spell a name in snake_case."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 def only(value: dict[str, Any], known: Collection[str], where: str) -> None:

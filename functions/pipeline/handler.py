@@ -81,5 +81,5 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     app.flask.post("/recurringruns/<recurring_run_id>/tick")(clock.tick)
     app.flask.post("/recurringruns/sweep")(clock.sweep)
 
-    app.flask.register_blueprint(blueprint(Context(app, engine, stores)))
+    app.flask.register_blueprint(blueprint(Context(app, engine, stores, settings.trusted_hosts)))
     return app.flask

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput, NotFound
+from zeroflow.functions.pipeline.documents import MAX_BYTES
 from zeroflow.functions.pipeline.ir import plan_of
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.metadata.pipelines import PipelineSpec
@@ -30,6 +31,10 @@ class Plans:
     def submit(self, session: Session, document: dict[str, Any]) -> tuple[str, Plan]:
         """Check a definition and keep it; return its hash and plan. Raises InvalidInput naming the fault."""
         text = canonical(document)
+        if len(text) > MAX_BYTES:
+            raise InvalidInput(
+                f"the pipeline definition takes {len(text) >> 20} MiB; at most {MAX_BYTES >> 20} are taken"
+            )
         sha256 = hashlib.sha256(text).hexdigest()
         plan = self._known(sha256) or self._remember(sha256, plan_of(document))
         if session.get(PipelineSpec, sha256) is None:

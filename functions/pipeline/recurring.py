@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput, NotFound, ZeroflowError
@@ -76,12 +76,17 @@ def create(tx: Transaction, engine: Engine, asked: runs.Submission, schedule: Sc
     return row
 
 
-def locked(session: Session, recurring_run_id: str) -> RecurringRun:
-    """Return a recurring run, locked until the transaction ends; raise NotFound."""
-    row = session.get(RecurringRun, recurring_run_id, with_for_update=True)
+def get(session: Session, recurring_run_id: str, *, lock: bool = False) -> RecurringRun:
+    """Return a recurring run; raise NotFound."""
+    row = session.get(RecurringRun, recurring_run_id, with_for_update=lock or None)
     if row is None:
         raise NotFound(f"there is no recurring run {recurring_run_id}")
     return row
+
+
+def locked(session: Session, recurring_run_id: str) -> RecurringRun:
+    """Return a recurring run, locked until the transaction ends; raise NotFound."""
+    return get(session, recurring_run_id, lock=True)
 
 
 def set_enabled(tx: Transaction, recurring_run_id: str, enabled: bool) -> None:
@@ -99,6 +104,20 @@ def remove(tx: Transaction, recurring_run_id: str) -> None:
     row.enabled = False
     _declare(tx, row, now_ms())
     tx.session.delete(row)
+
+
+def disable_of(tx: Transaction, experiment_id: str) -> None:
+    """Disable all recurring runs of an experiment."""
+    enabled = select(RecurringRun.id).where(RecurringRun.experiment_id == experiment_id, RecurringRun.enabled)
+    for recurring_run_id in tx.session.scalars(enabled).all():
+        set_enabled(tx, recurring_run_id, False)
+
+
+def end_runs(tx: Transaction, engine: Engine, recurring_run_id: str) -> None:
+    """Terminate the runs of the series that are not finished."""
+    locked(tx.session, recurring_run_id)
+    for run_id in tx.session.scalars(_unfinished(Run.id, recurring_run_id)).all():
+        engine.terminate(tx, run_id)
 
 
 def fire(tx: Transaction, engine: Engine, row: RecurringRun, now: int) -> None:
@@ -152,8 +171,11 @@ def _after(row: RecurringRun, now: int) -> int | None:
 
 
 def _active(session: Session, row: RecurringRun) -> int:
-    running = select(func.count()).where(Run.recurring_run_id == row.id, Run.state.not_in(FINAL))
-    return session.scalar(running) or 0
+    return session.scalar(_unfinished(func.count(), row.id)) or 0
+
+
+def _unfinished(what: Any, recurring_run_id: str) -> Select[Any]:
+    return select(what).where(Run.recurring_run_id == recurring_run_id, Run.state.not_in(FINAL))
 
 
 def _submission(row: RecurringRun, tick: int, now: int) -> runs.Submission:

@@ -12,7 +12,7 @@ from zeroflow.artifacts import parse
 from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.events import Transaction
 from zeroflow.functions.pipeline import catalog
-from zeroflow.functions.pipeline.engine import Engine
+from zeroflow.functions.pipeline.engine import Engine, WrongState
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.states import FINAL
 from zeroflow.metadata import now_ms
@@ -60,6 +60,8 @@ def submit(tx: Transaction, engine: Engine, asked: Submission) -> Run:
     else:
         raise InvalidInput("a run needs a pipeline_spec or a pipeline_version_reference")
     group = experiment_of(tx, asked.namespace, asked.experiment_id, asked.experiment)
+    if group.storage_state == "ARCHIVED":
+        raise WrongState(f"experiment {group.name!r} is archived: unarchive it, or name another experiment")
     run_id, now = asked.run_id or str(uuid.uuid4()), now_ms()
     group.last_run_created_ms = now
     run = Run(
@@ -105,6 +107,15 @@ def remove(tx: Transaction, engine: Engine, run_id: str) -> None:
     tx.session.execute(delete(ArtifactUse).where(ArtifactUse.task_id.in_(ids)))
     tx.session.execute(delete(Task).where(Task.run_id == run_id))
     tx.session.delete(run)
+
+
+def unarchive(tx: Transaction, engine: Engine, run_id: str) -> None:
+    """Bring an archived run back; raise WrongState while its experiment is archived."""
+    run = engine.locked(tx, run_id)
+    group = tx.session.get(Experiment, run.experiment_id)
+    if group is not None and group.storage_state == "ARCHIVED":
+        raise WrongState(f"run {run_id} cannot be unarchived: unarchive its experiment {group.name!r} first")
+    run.storage_state = "AVAILABLE"
 
 
 def experiment_of(tx: Transaction, namespace: str, experiment_id: str, name: str = "") -> Experiment:

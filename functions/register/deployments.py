@@ -1,7 +1,8 @@
 """An InferenceService changed: note which registered version it serves, in the lineage graph and the audit trail.
 
-A version counts as deployed when an InferenceService that is ready names the location of one of its model artifacts.
-The same state told again is noted once. Source: KServe v1beta1 (spec.predictor, status.conditions); the event is
+A version counts as deployed when an InferenceService that is ready names the location of one of its model artifacts;
+the revision that serves it is the newest one, once the status tells of the present spec. The same state told again is
+noted once. Source: KServe v1beta1 (spec.predictor, status.conditions); the event is
 Knative's ApiServerSource in mode Resource.
 """
 
@@ -18,10 +19,11 @@ from zeroflow.functions.register.registration import link
 from zeroflow.metadata import audit
 from zeroflow.metadata.audit import AuditRecord, Origin
 from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
+from zeroflow.resources.conditions import is_current
 
 CHANGED = tuple(f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "update"))
 DELETED = "dev.knative.apiserver.resource.delete"
-NODE = "inference_service"
+NODE, REVISION = "inference_service", "revision"
 
 
 def on_change(delivery: Delivery) -> None:
@@ -36,19 +38,27 @@ def on_change(delivery: Delivery) -> None:
         return
     origin = Origin(delivery.source, True, cause=(delivery.source, delivery.id))
     with delivery.transaction() as tx:
-        _note(tx.session, origin, name, location)
+        _note(tx.session, origin, name, location, _revision(obj))
 
 
-def _note(session: Session, origin: Origin, name: str, location: str | None) -> None:
-    version = _version_at(session, location) if location else None
-    now = {"uri": location, "version_id": str(version.id) if version else None} if location else None
+def _note(session: Session, origin: Origin, name: str, location: str | None, revision: str | None) -> None:
+    version = version_at(session, location) if location else None
+    now: dict[str, Any] | None = None
+    if location:
+        now = {"uri": location, "version_id": str(version.id) if version else None}
+        now |= {"revision": revision} if revision else {}
     before = _last(session, name)
     if now == before:
         return
     verb = "deploy" if now else "undeploy"
     audit.append(session, origin, verb, (NODE, name, name), before=before, after=now)
-    if version is not None:
-        link(session, "deployed_as", (MODEL_VERSION.kind, str(version.id)), (NODE, name), origin)
+    if version is None:
+        return
+    served_by = (NODE, name)
+    if revision:
+        served_by = (REVISION, f"{name.partition('/')[0]}/{revision}")
+        link(session, "serves", served_by, (NODE, name), origin)
+    link(session, "deployed_as", (MODEL_VERSION.kind, str(version.id)), served_by, origin)
 
 
 def _served(obj: Mapping[str, Any]) -> str | None:
@@ -56,12 +66,21 @@ def _served(obj: Mapping[str, Any]) -> str | None:
     conditions = (obj.get("status") or {}).get("conditions") or []
     if not any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions):
         return None
+    if not is_current(dict(obj)):
+        return None  # ready is what was declared before; the change to what is declared now is an event of its own
     predictor = (obj.get("spec") or {}).get("predictor") or {}
     places = (place.get("storageUri") for place in predictor.values() if isinstance(place, dict))
     return next((place for place in places if isinstance(place, str) and place), None)
 
 
-def _version_at(session: Session, location: str) -> RegistryContext | None:
+def _revision(obj: Mapping[str, Any]) -> str | None:
+    """Return the revision that serves what is declared; None while the newest one is not ready."""
+    predictor = ((obj.get("status") or {}).get("components") or {}).get("predictor") or {}
+    newest, ready = predictor.get("latestCreatedRevision"), predictor.get("latestReadyRevision")
+    return ready if isinstance(ready, str) and ready and newest in (None, ready) else None
+
+
+def version_at(session: Session, location: str) -> RegistryContext | None:
     """Return the newest version that has a model artifact there."""
     found = (
         select(RegistryContext)

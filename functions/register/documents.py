@@ -27,6 +27,12 @@ _SERVER_OWNED = ("id", "createTimeSinceEpoch", "lastUpdateTimeSinceEpoch")
 _SHORT = ("name", "externalId")
 OF_A_RUN = ("experimentId", "experimentRunId")
 """What v1alpha3 says of an artifact under an experiment run; the server fills it in, v1 does not know it."""
+_PCHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"
+_AUTHORITY = rf"(?:(?:(?!@){_PCHAR})*@)?(?:\[[0-9A-Fa-f:.]+\]|(?:(?![:@]){_PCHAR})*)(?::[0-9]{{0,5}})?"
+_URI = re.compile(
+    rf"[A-Za-z][A-Za-z0-9+.-]*:(?://{_AUTHORITY}(?:/{_PCHAR}*)*|/?(?:{_PCHAR}+(?:/{_PCHAR}*)*)?)"
+    rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?\Z"
+)
 _INTEGER = re.compile(r"-?[0-9]{1,19}\Z")
 
 
@@ -72,9 +78,10 @@ def write(entity: EntityType, row: Row, *, v1: bool = False) -> dict[str, Any]:
         **row.fields,
     }
     for known in entity.fields:
-        if known.shape in AS_TEXT and known.name in document:
-            number = document.pop(known.name)
-            document |= {} if number is None else {known.name: str(number)}
+        if known.name in document and document[known.name] is None:
+            del document[known.name]
+        elif known.shape in AS_TEXT and known.name in document:
+            document[known.name] = str(document[known.name])
     for name, value in (("state", row.state), ("externalId", row.external_id), ("description", row.description)):
         if value is not None:
             document[name] = value
@@ -139,6 +146,8 @@ def _field(declared: Field, value: Any) -> Any:
             if declared.choices and checked not in declared.choices:
                 raise InvalidInput(f"field '{name}' must be one of {', '.join(declared.choices)}, got {checked[:40]!r}")
             return checked
+        case Shape.URI:
+            return _uri(name, _text(name, value))
         case Shape.TEXTS:
             if not isinstance(value, list):
                 raise InvalidInput(f"field '{name}' must be {declared.shape.value}, got {json_type(value)}")
@@ -167,6 +176,15 @@ def _text(name: str, value: Any) -> str:
         raise InvalidInput(f"field '{name}' has {len(value)} characters; at most {limit} are kept")
     if name == "uri" and len(value.encode()) > MAX_URI_BYTES:
         raise InvalidInput(f"field 'uri' has {len(value.encode())} bytes; at most {MAX_URI_BYTES} are kept")
+    return value
+
+
+def _uri(name: str, value: str) -> str | None:
+    """Check a URI (RFC 3986, section 3); an empty one clears the field."""
+    if not value:
+        return None
+    if _URI.match(value) is None:
+        raise InvalidInput(f"field '{name}' must be {Shape.URI.value}, got {value[:80]!r}")
     return value
 
 

@@ -34,6 +34,7 @@ class Shape(Enum):
 
     TEXT = "a string"
     TEXTS = "an array of strings"
+    URI = "a URI with its scheme, or an empty string"
     NUMBER = "a number"
     INTEGER = "an integer"
     ID = "the decimal id of an entity, as a string"
@@ -105,10 +106,9 @@ REGISTERED_MODEL = EntityType(
         _NAME,
         Field("state", choices=LIFE, default="LIVE"),
         Field("owner"),
-        *(
-            Field(name, searchable=False)
-            for name in ("readme", "maturity", "provider", "logo", "license", "licenseLink", "libraryName")
-        ),
+        *(Field(name, searchable=False) for name in ("readme", "maturity", "provider", "license", "libraryName")),
+        Field("logo", Shape.URI, searchable=False),
+        Field("licenseLink", Shape.URI, searchable=False),
         Field("language", Shape.TEXTS, searchable=False),
         Field("tasks", Shape.TEXTS, searchable=False),
     ),

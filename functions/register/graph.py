@@ -1,11 +1,14 @@
-"""The lineage graph from data to deployment, walkable both ways.
+"""The lineage graph from data to drift, walkable both ways.
 
-One graph over three sources: what tasks read and wrote (artifact_uses), the registry's own edges (lineage_edges), and
-that a version belongs to its model and a task to its run. Nodes are (type, id):
+One graph over two sources: what tasks read and wrote (artifact_uses), and the edges that functions noted
+(lineage_edges). Nodes are (type, id):
 
-    artifact <id> -> task <task id> -> artifact <id> -> model_version <id> -> inference_service <namespace>/<name>
+    artifact <id> -> task <task id>, trial <ns>/<name> or training_job <ns>/<kind>/<name>/<uid> -> artifact <id>
+    -> model_version <id> -> revision <ns>/<revision> -> inference_service <ns>/<name>
+    revision -> drift_event <event id> -> run <run id>
 
-Each level of a walk is a few queries, however many nodes it has; runs, pipelines and models are told on the nodes.
+Each level of a walk is a few queries, however many nodes it has. What a node is part of - a task's run, a trial's
+experiment - is told as an edge `contains` from the whole, and not walked: a run's other tasks are no relatives.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,20 +18,24 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from zeroflow.metadata.artifacts import Artifact, ArtifactUse
+from zeroflow.functions.register import graph_nodes
+from zeroflow.functions.register.graph_nodes import Node, batches
+from zeroflow.metadata.artifacts import ArtifactUse
 from zeroflow.metadata.pipelines import Run, Task
-from zeroflow.metadata.registry import LineageEdge, RegistryContext
-
-Node = tuple[str, str]
+from zeroflow.metadata.registry import LineageEdge
 
 MAX_NODES = 5_000
 """A larger graph is cut, and says so."""
-BATCH = 400
+
+WALKED = ("registered_as", "trained_on", "deployed_as", "serves", "drifted", "read", "wrote")
+"""Kinds of lineage_edges that lead from what was there first to what came of it."""
+WHOLES = ("contains", "tried")
+"""Kinds that lead from a whole to its part."""
 
 
 @dataclass(frozen=True, order=True)
 class Edge:
-    """`kind`: read, wrote, registered_as or deployed_as; `tail` was there first, `head` came of it."""
+    """`tail` was there first, `head` came of it."""
 
     kind: str
     tail: Node
@@ -55,7 +62,9 @@ def walk(session: Session, start: Node, *, upstream: bool = True, downstream: bo
     ):
         if wanted:
             reached |= _follow(session, graph, follow, far)
-    graph.nodes = describe(session, reached)
+    wholes = set(_wholes(session, sorted(reached)))
+    graph.edges |= wholes
+    graph.nodes = graph_nodes.describe(session, reached | {edge.tail for edge in wholes})
     return graph
 
 
@@ -80,20 +89,25 @@ def _follow(
 def _into(session: Session, front: Sequence[Node]) -> Iterator[Edge]:
     yield from _uses(session, _ids(front, "artifact"), "output", by_artifact=True)
     yield from _uses(session, _ids(front, "task"), "input", by_artifact=False)
-    for kind in ("model_version", "inference_service"):
-        yield from _own(session, LineageEdge.to_type, LineageEdge.to_id, kind, _ids(front, kind))
+    yield from _noted(session, LineageEdge.to_type, LineageEdge.to_id, front, WALKED)
+    for run in _rows(session, Run, _ids(front, "run")):
+        if run.cause:
+            yield Edge("triggered", ("drift_event", str(run.cause.get("id"))), ("run", run.id))
 
 
 def _out_of(session: Session, front: Sequence[Node]) -> Iterator[Edge]:
     yield from _uses(session, _ids(front, "artifact"), "input", by_artifact=True)
     yield from _uses(session, _ids(front, "task"), "output", by_artifact=False)
-    for kind in ("artifact", "model_version"):
-        yield from _own(session, LineageEdge.from_type, LineageEdge.from_id, kind, _ids(front, kind))
+    yield from _noted(session, LineageEdge.from_type, LineageEdge.from_id, front, WALKED)
+    for some in batches(_ids(front, "drift_event")):
+        cause = Run.cause["id"].as_string()
+        for run, event in session.execute(select(Run.id, cause).where(cause.in_(some))):
+            yield Edge("triggered", ("drift_event", event), ("run", run))
 
 
 def _uses(session: Session, ids: Sequence[str], direction: str, *, by_artifact: bool) -> Iterator[Edge]:
     column: Any = ArtifactUse.artifact_id if by_artifact else ArtifactUse.task_id
-    for some in _batches(ids):
+    for some in batches(ids):
         found = select(ArtifactUse.task_id, ArtifactUse.artifact_id).where(
             column.in_(some), ArtifactUse.direction == direction
         )
@@ -104,72 +118,35 @@ def _uses(session: Session, ids: Sequence[str], direction: str, *, by_artifact: 
                 yield Edge("wrote", ("task", task), ("artifact", artifact))
 
 
-def _own(session: Session, type_column: Any, id_column: Any, kind: str, ids: Sequence[str]) -> Iterator[Edge]:
-    for some in _batches(ids):
-        found = select(
-            LineageEdge.kind, LineageEdge.from_type, LineageEdge.from_id, LineageEdge.to_type, LineageEdge.to_id
-        ).where(type_column == kind, id_column.in_(some), LineageEdge.kind.in_(("registered_as", "deployed_as")))
-        for edge, from_type, from_id, to_type, to_id in session.execute(found):
-            yield Edge(edge, (from_type, from_id), (to_type, to_id))
+def _noted(
+    session: Session, type_column: Any, id_column: Any, front: Sequence[Node], kinds: Sequence[str]
+) -> Iterator[Edge]:
+    """Yield noted edges at these nodes; those of a task that has a row of its own are among its uses already."""
+    for of in sorted({kind for kind, _ in front}):
+        for some in batches(_ids(front, of)):
+            found = select(
+                LineageEdge.kind, LineageEdge.from_type, LineageEdge.from_id, LineageEdge.to_type, LineageEdge.to_id
+            ).where(type_column == of, id_column.in_(some), LineageEdge.kind.in_(kinds))
+            edges = [Edge(kind, (a, b), (c, d)) for kind, a, b, c, d in session.execute(found)]
+            known = _recorded_tasks(session, {node[1] for edge in edges for node in (edge.tail, edge.head)})
+            yield from (edge for edge in edges if not {edge.tail, edge.head} & known)
 
 
-def describe(session: Session, nodes: Iterable[Node]) -> dict[Node, dict[str, Any]]:
-    """Return what is known of each node; one that nothing is known of has its type and id."""
-    found: dict[Node, dict[str, Any]] = {(kind, node): {"type": kind, "id": node} for kind, node in sorted(nodes)}
-    for artifact in _rows(session, Artifact, _ids(found, "artifact")):
-        found["artifact", artifact.id] |= _of_artifact(artifact)
-    tasks = _rows(session, Task, _ids(found, "task"))
-    runs = {run.id: run for run in _rows(session, Run, sorted({task.run_id for task in tasks}))}
-    for task in tasks:
-        found["task", task.id] |= _of_task(task, runs.get(task.run_id))
-    numbers = [int(version) for version in _ids(found, "model_version")]
-    versions = _rows(session, RegistryContext, numbers)
-    models = {model.id: model for model in _rows(session, RegistryContext, [one.parent_id for one in versions])}
-    for version in versions:
-        found["model_version", str(version.id)] |= _of_version(version, models.get(version.parent_id))
-    return found
+def _recorded_tasks(session: Session, ids: Iterable[str]) -> set[Node]:
+    """Return those of `<run id>/<task name>` that the pipeline function has a row for."""
+    named = sorted(one for one in ids if "/" in one)
+    runs = sorted({one.partition("/")[0] for one in named})
+    found: set[Node] = set()
+    for some in batches(runs):
+        tasks = session.execute(select(Task.run_id, Task.name).where(Task.run_id.in_(some)))
+        found |= {("task", f"{run}/{name}") for run, name in tasks}
+    return found & {("task", one) for one in named}
 
 
-def _of_artifact(row: Artifact) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "namespace": row.namespace,
-        "artifact_type": row.type,
-        "uri": row.uri,
-        "sha256": row.sha256,
-        "size_bytes": row.size_bytes,
-        "created_ms": row.created_ms,
-    }
-
-
-def _of_task(row: Task, run: Run | None) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "state": row.state,
-        "run_id": row.run_id,
-        "run_name": run.name if run else None,
-        "pipeline_name": run.pipeline_name if run else None,
-        "namespace": run.namespace if run else None,
-        "spec_sha256": run.spec_sha256 if run else None,
-        "cached_from": row.cached_from,
-        "started_ms": row.started_ms,
-        "finished_ms": row.finished_ms,
-    }
-
-
-def _of_version(row: RegistryContext, model: RegistryContext | None) -> dict[str, Any]:
-    properties = {
-        name: next((value for key, value in told.items() if key.endswith("_value")), None)
-        for name, told in row.custom_properties.items()
-    }
-    return {
-        "name": f"{model.name}/{row.name}" if model else row.name,
-        "registered_model": model.name if model else None,
-        "version": row.name,
-        "state": row.state,
-        "properties": properties,
-        "created_ms": row.created_ms,
-    }
+def _wholes(session: Session, reached: Sequence[Node]) -> Iterator[Edge]:
+    for task in _rows(session, Task, _ids(reached, "task")):
+        yield Edge("contains", ("run", task.run_id), ("task", task.id))
+    yield from _noted(session, LineageEdge.to_type, LineageEdge.to_id, reached, WHOLES)
 
 
 def _ids(nodes: Iterable[Node], kind: str) -> list[str]:
@@ -177,12 +154,4 @@ def _ids(nodes: Iterable[Node], kind: str) -> list[str]:
 
 
 def _rows(session: Session, table: Any, ids: Sequence[Any]) -> list[Any]:
-    rows: list[Any] = []
-    for some in _batches(ids):
-        rows += session.scalars(select(table).where(table.id.in_(some))).all()
-    return rows
-
-
-def _batches(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for at in range(0, len(ids), BATCH):
-        yield ids[at : at + BATCH]
+    return graph_nodes.rows(session, table, ids)

@@ -5,8 +5,9 @@ Run it with `gunicorn "zeroflow.functions.register.handler:create_app()"`.
 
 from flask import Flask
 
-from zeroflow.events import FunctionApp
-from zeroflow.functions.register import deployments, rest
+from zeroflow.artifacts import Stores
+from zeroflow.events import Delivery, FunctionApp
+from zeroflow.functions.register import deployments, experiments, rest, trainingjobs, uses
 from zeroflow.functions.register.catalog.sources import CatalogFile
 from zeroflow.functions.register.identity import Identify
 from zeroflow.functions.register.policy import PolicyFile
@@ -23,7 +24,19 @@ def create_app(settings: Settings | None = None) -> Flask:
     app, policy = FunctionApp.from_settings("register", settings), PolicyFile.from_environment()
     app.flask.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.on(PRODUCED)(lambda delivery: on_model_produced(delivery, policy.now()))
+    stores = Stores.from_settings(settings)
+    app.on(experiments.SUCCEEDED)(lambda delivery: experiments.on_succeeded(delivery, policy, stores))
+
+    app.on(uses.OBSERVED)(uses.on_observed)
+    app.on(uses.DRIFTED)(uses.on_drift)
+
+    def on_resource(delivery: Delivery) -> None:
+        if delivery.data().get("kind") in trainingjobs.DONE:
+            trainingjobs.on_change(delivery, policy, stores)
+        else:
+            deployments.on_change(delivery)
+
     for change in (*deployments.CHANGED, deployments.DELETED):
-        app.on(change)(deployments.on_change)
+        app.on(change)(on_resource)
     rest.mount(app, policy, Identify(settings.token), CatalogFile.from_environment())
     return app.flask

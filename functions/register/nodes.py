@@ -2,7 +2,8 @@
 
 Read, in this order: `TYPE:ID` of a node; a URI (the artifact that lies there, newest first); `MODEL` (all its
 versions) or `MODEL/VERSION`; the id of a run (all its tasks), an artifact or a task; `NAMESPACE/NAME` of an
-InferenceService that has been seen to serve a version.
+InferenceService or a revision that has been seen to serve a version, of a trial or of an Experiment (all its trials);
+the id of a drift event.
 """
 
 from sqlalchemy import select
@@ -10,12 +11,23 @@ from sqlalchemy.orm import Session
 
 from zeroflow.errors import NotFound
 from zeroflow.functions.register.entities import MODEL_VERSION, REGISTERED_MODEL
-from zeroflow.functions.register.graph import Node
+from zeroflow.functions.register.graph_nodes import Node
 from zeroflow.metadata.artifacts import Artifact
 from zeroflow.metadata.pipelines import Task
 from zeroflow.metadata.registry import LineageEdge, RegistryArtifact, RegistryContext
 
-TYPES = ("artifact", "task", "model_version", "inference_service")
+TYPES = (
+    "artifact",
+    "run",
+    "task",
+    "experiment",
+    "trial",
+    "training_job",
+    "model_version",
+    "revision",
+    "inference_service",
+    "drift_event",
+)
 MAX_NODES = 100
 """How many nodes one name may mean: a run's tasks, a model's versions."""
 
@@ -28,8 +40,9 @@ def find(session: Session, asked: str) -> list[Node]:
     found = _at(session, asked) if "://" in asked else _named(session, asked)
     if not found:
         raise NotFound(
-            f"nothing is known of {asked[:300]!r}: expected a URI, MODEL, MODEL/VERSION, the id of a run, task or "
-            f"artifact, NAMESPACE/INFERENCESERVICE, or TYPE:ID with one of {', '.join(TYPES)}"
+            f"nothing is known of {asked[:300]!r}: expected a URI, MODEL, MODEL/VERSION, the id of a run, task, "
+            "artifact or drift event, NAMESPACE/NAME of an InferenceService, revision, trial or Experiment, or TYPE:ID "
+            f"with one of {', '.join(TYPES)}"
         )
     return found[:MAX_NODES]
 
@@ -56,8 +69,20 @@ def _named(session: Session, asked: str) -> list[Node]:
         return [("artifact", asked)]
     if tasks := session.scalars(select(Task.id).where((Task.run_id == asked) | (Task.id == asked))).all():
         return [("task", task) for task in tasks]
-    served = select(LineageEdge.id).where(LineageEdge.to_type == "inference_service", LineageEdge.to_id == asked)
-    return [("inference_service", asked)] if session.execute(served.limit(1)).first() else []
+    return _noted(session, asked)
+
+
+def _noted(session: Session, asked: str) -> list[Node]:
+    """Return what lineage edges know by this id."""
+    for kind in ("inference_service", "revision", "trial", "drift_event"):
+        at_end = select(LineageEdge.id).where(LineageEdge.to_type == kind, LineageEdge.to_id == asked)
+        at_start = select(LineageEdge.id).where(LineageEdge.from_type == kind, LineageEdge.from_id == asked)
+        if session.execute(at_end.limit(1)).first() or session.execute(at_start.limit(1)).first():
+            return [(kind, asked)]
+    trials = select(LineageEdge.to_id).where(
+        LineageEdge.from_type == "experiment", LineageEdge.from_id == asked, LineageEdge.to_type == "trial"
+    )
+    return [("trial", trial) for trial in sorted(set(session.scalars(trials)))]
 
 
 def _model(session: Session, name: str) -> int | None:

@@ -18,6 +18,7 @@ from zeroflow.functions.register.bodies import json_type
 from zeroflow.functions.register.documents import Document, Row, read_change, read_id, read_new, write
 from zeroflow.functions.register.entities import (
     ARTIFACT_TYPES,
+    DATASET_ARTIFACT,
     ENTITY_TYPES,
     EXPERIMENT_RUN,
     INFERENCE_SERVICE,
@@ -258,8 +259,12 @@ class Operations:
 
 
 def _registered(opened: Writing, row: Row, version: RegistryContext | None) -> None:
-    """Record the bytes of a model artifact that a client wrote; announce it when it has just come under a version."""
-    if not isinstance(row, RegistryArtifact) or row.kind != MODEL_ARTIFACT.kind:
+    """Record the bytes of an artifact that a client wrote; announce a model that has just come under a version."""
+    if not isinstance(row, RegistryArtifact) or row.kind not in (MODEL_ARTIFACT.kind, DATASET_ARTIFACT.kind):
+        return
+    if row.kind == DATASET_ARTIFACT.kind:
+        if version is not None:
+            registration.link_data(opened.session, row, version, opened.origin)
         return
     registration.record(opened.session, row)
     if version is not None:

@@ -6,6 +6,7 @@ must not mean none.
 
     identities:                      # who is who: a client sends `Authorization: Bearer <token>`
       - {name: ada, tokenSha256: <sha256 of the token>}
+    auditors: [carol]                # who may prune the audit trail; left out: everyone who is known
     trustedHeader: kubeflow-userid   # where an authenticating proxy in front says who it is; leave out without one
     approvals:
       - models: ["credit-*"]         # the first entry whose pattern fits counts
@@ -57,6 +58,7 @@ class Policy:
     identities: Mapping[str, str] = field(default_factory=dict)
     trusted_header: str | None = None
     approvals: tuple[Approval, ...] = ()
+    auditors: tuple[str, ...] = ()
 
     def approval(self, model: str) -> Approval | None:
         """Return what an approval of this registered model takes; None when it needs none."""
@@ -115,11 +117,12 @@ def parse(path: Path) -> Policy:
 
     try:
         document = yaml.safe_load(path.read_text()) or {}
-        _only(document, "the policy", ("identities", "trustedHeader", "approvals"))
+        _only(document, "the policy", ("identities", "auditors", "trustedHeader", "approvals"))
         return Policy(
             identities=dict(_identity(one) for one in _list(document, "identities")),
             trusted_header=document.get("trustedHeader"),
             approvals=tuple(_approval(one) for one in _list(document, "approvals")),
+            auditors=_texts(document, "auditors"),
         )
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise Unavailable(f"the approval policy {path} cannot be used: {error}") from error

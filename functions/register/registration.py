@@ -54,6 +54,35 @@ def record(session: Session, artifact: RegistryArtifact) -> None:
         )
 
 
+def known_at(session: Session, uri: str, sha256: str | None, name: str) -> str:
+    """Return the id of the newest artifact that is recorded at a location with this hash; record one if there is none.
+
+    What is recorded here vouches for nothing: a pickle with that hash is not loaded for it.
+    """
+    found = select(Artifact.id).where(Artifact.uri == uri).order_by(Artifact.created_ms.desc()).limit(1)
+    if sha256 is not None:
+        found = found.where(Artifact.sha256 == sha256)
+    known = session.scalar(found)
+    if known is not None:
+        return known
+    made = str(uuid.uuid5(uuid.NAMESPACE_URL, f"input/{uri}/{sha256}"))
+    session.add(
+        Artifact(
+            id=made,
+            namespace=DEFAULT_NAMESPACE,
+            name=name,
+            type="system.Dataset",
+            uri=uri,
+            sha256=sha256,
+            size_bytes=None,
+            meta={},
+            recorded_by=f"told/{uri}"[:200],
+        )
+    )
+    session.flush()
+    return made
+
+
 def link(session: Session, kind: str, tail: tuple[str, str], head: tuple[str, str], origin: Origin) -> None:
     """Add an edge of the lineage graph, unless it is there."""
     nodes = {"kind": kind, "from_type": tail[0], "from_id": tail[1], "to_type": head[0], "to_id": head[1]}
@@ -69,6 +98,15 @@ def link_bytes(session: Session, artifact: RegistryArtifact, version: RegistryCo
     for known in session.scalars(select(Artifact).where(Artifact.uri == artifact.uri)):
         if sha256 is None or known.sha256 in (None, sha256):
             link(session, "registered_as", ("artifact", known.id), ("model_version", str(version.id)), origin)
+
+
+def link_data(session: Session, data: RegistryArtifact, version: RegistryContext, origin: Origin) -> None:
+    """Lead from a data set that a client put under a version to the version."""
+    if data.uri:
+        digest = str(data.fields.get("digest") or "").lower().removeprefix("sha256:")
+        sha256 = digest if _SHA256.match(digest) else None
+        known = known_at(session, data.uri, sha256, data.name)
+        link(session, "trained_on", ("artifact", known), ("model_version", str(version.id)), origin)
 
 
 def announce(

@@ -12,7 +12,8 @@ from werkzeug.exceptions import HTTPException
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.events import FunctionApp
-from zeroflow.functions.register import own
+from zeroflow.functions.register import audit_routes, graph_routes
+from zeroflow.functions.register.anchors import Anchors
 from zeroflow.functions.register.answers import (
     CATALOG,
     PREFIX,
@@ -49,7 +50,8 @@ def mount(app: FunctionApp, policy: PolicyFile, identify: Identify, catalog: Cat
         operations = Operations(app, policy, identify, v1=version == "v1")
         routes = _models(operations) + _serving(operations) + ([] if version == "v1" else _experiments(operations))
         app.flask.register_blueprint(_blueprint(f"{PREFIX}/{version}", routes))
-    app.flask.register_blueprint(_blueprint(f"{PREFIX}/zeroflow", own.routes(app)))
+    own = graph_routes.routes(app) + audit_routes.routes(app, policy, identify, Anchors.from_environment())
+    app.flask.register_blueprint(_blueprint(f"{PREFIX}/zeroflow", own))
     app.flask.register_blueprint(_blueprint(f"{CATALOG}/v1alpha1", catalog_routes(catalog)))
     app.flask.get("/")(
         lambda: error_answer(HTTPStatus.NOT_FOUND, "nothing is here; the API is below /api/model_registry")

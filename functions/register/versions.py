@@ -9,7 +9,9 @@ What later clients of the REST API can read is kept twice: as typed fields and l
 KFP's convention for registered models (kind kfp, class pipelinerun).
 """
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -19,20 +21,26 @@ from zeroflow.errors import InvalidInput
 from zeroflow.events import Delivery
 from zeroflow.functions.register import properties, registration, registry
 from zeroflow.functions.register.documents import Document
-from zeroflow.functions.register.entities import METRIC, MODEL_ARTIFACT, MODEL_VERSION, REGISTERED_MODEL
+from zeroflow.functions.register.entities import (
+    METRIC,
+    MODEL_ARTIFACT,
+    MODEL_VERSION,
+    PARAMETER,
+    REGISTERED_MODEL,
+)
 from zeroflow.functions.register.policy import Policy
-from zeroflow.functions.register.produced import ModelProduced
+from zeroflow.functions.register.produced import ModelProduced, Scalar
 from zeroflow.functions.register.properties import INT64, MAX_NAME, MAX_TEXT
 from zeroflow.functions.register.writing import Writing
 from zeroflow.metadata.audit import Origin
+from zeroflow.metadata.pipelines import Task
 from zeroflow.metadata.registry import NO_PARENT, LineageEdge, RegistryArtifact, RegistryContext
 
-Scalar = str | int | float | bool
-
-_OWN_METADATA = ("register_as", "version", "version_description", "author")
+_OWN_METADATA = ("register_as", "version", "version_description", "author", "signature")
 """Metadata that says how to register; it is not a property of the model."""
 _INPUT_NAME = MAX_NAME - len(".1234567.sha256")
 """How much of an input's name fits into a property's."""
+_PARAMETER_NAME = MAX_NAME - len("2147483647:")
 _FORMAT_NAME = ("model_format_name", "model_format", "framework")
 _FORMAT_VERSION = ("model_format_version", "framework_version")
 
@@ -42,10 +50,10 @@ def on_model_produced(delivery: Delivery, policy: Policy) -> None:
     produced = ModelProduced.from_data(delivery.data())
     cause = (delivery.source, delivery.id)
     with delivery.transaction() as tx:
-        register(Writing(tx, Origin(f"run:{produced.run_id}", True, cause=cause), policy), produced, cause)
+        register(Writing(tx, Origin(produced.maker.actor, True, cause=cause), policy), produced)
 
 
-def register(writing: Writing, produced: ModelProduced, cause: tuple[str, str]) -> RegistryContext | None:
+def register(writing: Writing, produced: ModelProduced) -> RegistryContext | None:
     """Register what was produced; return the version, or None when this artifact is registered already."""
     session = writing.session
     writing.tick()  # from here on, nobody else registers until the commit
@@ -56,13 +64,15 @@ def register(writing: Writing, produced: ModelProduced, cause: tuple[str, str]) 
     artifact = _artifact(writing, version, produced)
     for name, value in produced.metrics.items():
         registry.create(writing, METRIC, Document({"name": name, "value": value}), version)
+    for name, text in _parameters(session, produced).items():
+        registry.create(writing, PARAMETER, Document({"name": name, "value": text, "parameterType": "string"}), version)
     _link(session, produced, version, writing.origin)
     registration.announce(
         writing.tx,
         model,
         version,
         artifact,
-        run_id=produced.run_id,
+        run_id=produced.maker.run_id,
         metrics=produced.metrics,
         metadata=produced.metadata,
         needs_approval=writing.policy.approval(model.name) is not None,
@@ -90,7 +100,7 @@ def _model(writing: Writing, produced: ModelProduced) -> RegistryContext:
     if owner is not None and owner != produced.namespace:
         raise InvalidInput(
             f"register_as: registered model {model.name!r} belongs to namespace {owner!r}; "
-            f"a run in namespace {produced.namespace!r} cannot add a version to it"
+            f"what is made in namespace {produced.namespace!r} cannot add a version to it"
         )
     return model
 
@@ -135,11 +145,7 @@ def _artifact(writing: Writing, version: RegistryContext, produced: ModelProduce
         "name": produced.name,
         "uri": produced.uri,
         "state": "LIVE",
-        "modelSourceKind": "kfp",
-        "modelSourceClass": "pipelinerun",
-        "modelSourceGroup": produced.namespace,
-        "modelSourceId": produced.run_id,
-        "modelSourceName": produced.run_name,
+        **produced.maker.source,
     }
     for wire_name, stated in (
         ("modelFormatName", produced.of_metadata(*_FORMAT_NAME)),
@@ -171,11 +177,8 @@ def _told(produced: ModelProduced) -> dict[str, Scalar]:
     """Return the version's custom properties; a metric never takes the place of where the model came from."""
     told: dict[str, Scalar] = dict(produced.metrics)
     told |= _bytes_of(produced)
-    told |= {"run_id": produced.run_id, "task_name": produced.task_name}
-    if produced.run_name:
-        told["run_name"] = produced.run_name
-    if produced.pipeline_name:
-        told["pipeline_name"] = produced.pipeline_name
+    told |= produced.maker.told
+    told |= signed(produced.metadata)
     for position, source in enumerate(produced.inputs):
         name = f"input.{source.name}"[:_INPUT_NAME]
         if name in told:
@@ -186,15 +189,40 @@ def _told(produced: ModelProduced) -> dict[str, Scalar]:
     return told
 
 
+def signed(metadata: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Return the signature that a model's metadata state, as properties that clients show: JSON lists of tensors."""
+    signature = metadata.get("signature")
+    if not isinstance(signature, dict):
+        return {}
+    sides = {side: signature.get(side) for side in ("inputs", "outputs")}
+    told = {f"signature.{side}": json.dumps(tensors) for side, tensors in sides.items() if isinstance(tensors, list)}
+    return {name: text for name, text in told.items() if len(text) <= MAX_TEXT}
+
+
+def _parameters(session: Session, produced: ModelProduced) -> dict[str, str]:
+    """Return what the maker was started with; a task's row knows its own."""
+    maker = produced.maker
+    if maker.run_id is None:
+        return dict(maker.parameters)
+    rows = session.scalars(select(Task).where(Task.run_id == maker.run_id, Task.name == maker.task_name).limit(1))
+    task = rows.one_or_none()
+    given = ((task.inputs or {}).get("parameters") or {}) if task is not None else {}
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+    return {name: text for name, text in texts.items() if 0 < len(name) <= _PARAMETER_NAME and len(text) <= MAX_TEXT}
+
+
 def _link(session: Session, produced: ModelProduced, version: RegistryContext, origin: Origin) -> None:
-    """Add the edges of data -> task -> artifact -> version that are not there yet."""
-    task, artifact = ("task", f"{produced.run_id}/{produced.task_name}"), ("artifact", produced.artifact_id)
+    """Add the edges of data -> maker -> artifact -> version that are not there yet."""
+    maker, artifact = produced.maker, ("artifact", produced.artifact_id)
     edges = {
         ("registered_as", artifact, ("model_version", str(version.id))),
-        ("wrote", task, artifact),
-        ("contains", ("run", produced.run_id), task),
-        *(("read", ("artifact", source.artifact_id), task) for source in produced.inputs),
+        ("wrote", maker.node, artifact),
     }
+    if maker.container is not None:
+        edges.add(("contains", maker.container, maker.node))
+    for source in produced.inputs:
+        read = source.artifact_id or registration.known_at(session, source.uri, source.sha256, source.name)
+        edges.add(("read", ("artifact", read), maker.node))
     for kind, tail, head in sorted(edges):
         registration.link(session, kind, tail, head, origin)
 

@@ -32,6 +32,8 @@ class Settings:
     """ZEROFLOW_SCRATCH: a directory for work in progress; what lies there may be lost without harm."""
     s3_endpoint: str | None = None
     """AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL: an S3-compatible server other than AWS's."""
+    trusted_hosts: tuple[str, ...] = ()
+    """ZEROFLOW_TRUSTED_HOSTS: hosts of private networks that URLs of clients may name, `host:port` with commas."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -57,4 +59,5 @@ class Settings:
             namespace=env.get("ZEROFLOW_NAMESPACE", "zeroflow"),
             scratch=Path(env.get("ZEROFLOW_SCRATCH") or tempfile.gettempdir()),
             s3_endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
+            trusted_hosts=tuple(filter(None, map(str.strip, env.get("ZEROFLOW_TRUSTED_HOSTS", "").split(",")))),
         )

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.harness import Broker, Platform
+from pipelines.serving import served
 
 
 @pytest.fixture
@@ -36,3 +38,30 @@ def local(tmp_path: Path, broker: Broker) -> Iterator[Platform]:
     made = Platform(f"sqlite:///{tmp_path}/metadata.sqlite", tmp_path, broker)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The function in a gunicorn process, with steps that really run."""
+    with served(tmp_path_factory.mktemp("served")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def client(url: str) -> Any:
+    """The official client."""
+    import kfp
+
+    return kfp.Client(host=url)
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tutorial, compiled."""
+    from kfp.compiler import Compiler
+
+    from pipelines.tutorial import tutorial
+
+    path = tmp_path_factory.mktemp("package") / "tutorial.yaml"
+    Compiler().compile(tutorial, str(path))
+    return path

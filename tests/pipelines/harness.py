@@ -3,7 +3,8 @@
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import orjson
 import urllib3
 from sqlalchemy import select
+from werkzeug.serving import make_server
 
 from zeroflow.functions.pipeline.handler import create_app
 from zeroflow.metadata import Base, Database, schema
@@ -116,6 +118,19 @@ class Platform:
     def close(self) -> None:
         self.database.close()
         self.app.extensions["zeroflow"].database.close()
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """Answer HTTP from a thread of this process; yield the URL."""
+        server = make_server("127.0.0.1", 0, self.app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
 
     def deliver(self, event: Event, path: str = "/") -> Any:
         """Deliver one event to the function, as the broker does; its reply is accepted."""

@@ -3,116 +3,20 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
 
-from pipelines.components import execute
-from pipelines.harness import Broker, finished, post
-from zeroflow.metadata import Base, Database
-
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 HERE = Path(__file__).parent
-
-
-class Loop:
-    """Delivers the broker's events: requests to the step, everything else to the function."""
-
-    def __init__(self, broker: Broker, url: str, store: Path) -> None:
-        self.broker, self.url, self.store, self.stopped = broker, url, store, False
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            with self.broker.arrived:
-                self.broker.arrived.wait_for(lambda: self.broker.events or self.stopped)
-                if self.stopped:
-                    return
-                event = self.broker.events.popleft()
-            if event["type"] == "dev.zeroflow.task.requested":
-                event = finished(event, **execute(event, self.store))
-            if event["type"] in ("dev.zeroflow.task.finished", "dev.zeroflow.task.delayed"):
-                answer = post(f"{self.url}/", event)
-                if answer.status == 200:
-                    self.broker.accept(dict(answer.headers), answer.data)
-
-    def stop(self) -> None:
-        with self.broker.arrived:
-            self.stopped = True
-            self.broker.arrived.notify_all()
-        self.thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The function in a gunicorn process, as it is deployed."""
-    root = tmp_path_factory.mktemp("served")
-    database = Database(f"sqlite:///{root}/metadata.sqlite")
-    Base.metadata.create_all(database.engine)
-    database.close()
-    broker = Broker()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "ZEROFLOW_DATABASE_URL": database.url,
-        "ZEROFLOW_STORE": str(root / "store"),
-        "K_SINK": broker.url,
-        "K_SERVICE": "pipeline",
-    }
-    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"]
-    command += ["--threads", "4", "--log-level", "warning", "zeroflow.functions.pipeline.handler:create_app()"]
-    process = subprocess.Popen(command, env=environment, cwd=root)
-    base = f"http://127.0.0.1:{port}"
-    loop = Loop(broker, base, root / "store")
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if urllib3.request("GET", f"{base}/health/readiness", retries=False).status == 200:
-                    break
-            except urllib3.exceptions.HTTPError:
-                assert time.monotonic() < deadline, "gunicorn does not answer"
-                assert process.poll() is None, "gunicorn ended"
-                time.sleep(0.05)
-        yield base
-    finally:
-        loop.stop()
-        process.terminate()
-        process.wait(20)
-        broker.close()
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> Any:
-    import kfp
-
-    return kfp.Client(host=url)
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tutorial, compiled."""
-    from kfp.compiler import Compiler
-
-    from pipelines.tutorial import tutorial
-
-    path = tmp_path_factory.mktemp("package") / "tutorial.yaml"
-    Compiler().compile(tutorial, str(path))
-    return path
 
 
 def test_the_tutorial_runs_unmodified(client: Any) -> None:

@@ -2,10 +2,13 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from sqlalchemy import select
 
 from pipelines.harness import Platform
+from zeroflow.metadata.pipelines import Experiment
 
 
 def _experiments(platform: Platform, count: int) -> None:
@@ -48,6 +51,28 @@ def test_filters_take_operations_by_number_and_by_name(platform: Platform) -> No
     assert len(_names(platform, filter=_filter(5, key="created_at", timestampValue="2020-01-01T00:00:00Z"))) == 12
 
 
+def test_filters_take_every_kind_of_value(platform: Platform) -> None:
+    _experiments(platform, 4)
+    made = platform.get("/experiments?sort_by=name")["experiments"]
+    with platform.database.reading() as session:
+        at = session.scalars(select(Experiment.created_ms).order_by(Experiment.name)).all()
+    for key, value in (("long_value", str(at[2])), ("longValue", at[2]), ("int_value", str(at[2]))):
+        assert "exp-002" in _names(platform, filter=_filter("EQUALS", key="created_at", **{key: value}))
+    names = {"string_values": {"values": [made[0]["display_name"]]}}
+    assert _names(platform, filter=_filter(8, **names)) == ["exp-000"]
+    many = {"longValues": {"values": [str(at[1]), str(at[3])]}}
+    assert {"exp-001", "exp-003"} <= set(_names(platform, filter=_filter("IN", key="created_at", **many)))
+    encoded = quote(quote(_filter("EQUALS", string_value="exp-003")))  # as the UI sends it
+    assert _names(platform, filter=encoded) == ["exp-003"]
+    both = {
+        "predicates": [
+            {"operation": "GREATER_THAN_EQUALS", "key": "name", "string_value": "exp-001"},
+            {"operation": "LESS_THAN", "key": "name", "string_value": "exp-003"},
+        ]
+    }
+    assert _names(platform, filter=json.dumps(both)) == ["exp-001", "exp-002"]
+
+
 def test_runs_that_are_not_finished_can_be_sorted_by_when_they_finished(platform: Platform) -> None:
     from pipelines.harness import chain
 
@@ -69,6 +94,14 @@ def test_runs_that_are_not_finished_can_be_sorted_by_when_they_finished(platform
         ({"filter": _filter(1, key="password", string_value="x")}, "key 'password' must be one of"),
         ({"filter": _filter(1, key="created_at", string_value="x")}, "created_at cannot be compared with"),
         ({"filter": _filter(1)}, "a predicate needs one of"),
+        ({"filter": _filter(1, string_value="x", int_value=1)}, "a predicate needs one of"),
+        ({"filter": _filter(1, key="created_at", long_value=str(2**63))}, "must be a whole number of 64 bits"),
+        ({"filter": _filter(1, key="created_at", int_value=True)}, "must be a whole number of 64 bits"),
+        ({"filter": _filter("IN", string_value="x")}, "operation 'IN' does not take"),
+        ({"filter": _filter("IS_SUBSTRING", key="created_at", long_value=1)}, "IS_SUBSTRING takes a string_value"),
+        ({"filter": _filter("EQUALS", key="created_at", timestamp_value="now")}, "must be RFC 3339"),
+        ({"page_token": "WyIiLCIiLDEsMl0="}, "was not given by this server"),
+        ({"page_size": "9" * 40}, "page_size must be a whole number"),
         ({"namespace": "../x"}, "namespace '../x' must be"),
     ],
 )

@@ -66,6 +66,7 @@ class Registry:
 
     def __init__(self, url: str, database_url: str, broker: RecordingBroker) -> None:
         self.url, self.database_url, self.broker = url, database_url, broker
+        self.store = Path()
         self.documents: dict[str, Callable[[str, str, Answer], None]] = {}
         self._pool = urllib3.PoolManager(maxsize=32, retries=False)
 
@@ -276,7 +277,7 @@ def registry(
         )
     try:
         running = Registry(_address(process, log), registry_database_url, broker)
-        running.documents = openapi_documents()
+        running.documents, running.store = openapi_documents(), folder / "store"
         yield running
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:

@@ -81,7 +81,14 @@ def test_writers_at_once_make_one_chain(registry: Any) -> None:
     seqs = [one["seq"] for one in records(registry)]
     assert seqs == list(range(1, len(seqs) + 1))
     verdict = registry.raw("GET", f"{TRAIL}/verify").body
-    assert verdict == {"ok": True, "records": len(seqs), "head": verdict["head"], "brokenRecord": None, "reason": None}
+    assert verdict == {
+        "ok": True,
+        "records": len(seqs),
+        "head": verdict["head"],
+        "base": None,
+        "brokenRecord": None,
+        "reason": None,
+    }
 
 
 def test_command_verifies_lists_and_exports(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,4 +175,4 @@ def test_chain_written_anew_is_found_by_a_hash_kept_elsewhere(trail: Database) -
         session.get_one(AuditHead, 1).hash = previous
     with trail.reading() as session:
         assert audit.verify(session).broken_seq is None
-        assert audit.verify(session, (kept.records, kept.head_hash)).broken_seq == 7
+        assert audit.verify(session, [(kept.records, kept.head_hash)]).broken_seq == 7

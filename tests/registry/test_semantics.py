@@ -419,3 +419,12 @@ def test_pages_hold_every_entity_once_in_order(registry: Any, order: str, direct
     assert (everything["pageSize"], everything["size"], everything["nextPageToken"]) == (0, 5, "")
     other = {"orderBy": "ID" if order != "ID" else "CREATE_TIME", "nextPageToken": first}
     assert registry.call("GET", path, query=other).status == 400
+
+
+def test_a_logo_is_a_uri_and_an_empty_one_clears_it(registry: Any) -> None:
+    model = registry.model(logo="data:image/png;base64,AA==", licenseLink="https://example.com/a%20b?c=d#e")
+    path = f"registered_models/{model['id']}"
+    assert "logo" not in registry.ok("PATCH", path, {"logo": ""})
+    for wrong in ("logo.png", "https://a b", "1:x", "https://x/%zz", "http://[::1", "a:b#c#d"):
+        answer = registry.call("PATCH", path, {"licenseLink": wrong})
+        assert (answer.status, "licenseLink" in answer.body["message"]) == (400, True), wrong

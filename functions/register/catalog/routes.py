@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, request
 
-from zeroflow.errors import InvalidInput, NotFound, Unavailable
+from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.functions.register.answers import as_json
 from zeroflow.functions.register.catalog import search
 from zeroflow.functions.register.catalog.options import filter_options
@@ -18,6 +18,7 @@ from zeroflow.functions.register.catalog.sources import (
     Model,
     Source,
     declared,
+    file_of,
     models_of,
     offered,
     parse_yaml,
@@ -122,20 +123,12 @@ class _Views:
         config = _part("config")
         if config is None:
             raise InvalidInput("the form needs a part 'config': the source's YAML")
-        if self._file.path is None:
-            raise Unavailable("this registry has no catalog: ZEROFLOW_CATALOG or a home must say where its files lie")
-        asked, data = parse_yaml(config), _part("catalogData")
-        if data is not None:
-            asked.setdefault("properties", {})
-            if isinstance(asked["properties"], dict):
-                asked["properties"] = {"yamlCatalogPath": self._file.path.name}
-        shown, path = declared({"id": "preview", **asked, "enabled": True}, self._file.path.parent)
+        asked, data = {"id": "preview", **parse_yaml(config), "enabled": True}, _part("catalogData")
         if data is None:
-            assert path is not None
-            try:
-                data = path.read_text()
-            except (OSError, ValueError) as error:
-                raise InvalidInput(f"yamlCatalogPath: {path.name} cannot be read: {error}") from error
+            data = self._data_of(asked)
+        else:
+            asked["properties"] = {}
+        shown = declared(asked)
         faults: list[str] = []
         names = [model.document["name"] for model in models_of(data, "preview", faults)]
         if faults:
@@ -150,6 +143,16 @@ class _Views:
             "excludedModels": len(results) - included,
         }
         return as_json({"items": items, "summary": summary, **told})
+
+    def _data_of(self, asked: Document) -> str:
+        """Read the file that a source to be previewed names, beside the configured sources."""
+        if self._file.path is None:
+            raise InvalidInput("this registry has no catalog folder; upload the models as part 'catalogData'")
+        path = file_of(asked, self._file.path.parent)
+        try:
+            return path.read_text()
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"yamlCatalogPath: {path.name} cannot be read: {type(error).__name__}") from error
 
     def _artifacts(self, source_id: str, model_name: str, wanted: Callable[[Document], bool]) -> Response:
         model = self._model(source_id, model_name)

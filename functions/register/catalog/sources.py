@@ -116,7 +116,8 @@ def read(path: Path, seen: dict[Path, tuple[int, int] | None]) -> Catalog:
             raise InvalidInput("catalogs and labels must be lists")
         sources: list[Source] = []
         for one in catalogs:
-            shown, file = declared(one, path.parent)
+            shown = declared(one)
+            file = file_of(one, path.parent) if shown["enabled"] else None
             if shown["id"] in [source.id for source in sources]:
                 raise InvalidInput(f"two sources have the id {shown['id']!r}")
             if file is not None:
@@ -130,8 +131,8 @@ def read(path: Path, seen: dict[Path, tuple[int, int] | None]) -> Catalog:
         raise Unavailable(f"the catalog's sources in {path} cannot be used: {error}") from error
 
 
-def declared(one: Any, folder: Path) -> tuple[Document, Path | None]:
-    """Check one source's declaration; return it as the API shows it, and its file (None when it is disabled)."""
+def declared(one: Any) -> Document:
+    """Check one source's declaration; return it as the API shows it."""
     _only(one, "a source", _SOURCE_KEYS)
     if not isinstance(one.get("id", one.get("name")), str) or not isinstance(one.get("name", ""), str):
         raise InvalidInput("a source needs an id, and perhaps a name: texts (quote what YAML reads as something else)")
@@ -155,7 +156,7 @@ def declared(one: Any, folder: Path) -> tuple[Document, Path | None]:
     both = set(shown.get("includedModels", ())) & set(shown.get("excludedModels", ()))
     if both:
         raise InvalidInput(f"pattern {min(both)!r} is both in includedModels and in excludedModels")
-    return shown, _file(settings, folder) if shown["enabled"] else None
+    return shown
 
 
 def models_of(text: str, source_id: str, faults: list[str]) -> Iterator[Model]:
@@ -256,9 +257,10 @@ def _label(one: Any) -> Document:
     return {str(key): value if value is None else str(value) for key, value in one.items()}
 
 
-def _file(settings: Mapping[str, Any], folder: Path) -> Path:
+def file_of(one: Mapping[str, Any], folder: Path) -> Path:
     """Return the file of a source; it must lie where the file of sources lies, whatever links say."""
-    named = settings.get("yamlCatalogPath")
+    settings = one.get("properties") or {}
+    named = settings.get("yamlCatalogPath") if isinstance(settings, dict) else None
     if not isinstance(named, str) or not named:
         raise InvalidInput("a source needs properties.yamlCatalogPath: the file with its models")
     path = (folder / named).resolve()

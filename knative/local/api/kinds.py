@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from zeroflow.knative.local.api.errors import NotFound
-from zeroflow.knative.local.api.schema import Schema
+from zeroflow.knative.local.api.schemas.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.pods import Places, PodContext
-from zeroflow.knative.local.serving import admission, conditions, labels
+from zeroflow.knative.local.serving import conditions, labels
 from zeroflow.knative.local.serving.activator import Activator
+from zeroflow.knative.local.serving.admission import kinds
 from zeroflow.knative.local.serving.failures import Pace
 from zeroflow.knative.local.serving.garbage import Retention
 from zeroflow.knative.local.serving.pool import Pool
@@ -75,7 +76,7 @@ class Serving:
             self._expected,
             self._changed,
         )
-        admission.register(store)
+        kinds.register(store)
 
     async def start(self) -> None:
         """Reconcile everything that is stored, then whatever changes."""

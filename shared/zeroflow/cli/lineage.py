@@ -10,8 +10,27 @@ from zeroflow.cli.output import as_json, fail
 from zeroflow.errors import ZeroflowError
 
 API = "/api/model_registry/zeroflow/lineage"
-VERBS = {"read": "read by", "wrote": "wrote", "registered_as": "registered as", "deployed_as": "deployed as"}
-BACK = {"read": "read", "wrote": "written by", "registered_as": "registered from", "deployed_as": "serves"}
+VERBS = {
+    "read": "read by",
+    "wrote": "wrote",
+    "registered_as": "registered as",
+    "trained_on": "used to train",
+    "deployed_as": "deployed as",
+    "serves": "of",
+    "drifted": "saw",
+    "triggered": "started",
+}
+BACK = {
+    "read": "read",
+    "wrote": "written by",
+    "registered_as": "registered from",
+    "trained_on": "trained on",
+    "deployed_as": "serves",
+    "serves": "by",
+    "drifted": "seen by",
+    "triggered": "started by",
+}
+"""Edges of other kinds lead from a whole to its parts, and are told with the part."""
 
 
 def lineage(
@@ -55,7 +74,7 @@ def _tree(
     shown: set[str],
 ) -> Iterator[str]:
     for edge in edges:
-        if edge[near] != start:
+        if edge[near] != start or edge["kind"] not in verbs:
             continue
         node = edge[far]
         again = node in shown
@@ -78,5 +97,14 @@ def _named(node: Mapping[str, Any]) -> str:
             return f"model version {node.get('name') or node['id']}"
         case "inference_service":
             return f"InferenceService {node['id']}"
+        case "run":
+            return f"run {node.get('name') or node['id']}"
+        case "training_job":
+            namespace, kind, name, _uid = node["id"].split("/")
+            return f"{kind} {namespace}/{name}"
+        case "trial" | "revision" | "experiment":
+            return f"{node['type']} {node['id']}"
+        case "drift_event":
+            return f"drift event {node['id']}"
         case _:
             return str(node["node"])

@@ -3,26 +3,35 @@
 Each record's hash covers its own text and the hash of the record before it, so that a record cannot be changed, left
 out, moved or added without every later hash becoming wrong; `audit_head` holds the end of the chain, so that cutting
 off its newest records shows too. A record is written in the transaction of the change that it tells of: the two are
-never apart, whatever is killed in between. What the chain cannot show by itself is a forger who rewrites all of it:
-keep the hash that `zeroflow audit verify` prints elsewhere, and give it back with --expect.
+never apart, whatever is killed in between. What the chain cannot show by itself is a forger who rewrites all of it, or
+cuts it and its head alike: keep the hash that `zeroflow audit verify` prints elsewhere (the register function keeps
+them in its home), and give it back with --expect.
+
+Old records may leave for an archive: `prune` deletes them, notes where the chain now begins in `audit_base`, and leaves
+a record that says so. A base that no record speaks for is a chain whose beginning was cut off.
 
 The text that is hashed is kept as it is, in a TEXT column: a database may write JSON in another way than it got it.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Text, select, text, update
+from sqlalchemy import BigInteger, CheckConstraint, Index, Text, delete, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from zeroflow.errors import Conflict
 from zeroflow.metadata.base import Base, now_ms
 
 PAGE = 500
 START = ""
 """The hash before the first record."""
+PRUNE = "audit.prune"
+
+Mark = tuple[int, str]
+"""(seq, hash) of a record."""
 
 
 class AuditRecord(Base):
@@ -58,6 +67,17 @@ class AuditHead(Base):
     hash: Mapped[str]
 
 
+class AuditBase(Base):
+    """One row at most: the last record that was pruned."""
+
+    __tablename__ = "audit_base"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str]
+
+
 @dataclass(frozen=True)
 class Origin:
     """Who does something, and through what."""
@@ -76,6 +96,8 @@ class Verdict:
     """What a verification found. `broken_seq` None: the chain holds."""
 
     records: int
+    """How many were checked."""
+    head_seq: int
     head_hash: str
     broken_seq: int | None = None
     reason: str | None = None
@@ -95,8 +117,11 @@ def append(
     *,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
-) -> None:
-    """Add a record of what happened to `entity` (type, id, name) in the transaction in which it happens."""
+) -> int:
+    """Add a record of what happened to `entity` (type, id, name) in the transaction in which it happens.
+
+    Returns the record's number.
+    """
     seq, previous = session.execute(_NEXT).one()
     entity_type, entity_id, name = entity
     time_ms = now_ms()
@@ -131,6 +156,13 @@ def append(
     )
     session.flush()
     session.execute(update(AuditHead).where(AuditHead.id == 1).values(hash=digest))
+    return int(seq)
+
+
+def parse(record: AuditRecord) -> dict[str, Any]:
+    """Return what a record tells."""
+    told: dict[str, Any] = json.loads(record.record)
+    return told
 
 
 def canonical(document: Mapping[str, Any]) -> str:
@@ -149,6 +181,7 @@ def read(
     since_ms: int | None = None,
     until_ms: int | None = None,
     entity: tuple[str, str] | None = None,
+    verb: str | None = None,
     after_seq: int = 0,
     limit: int | None = None,
 ) -> Iterator[AuditRecord]:
@@ -160,6 +193,8 @@ def read(
         wanted = wanted.where(AuditRecord.time_ms < until_ms)
     if entity is not None:
         wanted = wanted.where(AuditRecord.entity_type == entity[0], AuditRecord.entity_id == entity[1])
+    if verb is not None:
+        wanted = wanted.where(AuditRecord.verb == verb)
     left = limit
     while left is None or left > 0:
         page = PAGE if left is None else min(PAGE, left)
@@ -172,25 +207,52 @@ def read(
         session.expunge_all()  # what was yielded is the caller's; a long trail need not fit into memory
 
 
-def verify(session: Session, expected: tuple[int, str] | None = None) -> Verdict:
-    """Check the whole chain; name the first record that is not what was written. `expected`: a (seq, hash) kept."""
-    previous, count = START, 0
+def verify(session: Session, expected: Iterable[Mark] = ()) -> Verdict:
+    """Check the whole chain; name the first record that is not what was written. `expected`: (seq, hash) once kept."""
+    base = session.get(AuditBase, 1)
+    began, previous = (base.seq, base.hash) if base else (0, START)
+    wanted, count, pruned = dict(expected), began, base is None
+    if base and wanted.get(base.seq, base.hash) != base.hash:
+        return Verdict(
+            0, began, previous, base.seq, f"it was pruned with hash {base.hash}; expected was {wanted[base.seq]}"
+        )
     for row in read(session):
         count += 1
         reason = _fault(row, count, previous)
-        if reason is None and expected and expected[0] == row.seq and expected[1] != row.hash:
-            reason = f"its hash is {row.hash}, and {expected[1]} was expected: the chain was written anew"
+        if reason is None and wanted.get(row.seq, row.hash) != row.hash:
+            reason = f"its hash is {row.hash}, and {wanted[row.seq]} was expected: the chain was written anew"
         if reason is not None:
-            return Verdict(count, previous, count, reason)
+            return Verdict(count - began, count, previous, count, reason)
+        pruned = pruned or (row.verb == PRUNE and parse(row)["after"] == {"seq": began, "hash": base and base.hash})
         previous = row.hash
     head = session.get(AuditHead, 1)
     end = head.seq if head else 0
-    if end > count or (expected and expected[0] > count):
-        lost = max(end, expected[0] if expected else 0)
-        return Verdict(count, previous, count + 1, f"the records from here to {lost} are missing")
+    last = max([end, *wanted])
+    if last > count:
+        return Verdict(count - began, count, previous, count + 1, f"the records from here to {last} are missing")
     if end < count or (head and head.hash != previous):
-        return Verdict(count, previous, end + 1, f"the chain's head says {end} records end with another hash")
-    return Verdict(count, previous)
+        return Verdict(
+            count - began, count, previous, end + 1, f"the chain's head says {end} records end with another hash"
+        )
+    if not pruned:
+        return Verdict(
+            count - began, count, previous, 1, f"the records from here to {began} are gone, and none says why"
+        )
+    return Verdict(count - began, count, previous)
+
+
+def prune(session: Session, origin: Origin, until: Mark) -> None:
+    """Delete the records up to one that the caller has archived, and leave a record of that.
+
+    Raises Conflict when that record is not there with that hash, or is the newest one.
+    """
+    row = session.get(AuditRecord, until[0])
+    if row is None or row.hash != until[1]:
+        raise Conflict(f"the trail has no record {until[0]} with hash {until[1]}: archive what is there, then prune")
+    append(session, origin, PRUNE, ("audit", str(row.seq), "audit trail"), after={"seq": row.seq, "hash": row.hash})
+    session.execute(delete(AuditBase))
+    session.add(AuditBase(id=1, seq=row.seq, hash=row.hash))
+    session.execute(delete(AuditRecord).where(AuditRecord.seq <= row.seq))
 
 
 def _fault(row: AuditRecord, seq: int, previous: str) -> str | None:

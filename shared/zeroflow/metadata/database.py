@@ -40,25 +40,32 @@ class Database:
         a surrogate pair; on PostgreSQL the character U+0000.
         """
         try:
-            with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            with _told("recorded"), Session(self._writer, expire_on_commit=False) as session, session.begin():
                 yield session
         except OperationalError as error:
             if any(words in str(error.orig) for words in _DISK_FULL):
                 raise Unavailable("nothing can be recorded: the disk of the metadata database is full") from error
             raise
-        except (DataError, UnicodeEncodeError) as error:
-            why = " ".join(str(error.orig if isinstance(error, DataError) else error).split())
-            raise InvalidInput(f"a value cannot be recorded: {why}") from error
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Open a transaction that only reads: one consistent picture, no lock taken."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        """Open a transaction that only reads: one consistent picture, no lock taken. Raises InvalidInput likewise."""
+        with _told("looked for"), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     def close(self) -> None:
         """Close all pooled connections."""
         self.engine.dispose()
+
+
+@contextmanager
+def _told(done: str) -> Iterator[None]:
+    """Raise InvalidInput for a value that no column can hold."""
+    try:
+        yield
+    except (DataError, UnicodeEncodeError) as error:
+        why = " ".join(str(error.orig if isinstance(error, DataError) else error).split())
+        raise InvalidInput(f"a value cannot be {done}: {why}") from error
 
 
 def _engine(url: str) -> Engine:

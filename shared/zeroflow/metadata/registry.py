@@ -169,8 +169,9 @@ class RegistryClock(Base):
 class LineageEdge(Base):
     """One typed edge of the lineage graph, from what was there first to what came of it; never changed.
 
-    Node types and ids: `run` <run id>, `task` <run id>/<task name>, `artifact` <zeroflow.metadata.artifacts id>,
-    `model_version` <registry id>, `inference_service` <namespace>/<name> of the resource.
+    Node types and ids: `run` <run id>, `task` <run id>/<task name>, `experiment` and `trial` <namespace>/<name>,
+    `training_job` <namespace>/<kind>/<name>/<uid>, `artifact` <zeroflow.metadata.artifacts id>, `model_version`
+    <registry id>, `revision` and `inference_service` <namespace>/<name> of the resource, `drift_event` <event id>.
     """
 
     __tablename__ = "lineage_edges"
@@ -182,8 +183,9 @@ class LineageEdge(Base):
 
     id: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
     kind: Mapped[str]
-    """contains (run > task), read (artifact > task), wrote (task > artifact), registered_as (artifact > version),
-    deployed_as (version > inference service)."""
+    """contains (run > task, experiment > trial), tried (experiment > trial), read (artifact > task, trial or job),
+    wrote (those > artifact), registered_as and trained_on (artifact > version), deployed_as (version > revision or
+    inference service), serves (revision > inference service), drifted (revision or inference service > drift event)."""
     from_type: Mapped[str]
     from_id: Mapped[str]
     to_type: Mapped[str]

@@ -38,7 +38,8 @@ class ResourceApi:
     def __init__(self, store: Store, home: LogFiles, version: str = "0.1.0") -> None:
         self._store = store
         self._home = home
-        self._version = version
+        self.version = f"v1.{KUBERNETES_MINOR}.0+zeroflow.{version}"
+        """What clients are told of the Kubernetes that this is like."""
         self._discovery = Discovery(store.kinds)
         self._openapi = OpenApi(store)
         self._writer = Writer(store)
@@ -111,7 +112,7 @@ class ResourceApi:
             {
                 "major": "1",
                 "minor": KUBERNETES_MINOR,
-                "gitVersion": f"v1.{KUBERNETES_MINOR}.0+zeroflow.{self._version}",
+                "gitVersion": self.version,
                 "gitCommit": "",
                 "gitTreeState": "clean",
                 "buildDate": "1970-01-01T00:00:00Z",

@@ -15,11 +15,11 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from zeroflow.knative.local.api import schema
 from zeroflow.knative.local.api.errors import BadRequest, TooLarge, UnsupportedMediaType
 from zeroflow.knative.local.api.kinds import Kind
 from zeroflow.knative.local.api.objects import Object
 from zeroflow.knative.local.api.rest import protobuf
+from zeroflow.knative.local.api.schemas import pruning
 
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 MAX_DEPTH: Final = 100
@@ -102,7 +102,7 @@ def unknown_fields(kind: Kind, obj: Object) -> Iterator[str]:
                 yield name
     if kind.schema is not None:
         known = {name: part for name, part in obj.items() if kind.fields is None or name in kind.fields}
-        yield from schema.unknown(kind.schema, known)
+        yield from pruning.unknown(kind.schema, known)
 
 
 def drop_unknown(kind: Kind, obj: Object) -> None:
@@ -113,7 +113,7 @@ def drop_unknown(kind: Kind, obj: Object) -> None:
         for name in set(obj) - {"apiVersion", "kind", "metadata", *kind.fields}:
             del obj[name]
     if kind.schema is not None:
-        schema.prune(kind.schema, obj)
+        pruning.prune(kind.schema, obj)
 
 
 def _yaml(body: bytes) -> Decoded:

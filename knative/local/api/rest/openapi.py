@@ -36,6 +36,7 @@ DESCRIPTIONS: Final = {
     "ServiceAccount": "A ServiceAccount names who a workload is.",
     "PersistentVolumeClaim": "A PersistentVolumeClaim asks for a volume that outlives Pods: here, a directory.",
     "Pod": "A Pod is one running instance: here, a group of processes. The host makes Pods for Services and Jobs.",
+    "Node": "A Node is a machine: here, the one that the host runs on.",
     "Event": "An Event says what happened to an object; Events are kept in memory for a while.",
     "Job.batch": "A Job runs processes to completion.",
     "CronJob.batch": "A CronJob makes a Job at each due time of a schedule.",
