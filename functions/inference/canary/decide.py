@@ -64,7 +64,9 @@ def decide(policy: Policy, step: int, evidence: Evidence) -> Decision:
         reason = f"{evidence.requests_at_step} requests at {policy.steps[step]} % and nothing against it: {following} %"
         return Decision(ADVANCE, reason, numbers)
     if policy.max_requests and evidence.requests >= policy.max_requests:
-        return Decision(GIVE_UP, f"{evidence.requests} requests have not told canary and stable revision apart", numbers)
+        return Decision(
+            GIVE_UP, f"{evidence.requests} requests have not told canary and stable revision apart", numbers
+        )
     return Decision(HOLD, "the evidence does not decide yet", numbers)
 
 
