@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +19,11 @@ from zeroflow.predictions.feedback import Feedback
 from zeroflow.predictions.latency import Latency, bucket
 from zeroflow.predictions.observation import OBSERVED, Observation
 
-AUTO = {"zeroflow.dev/rollout": "auto", "zeroflow.dev/rollout-steps": "20,100", "zeroflow.dev/rollout-min-requests": "20"}
+AUTO = {
+    "zeroflow.dev/rollout": "auto",
+    "zeroflow.dev/rollout-steps": "20,100",
+    "zeroflow.dev/rollout-min-requests": "20",
+}
 ONE, TWO = "m-predictor-00001", "m-predictor-00002"
 
 
@@ -105,7 +108,10 @@ def test_worse_canary_is_rolled_back_and_the_event_has_the_numbers(outbox: Outbo
     rollout = told(outbox)
     assert (rollout["state"], rollout["canary"], rollout["stable"]) == ("rolled_back", TWO, ONE)
     assert [decision["action"] for decision in rollout["decisions"]] == ["start", "roll_back"]
-    assert {row["arm"]: (row["bad"], row["total"]) for row in rollout["counts"]} == {"canary": (30, 100), "stable": (4, 400)}
+    assert {row["arm"]: (row["bad"], row["total"]) for row in rollout["counts"]} == {
+        "canary": (30, 100),
+        "stable": (4, 400),
+    }
     assert share(outbox, "t2") == 0
     with outbox.database.reading() as session:
         last = session.scalars(select(EventRecord).order_by(EventRecord.seq.desc())).first()
@@ -190,8 +196,8 @@ def test_an_observation_is_counted_once_however_often_it_is_told(cluster: Any) -
 
 
 @pytest.fixture
-def models(cluster: Any, constant: Any) -> Iterator[list[str]]:
-    yield [cluster.put(f"models/auto/{number}/model.joblib", constant(number)) for number in (1, 2)]
+def models(cluster: Any, constant: Any) -> list[str]:
+    return [cluster.put(f"models/auto/{number}/model.joblib", constant(number)) for number in (1, 2)]
 
 
 def test_without_a_rolled_out_revision_there_is_no_canary(cluster: Any, models: list[str]) -> None:

@@ -96,7 +96,11 @@ def test_confidence_sequence_holds_the_difference_and_narrows() -> None:
 
 
 def test_evidence_and_confidence_sequence_agree() -> None:
-    for canary, stable in ((Count(30, 200), Count(20, 800)), (Count(3, 200), Count(90, 800)), (Count(5, 50), Count(5, 50))):
+    for canary, stable in (
+        (Count(30, 200), Count(20, 800)),
+        (Count(3, 200), Count(90, 800)),
+        (Count(5, 50), Count(5, 50)),
+    ):
         low, high = difference(canary, stable, 0.05)
         assert (evidence_worse(canary, stable) >= math.log(20)) == (low > 0)
         assert (evidence_better(canary, stable) >= math.log(20)) == (high < 0)

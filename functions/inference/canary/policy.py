@@ -15,6 +15,7 @@ itself it asks for a better canary; `<=+0.01` is content with one that is at mos
 canary alone.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def policy_of(annotations: Mapping[str, str]) -> Policy | None:
 def _steps(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     steps = tuple(int(part) for part in parts if part.isdecimal())
-    rising = all(0 < one < two for one, two in zip(steps, steps[1:], strict=False))
+    rising = all(0 < one < two for one, two in itertools.pairwise(steps))
     if len(steps) != len(parts) or not rising or steps[0] < 1 or steps[-1] != 100 or len(steps) < 2:
         raise _unreadable("steps", text, 'rising percentages that end at 100, such as "5,20,50,100"')
     return steps
