@@ -3,15 +3,15 @@
     zeroflow.dev/rollout: auto                               a new revision is a canary, and the evidence decides
     zeroflow.dev/rollout-steps: "5,20,50,100"                its shares of the traffic, in percent
     zeroflow.dev/rollout-metrics: "error-rate, latency-p99<=+0.01, quality"
-    zeroflow.dev/rollout-guards: "error-rate<=0.05, latency<=250ms"
+    zeroflow.dev/rollout-guards: "error-rate<=0.05, latency-p99<=250ms"
     zeroflow.dev/rollout-alpha: "0.05"                       the risk of a wrong promotion, and of a wrong rollback
     zeroflow.dev/rollout-min-requests: "100"                 of the canary at each step, before the next
     zeroflow.dev/rollout-max-requests: "100000"              of the canary, after which it is left as it is
     zeroflow.dev/rollout-attempt: "2"                        tries the same revision again
 
-A metric is a share of bad events that canary and stable revision are compared by: failed requests, requests slower
-than the stable revision's quantile, wrong answers by labels that came later, answers unlike the stable revision's. By
-itself it asks for a better canary; `<=+0.01` is content with one that is at most 0.01 worse. A guard is a bound of the
+A metric is a share of bad events that canary and stable revision are compared by: requests that got no prediction
+(4xx as well as 5xx: both have the same callers), requests slower than the stable revision's quantile, wrong answers by
+labels that came later. By itself it asks for a better canary; `<=+0.01` is content with one that is at most 0.01 worse. A guard is a bound of the
 canary alone.
 """
 
@@ -25,9 +25,9 @@ from zeroflow.functions.inference.refusal import Refused
 PREFIX = "zeroflow.dev/rollout"
 OPTIONS = ("steps", "metrics", "guards", "alpha", "min-requests", "max-requests", "attempt")
 
-ERRORS, QUALITY, AGREEMENT, LATENCY = "error-rate", "quality", "disagreement", "latency"
+ERRORS, QUALITY, LATENCY = "error-rate", "quality", "latency"
 _METRIC = re.compile(r"(error-rate|quality|latency-p(?:50|75|90|95|99|99\.9))(?:<=\+(0(?:\.\d+)?|1))?")
-_GUARD = re.compile(r"(error-rate|disagreement)<=(0(?:\.\d+)?)|latency-p(50|75|90|95|99|99\.9)<=(\d+(?:\.\d+)?)(ms|s)")
+_GUARD = re.compile(r"(error-rate)<=(0(?:\.\d+)?)|latency-p(50|75|90|95|99|99\.9)<=(\d+(?:\.\d+)?)(ms|s)")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _guards(text: str) -> list[Guard]:
     for part in (part.strip() for part in text.split(",")):
         match = _GUARD.fullmatch(part)
         if match is None:
-            raise _unreadable("guards", text, "error-rate<=0.05, disagreement<=0.1 or latency-p99<=250ms")
+            raise _unreadable("guards", text, "error-rate<=0.05 or latency-p99<=250ms")
         if match[1]:
             found.append(Guard(match[1], float(match[2])))
         else:

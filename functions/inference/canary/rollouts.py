@@ -140,7 +140,9 @@ def observe(tx: Transaction, seen: Observation) -> None:
     if policy is None:
         return
     arm = CANARY if seen.revision == record.canary else STABLE
-    counts = {ERRORS: Count(min(seen.failures, seen.requests), seen.requests)}
+    # Whoever is to blame: both arms have the same callers, and a model that refuses their rows has changed.
+    failed = sum(seen.errors.values())
+    counts = {ERRORS: Count(min(failed, seen.requests), seen.requests)}
     counts |= _slow(record, policy, arm, seen.latency)
     if arm == CANARY:
         for guard in policy.guards:
