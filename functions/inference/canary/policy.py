@@ -11,8 +11,8 @@
 
 A metric is a share of bad events that canary and stable revision are compared by: requests that got no prediction
 (4xx as well as 5xx: both have the same callers), requests slower than the stable revision's quantile, wrong answers by
-labels that came later. By itself it asks for a better canary; `<=+0.01` is content with one that is at most 0.01 worse. A guard is a bound of the
-canary alone.
+labels that came later. By itself it asks for a better canary; `<=+0.01` is content with one that is at most 0.01 worse.
+A guard is a bound of the canary alone.
 """
 
 import itertools
