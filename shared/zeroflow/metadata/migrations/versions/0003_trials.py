@@ -5,8 +5,8 @@ from alembic import op
 
 from zeroflow.metadata.base import JSONValue
 
-revision = "0004"
-down_revision = "0003"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
