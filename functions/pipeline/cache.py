@@ -37,7 +37,8 @@ class Cache:
     def find(self, row: Task, task: TaskPlan, given: Values) -> Found | None:
         """Give a step's row its keys; return outputs that stand for those of its execution, or note why not."""
         row.cache_key = row.cache_note = None
-        if task.component.importer is not None:  # what lies at a place may have changed
+        # What lies at a place may have changed, and so may the claims of a namespace.
+        if task.component.importer is not None or task.component.claim:
             return None
         row.content_key = cachekeys.content(self._run.namespace, task, given)
         if task.enable_cache:

@@ -80,6 +80,8 @@ def _without_looking(row: Task, plan: Plan) -> str | None:
         return f"it has not run: its state is {row.state}"
     if task.component.importer is not None:
         return "an importer always looks again: what lies at a place may have changed"
+    if task.component.claim:
+        return "a step that makes or deletes a volume claim always runs: the claims of a namespace may have changed"
     if row.cache_key is None and row.cache_note is None:
         return "caching is off for this task"
     return None

@@ -25,7 +25,7 @@ from pathlib import Path
 from aiohttp import web
 
 from zeroflow.errors import Conflict, Unavailable
-from zeroflow.knative.local import inference, manifests, tuning
+from zeroflow.knative.local import inference, manifests, node, tuning
 from zeroflow.knative.local.api.kubeconfig import write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
@@ -115,6 +115,7 @@ async def _serve(
         welcome=WELCOME.format(base=urls.base, kubeconfig=home.kubeconfig),
     )
     stop = _stop_on_signals()
+    await node.register(store, resources.version)
     for document in (*manifests.configuration(home, urls, database_url), *manifests.documents()):
         await store.apply(document, manager="zeroflow-manifests")
     write_kubeconfig(home, urls.base, home.platform_token() if exposed else None)

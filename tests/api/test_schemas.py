@@ -6,7 +6,9 @@ import urllib.request
 
 import pytest
 
-from zeroflow.knative.local.api.schema import BadSchema, compile_schema, default, faults, prune, unknown
+from zeroflow.knative.local.api.schemas.pruning import default, prune, unknown
+from zeroflow.knative.local.api.schemas.schema import BadSchema, compile_schema
+from zeroflow.knative.local.api.schemas.validation import faults
 
 SCHEMA = {
     "type": "object",
@@ -47,7 +49,7 @@ COMPILED = compile_schema(SCHEMA, "schema")
         ({"size": 10}, ["size: Invalid value: 10: size in body should be less than or equal to 9"]),
         ({"size": 1, "mode": "other"}, ['mode: Unsupported value: "other": supported values: "fast", "slow"']),
         ({"size": 1, "name": "A"}, ["name: Invalid value: \"A\": name in body should match '^[a-z]+$'"]),
-        ({"size": 1, "name": "abcd"}, ['name: Invalid value: "abcd": name in body should be at most 3 chars long']),
+        ({"size": 1, "name": "abcd"}, ["name: Too long: may not be more than 3 bytes"]),
         (
             {"size": 1, "labels": {"a": 1}},
             ['labels.a: Invalid value: "integer": labels.a in body must be of type string: "integer"'],
@@ -55,7 +57,7 @@ COMPILED = compile_schema(SCHEMA, "schema")
         ({"size": 1, "steps": [{}]}, ["steps[0].name: Required value"]),
         (
             {"size": 1, "words": ["a", "b"]},
-            ["words: Invalid value: ['a', 'b']: words in body should have at most 1 items"],
+            ["words: Too many: 2: must have at most 1 items"],
         ),
         ({"size": 1, "steps": {}}, ['steps: Invalid value: "object": steps in body must be of type array: "object"']),
     ],

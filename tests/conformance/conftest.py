@@ -37,21 +37,46 @@ class Cluster:
         revision: str | None = None,
     ) -> dict[str, Any]:
         """Apply a Service that runs `apps/<app>.py`; return it, Ready unless told not to wait."""
+        template = self.template(container or {}, app, spec, annotations, revision)
+        return self.apply(name, template, service_annotations, labels, traffic, wait=wait)
+
+    def template(
+        self,
+        container: dict[str, Any],
+        app: str | None,
+        spec: dict[str, Any] | None = None,
+        annotations: dict[str, str] | None = None,
+        revision: str | None = None,
+    ) -> dict[str, Any]:
+        """Return a revision template."""
         command = {"command": ["python", str(APPS / f"{app}.py")]} if app else {}
         metadata: dict[str, Any] = {"annotations": annotations or {}}
         if revision:
             metadata["name"] = revision
-        template = {"metadata": metadata, "spec": {"containers": [{"image": "app"} | command | (container or {})]}}
-        template["spec"] |= spec or {}
+        return {"metadata": metadata, "spec": {"containers": [{"image": "app"} | command | container]} | (spec or {})}
+
+    def try_to_apply(
+        self,
+        name: str,
+        template: dict[str, Any],
+        annotations: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
+        traffic: list[dict[str, Any]] | None = None,
+    ) -> Any:
+        """Apply a Service and return the API's answer."""
         declared = {
             "apiVersion": "serving.knative.dev/v1",
             "kind": "Service",
-            "metadata": {"name": name, "annotations": service_annotations or {}, "labels": labels or {}},
+            "metadata": {"name": name, "annotations": annotations or {}, "labels": labels or {}},
             "spec": {"template": template} | ({"traffic": traffic} if traffic else {}),
         }
         path = f"{SERVICES}/{name}?fieldManager=checker&force=true"
         headers = {"Content-Type": "application/apply-patch+yaml"}
-        answer = self.host.request("PATCH", path, json=declared, headers=headers)
+        return self.host.request("PATCH", path, json=declared, headers=headers)
+
+    def apply(self, name: str, *given: Any, wait: bool = True) -> dict[str, Any]:
+        """Apply a Service; return it, Ready unless told not to wait."""
+        answer = self.try_to_apply(name, *given)
         assert answer.status in (200, 201), answer.data
         return self.ready(name) if wait else answer.json()
 

@@ -245,16 +245,55 @@ def test_memory_beyond_the_limit_is_refused(run):
     ("pod", "spec", "words"),
     [
         ({"restartPolicy": "Always"}, {}, "spec.template.spec.restartPolicy"),
-        ({"initContainers": [{"name": "i", "image": "i"}]}, {}, "spec.template.spec.initContainers"),
+        ({"initContainers": [{"image": "i"}]}, {}, r"spec.template.spec.initContainers\[0\].name"),
         ({}, {"completionMode": "Indexed"}, "spec.completionMode"),
         ({}, {"backoffLimit": -1}, "spec.backoffLimit"),
     ],
-    ids=["restart policy", "init container", "indexed", "negative"],
+    ids=["restart policy", "nameless init container", "indexed", "negative"],
 )
 def test_what_cannot_run_here_is_refused(run, pod, spec, words):
     async def scenario(place):
         with pytest.raises(Invalid, match=words):
             await place.create("true", pod=pod, **spec)
+
+    run(scenario)
+
+
+SHARED = {"volumes": [{"name": "shared", "emptyDir": {}}]}
+MOUNTED = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+
+
+def init(name, script, **more):
+    return {"name": name, "image": "any", "command": ["sh", "-c", script], **MOUNTED, **more}
+
+
+def test_init_containers_run_in_order_before_the_container_and_share_its_volumes(run):
+    async def scenario(place):
+        sidecar = init("beside", "while :; do echo up > /shared/beside; sleep 0.05; done", restartPolicy="Always")
+        inits = [init("one", "echo one > /shared/said"), sidecar, init("two", "echo two >> /shared/said")]
+        script = "until [ -e /shared/beside ]; do sleep 0.05; done; cat /shared/said"
+        await place.create("sh", "-c", script, container=MOUNTED, pod=SHARED | {"initContainers": inits})
+        assert (await place.finished())[0] == "Complete"
+        assert place.log() == "one\ntwo\n"
+        await place.until(lambda: place.store.list("Pod", "default")[0]["status"]["phase"] == "Succeeded")
+        told = place.store.list("Pod", "default")[0]["status"]["initContainerStatuses"]
+        assert [(each["name"], each["state"].get("terminated", {}).get("exitCode")) for each in told][::2] == [
+            ("one", 0),
+            ("two", 0),
+        ]
+
+    run(scenario)
+
+
+def test_an_init_container_that_fails_keeps_the_container_from_starting(run):
+    async def scenario(place):
+        pod = SHARED | {"initContainers": [init("fetch", "echo no such bucket >&2; exit 3")]}
+        await place.create("sh", "-c", "echo never", container=MOUNTED, pod=pod, backoffLimit=0)
+        assert (await place.finished())[0] == "Failed"
+        await place.until(lambda: place.store.list("Pod", "default")[0]["status"]["phase"] == "Failed")
+        pod = place.store.list("Pod", "default")[0]
+        assert pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
+        assert not place.home.pod_log("default", pod["metadata"]["name"], "main").exists()
 
     run(scenario)
 

@@ -75,7 +75,7 @@ def test_mount_paths_are_replaced_where_a_path_begins_with_them():
         (
             {"hostPath": {"path": "/"}},
             {},
-            "is hostPath; this host has configMap, emptyDir, persistentVolumeClaim, secret",
+            "is hostPath; this host has configMap, emptyDir, ephemeral, persistentVolumeClaim, secret",
         ),
         ({"secret": {"secretName": "s"}}, {}, 'secret "s" not found'),
         ({"emptyDir": {}}, {"subPath": "../up"}, "must stay inside its volume"),

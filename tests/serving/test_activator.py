@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from zeroflow.knative.local.api.errors import Invalid
+from zeroflow.knative.local.api.errors import BadRequest
 
 
 def alive(pid):
@@ -220,8 +221,9 @@ def test_a_command_that_listens_elsewhere_is_told_of_port_at_its_own_deadline(ru
         command = ["python", "-m", "http.server", "--bind", "127.0.0.1", "0"]
         await world.apply(runtime=None, command=command, annotations=deadline, wait=False)
         await world.until(lambda: world.condition("Service", "hello", "Ready")["status"] == "False", 10)
-        assert "must listen on the port that PORT names" in world.condition("Service", "hello", "Ready")["message"]
-        with pytest.raises(Invalid, match="progress-deadline"):
+        message = world.condition("Service", "hello", "Ready")["message"]
+        assert re.search(r"it listens on port \d+, and neither on the port that PORT names", message)
+        with pytest.raises(BadRequest, match="progress-deadline"):
             await world.apply(annotations={"serving.knative.dev/progress-deadline": "soon"}, wait=False)
 
     run(scenario)

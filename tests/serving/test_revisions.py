@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from zeroflow.knative.local.api.errors import Invalid
+from zeroflow.knative.local.api.errors import BadRequest
 
 
 def test_a_service_becomes_ready_with_configuration_route_and_revision(run):
@@ -277,18 +277,18 @@ CONTAINER = "template__spec__containers__0"
         ({"template__metadata__name": "other-1"}, '"other-1" must have "hello-" prefix'),
         (
             {"template__metadata__annotations": {"autoscaling.knative.dev/min-scale": "-1"}},
-            "expected 0 <= -1 <= 2147483647: autoscaling.knative.dev/min-scale",
+            "expected 0 <= -1 <= 2147483647: spec.template.metadata.annotations.autoscaling.knative.dev/min-scale",
         ),
         (
             {"template__metadata__annotations": {"autoscaling.knative.dev/window": "2s"}},
-            "expected 6s <= 2s <= 3600s: autoscaling.knative.dev/window",
+            "expected 6s <= 2s <= 1h0m0s: spec.template.metadata.annotations.autoscaling.knative.dev/window",
         ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
 def test_what_knative_refuses_is_refused_in_its_words(run, changes, words):
     async def scenario(world):
-        with pytest.raises(Invalid) as refused:
+        with pytest.raises(BadRequest) as refused:
             await world.store.create(_service(**changes))
         assert words in str(refused.value)
 
@@ -306,7 +306,7 @@ def test_defaults_are_those_of_knative_and_a_revision_cannot_be_changed(run):
         assert service["spec"]["traffic"] == [{"latestRevision": True, "percent": 100}]
         revision = world.get("Revision", "hello-00001")
         revision["spec"]["timeoutSeconds"] = 1
-        with pytest.raises(Invalid, match="Immutable fields changed"):
+        with pytest.raises(BadRequest, match="Immutable fields changed"):
             await world.store.update(revision)
 
     run(scenario)

@@ -56,6 +56,13 @@ BUILTIN_KINDS: Final = (
         fields=DECLARED,
     ),
     Kind(
+        *("", "Node", "nodes", V1_STATUS, "v1", False, "node", ("no",)),
+        durable=False,
+        generations=False,
+        creatable=False,
+        fields=DECLARED,
+    ),
+    Kind(
         *("", "Event", "events", V1, "v1", True, "event", ("ev",)),
         durable=False,
         generations=False,

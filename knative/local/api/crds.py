@@ -1,6 +1,6 @@
 """CustomResourceDefinitions: from the object to the Kind it declares, and the definitions that ship with Zeroflow.
 
-Source: apiextensions.k8s.io/v1. Schemas are enforced (`schema.py`) and shown by `kubectl explain`; what a
+Source: apiextensions.k8s.io/v1. Schemas are enforced (`schemas/`) and shown by `kubectl explain`; what a
 schema cannot say each room validates for its own kinds.
 """
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from zeroflow.knative.local.api.errors import Cause, Invalid
-from zeroflow.knative.local.api.kinds import Column, Kind, Version
+from zeroflow.knative.local.api.kinds import Column, Kind, Scale, Version
 from zeroflow.knative.local.api.objects import LABEL, SUBDOMAIN, Object, meta, now
-from zeroflow.knative.local.api.schema import BadSchema, compile_schema
+from zeroflow.knative.local.api.schemas import rules
+from zeroflow.knative.local.api.schemas.schema import BadSchema, compile_schema
 
 KIND: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
@@ -66,6 +67,19 @@ def established(crd: Object) -> Object:
         ],
     }
     return crd
+
+
+def check_rules(kind: Kind, crd: Object) -> None:
+    """Compile the CEL rules of a definition that is new or has changed; raise Invalid for one that cannot be."""
+    read = Reader(str(meta(crd)["name"]))
+    for index, version in enumerate(crd["spec"]["versions"]):
+        served = kind.version(version["name"])
+        if served is not None and served.schema is not None:
+            try:
+                rules.check_rules(served.schema, f"spec.versions[{index}].schema.openAPIV3Schema")
+            except BadSchema as error:
+                where, why = error.args
+                raise read.invalid(where, why) from error
 
 
 def bundled() -> list[Object]:
@@ -142,8 +156,22 @@ def _version(read: Reader, version: dict[str, Any], path: str) -> Version:
         compiled = compile_schema(_without_metadata(schema), f"{path}.schema.openAPIV3Schema") if schema else None
     except BadSchema as error:
         where, why = error.args
-        raise read.invalid(where, f"Invalid value: {why}") from error
-    return Version(name, tuple(columns), "status" in subresources, compiled)
+        raise read.invalid(where, why) from error
+    scale = _scale(read, subresources["scale"], f"{path}.subresources.scale") if subresources.get("scale") else None
+    return Version(name, tuple(columns), "status" in subresources, scale, compiled)
+
+
+def _scale(read: Reader, given: Any, path: str) -> Scale:
+    given = read.mapping(given, path)
+
+    def steps(name: str, root: str) -> tuple[str, ...]:
+        text = read.text(given.get(name), f"{path}.{name}")
+        if not text.startswith(f".{root}.") or "[" in text:
+            raise read.invalid(f"{path}.{name}", f'Invalid value: "{text}": should be a json path under .{root}')
+        return tuple(text[1:].split("."))
+
+    selector = steps("labelSelectorPath", "status") if given.get("labelSelectorPath") else None
+    return Scale(steps("specReplicasPath", "spec"), steps("statusReplicasPath", "status"), selector)
 
 
 def _without_metadata(schema: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from zeroflow.knative.local.api import crds, schema
+from zeroflow.knative.local.api import crds
 from zeroflow.knative.local.api.builtin import CRD_KEY
 from zeroflow.knative.local.api.core import check_core
 from zeroflow.knative.local.api.deletions import DeleteOptions, Deletions, present
@@ -21,6 +21,7 @@ from zeroflow.knative.local.api.errors import AlreadyExists, Cause, Conflict, Fo
 from zeroflow.knative.local.api.kinds import Kind, KindRegistry
 from zeroflow.knative.local.api.objects import Object, copy, declared, generated_name, meta, now
 from zeroflow.knative.local.api.persistence import Key
+from zeroflow.knative.local.api.schemas import pruning, rules, validation
 from zeroflow.knative.local.api.state import Draft
 from zeroflow.knative.local.api.validation import check_object
 
@@ -32,6 +33,11 @@ JOB_KEY: Final = "Job.batch"
 CONTROLLER_UID: Final = "batch.kubernetes.io/controller-uid"
 """The label by which a Job's pods are found (`kubectl logs job/x`)."""
 
+UNCHECKED: Final = ("FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+RULES_UNCHECKED: Final = (
+    'Invalid value: "null": some validation rules were not checked because the object was invalid; '
+    "correct the existing errors to complete validation"
+)
 SERVER_FIELDS: Final = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
@@ -91,7 +97,7 @@ class Mutations:
         updated.pop("status", None)
         if obj.get("status") is not None:
             updated["status"] = obj["status"]
-        check_schema(kind, updated)
+        check_schema(kind, updated, old)
         if (managers := meta(obj).get("managedFields")) is not None:
             meta(updated)["managedFields"] = managers
         return self._replace(draft, kind, key, updated, old)
@@ -141,7 +147,7 @@ class Mutations:
 
     def _admit(self, kind: Kind, obj: Object, old: Object | None) -> Object:
         check_core(kind, obj, old)
-        check_schema(kind, obj)
+        check_schema(kind, obj, old)
         for hook in self.hooks.get(kind.key, ()):
             try:
                 obj = hook(obj, copy(old) if old is not None else None)
@@ -187,7 +193,9 @@ class Mutations:
             clash = self.kinds.find_plural(defined.group, defined.plural) or known
             if clash is not None and (not clash.custom or clash.resource != defined.resource):
                 raise AlreadyExists(f"{defined.resource}: these names are taken by {clash.resource}", kind=kind.plural)
-            obj = crds.established(obj) if old is None or obj["spec"] != old["spec"] else obj
+            if old is None or obj["spec"] != old["spec"]:
+                crds.check_rules(defined, obj)
+                obj = crds.established(obj)
         elif kind.key == "Namespace":
             leaving = bool(meta(obj).get("deletionTimestamp"))
             obj["status"] = {"phase": "Terminating" if leaving else "Active"}
@@ -217,12 +225,17 @@ class Mutations:
             draft.write(("ServiceAccount", namespace, "default"), account)
 
 
-def check_schema(kind: Kind, obj: Object) -> None:
+def check_schema(kind: Kind, obj: Object, old: Object | None) -> None:
     """Fill in defaults and check values by the schema of a custom kind; raise Invalid with every fault."""
     if kind.schema is None:
         return
-    schema.default(kind.schema, obj)
-    causes = tuple(schema.faults(kind.schema, obj))
+    pruning.default(kind.schema, obj)
+    before = validation.MISSING if old is None else old
+    causes = list(validation.faults(kind.schema, obj, old=before))
+    if not causes:
+        causes += rules.broken(kind.schema, obj, before)
+    elif kind.schema.ruled and any(cause.reason in UNCHECKED for cause in causes):
+        causes.append(Cause("<nil>", RULES_UNCHECKED))
     if causes:
         raise Invalid.fields(kind.kind, kind.group, str(meta(obj).get("name", "")), *causes)
 

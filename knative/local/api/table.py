@@ -190,6 +190,22 @@ def _event_last(event: Object) -> str:
     return times.age(event.get("lastTimestamp") or event.get("eventTime") or meta(event).get("creationTimestamp"))
 
 
+def _node_status(node: Object) -> str:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    ready = any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+    return ("Ready" if ready else "NotReady") + (
+        ",SchedulingDisabled" if (node.get("spec") or {}).get("unschedulable") else ""
+    )
+
+
+def _address(kind: str) -> Callable[[Object], str]:
+    def value(node: Object) -> str:
+        addresses = (node.get("status") or {}).get("addresses") or ()
+        return next((str(each["address"]) for each in addresses if each.get("type") == kind), NONE)
+
+    return value
+
+
 def _claim_status(claim: Object) -> str:
     if meta(claim).get("deletionTimestamp"):
         return "Terminating"
@@ -229,6 +245,17 @@ BUILT_IN: Final[dict[str, list[Cell]]] = {
         AGE,
         Cell("IP", _at(".status.podIP", NONE), priority=1),
         Cell("Node", _at(".spec.nodeName", NONE), priority=1),
+    ],
+    "Node": [
+        Cell("Status", _node_status),
+        Cell("Roles", lambda node: NONE),
+        AGE,
+        Cell("Version", _at(".status.nodeInfo.kubeletVersion")),
+        Cell("Internal-IP", _address("InternalIP"), priority=1),
+        Cell("External-IP", _address("ExternalIP"), priority=1),
+        Cell("OS-Image", _at(".status.nodeInfo.osImage"), priority=1),
+        Cell("Kernel-Version", _at(".status.nodeInfo.kernelVersion"), priority=1),
+        Cell("Container-Runtime", _at(".status.nodeInfo.containerRuntimeVersion"), priority=1),
     ],
     "Event": [
         Cell("Last Seen", _event_last),

@@ -76,8 +76,9 @@ def _pod_faults(pod: Object, where: str) -> Iterator[Cause]:
         yield Cause(f"{where}.containers", "Required value", "FieldValueRequired")
     if len(containers) > 1:
         yield Cause(f"{where}.containers", "Forbidden: on this host a Pod has one container", "FieldValueForbidden")
-    if pod.get("initContainers"):
-        yield Cause(f"{where}.initContainers", "Forbidden: this host has no init containers", "FieldValueForbidden")
+    for number, container in enumerate(pod.get("initContainers") or ()):
+        if not container.get("name"):
+            yield Cause(f"{where}.initContainers[{number}].name", "Required value", "FieldValueRequired")
     for number, volume in enumerate(pod.get("volumes") or ()):
         if not isinstance(volume, dict) or not volume.get("name"):
             yield Cause(f"{where}.volumes[{number}].name", "Required value", "FieldValueRequired")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.knative.local.api.objects import generated_name
 from zeroflow.knative.local.jobs.admission import CONTROLLER_UID, JOB_NAME
 from zeroflow.knative.local.processes import volumes
-from zeroflow.knative.local.processes.container import BadContainer, resolve
+from zeroflow.knative.local.processes.companions import CompanionFailed, Companions, process_spec
+from zeroflow.knative.local.processes.container import BadContainer
 from zeroflow.knative.local.processes.pods import PodContext, PodRecord
-from zeroflow.knative.local.processes.process import Process, ProcessSpec
+from zeroflow.knative.local.processes.process import Process
 from zeroflow.knative.local.processes.server_link import inherited_environment
 
 Object = dict[str, Any]
@@ -27,6 +29,7 @@ class JobPod:
         self._context = context
         self._container: Object = job["spec"]["template"]["spec"]["containers"][0]
         self._process: Process | None = None
+        self._companions: Companions | None = None
         pod = pod_object(job, generated_name(f"{job['metadata']['name']}-"))
         meta, container = pod["metadata"], self._container["name"]
         self.name: str = meta["name"]
@@ -46,6 +49,9 @@ class JobPod:
                 try:
                     process = self._process = await self._start()
                     break
+                except CompanionFailed as error:
+                    self.record.init_failed(str(error))
+                    return 1
                 except BadContainer as error:  # a JobSink makes the Secret after the Job
                     self.record.waiting(error.reason, str(error))
                     changed.clear()
@@ -60,8 +66,9 @@ class JobPod:
             self.record.ended(code)
             return code
         finally:
-            if self._process is not None:
-                self._process.kill()
+            for one in (self._process, self._companions):
+                if one is not None:
+                    one.kill()
             volumes.unmount(self._scratch)
 
     async def stop(self, grace_s: float | None = None) -> None:
@@ -69,6 +76,8 @@ class JobPod:
         self.stopping = True
         process = self._process
         if process is None:
+            if self._companions is not None:  # in its init containers
+                self._companions.kill()
             return
         process.terminate()
         with suppress(TimeoutError):
@@ -78,20 +87,11 @@ class JobPod:
 
     async def _start(self) -> Process:
         volumes.unmount(self._scratch)
-        pod, find = self.record.object, self._context.find
-        mounts = volumes.mount(self._context, pod, self._container, self._scratch)
         base = inherited_environment() | {"HOSTNAME": self.name}
-        resolved = resolve(pod, self._container, base, find)
-        spec = ProcessSpec(
-            name=self.name,
-            argv=resolved.argv,
-            env=resolved.env,
-            log=self.log,
-            cwd=resolved.cwd,
-            memory_bytes=resolved.memory_bytes,
-            mounts=mounts,
-        )
-        return await self._context.launcher.start(spec)
+        spec = process_spec(self._context, self.record, self._container, base)
+        self._companions = Companions(self._context, self.record, self._container["name"], base)
+        await self._companions.start()
+        return await self._context.launcher.start(replace(spec, runtime=None))
 
 
 def pod_object(job: Object, name: str) -> Object:

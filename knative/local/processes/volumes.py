@@ -16,7 +16,7 @@ from zeroflow.knative.local.processes.container import BadContainer, Find, Objec
 from zeroflow.knative.local.processes.mounting import Mount
 from zeroflow.knative.local.processes.pods import PodContext
 
-KINDS = ("configMap", "emptyDir", "persistentVolumeClaim", "secret")
+KINDS = ("configMap", "emptyDir", "ephemeral", "persistentVolumeClaim", "secret")
 
 
 def claim_names(pod: Object) -> set[str]:
@@ -67,7 +67,7 @@ def unmount(root: Path) -> None:
 
 
 def _write(volume: Object, namespace: str, directory: Path, find: Find) -> None:
-    if "emptyDir" in volume:
+    if "emptyDir" in volume or "ephemeral" in volume:  # an ephemeral claim has no other life than its Pod's
         directory.mkdir(mode=0o700, parents=True)
     elif "secret" in volume:
         _write_files(directory, volume["secret"], read_values("Secret", namespace, volume["secret"], find))

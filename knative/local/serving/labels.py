@@ -24,4 +24,6 @@ ROLLOUT = "serving.knative.dev/rollout"
 NO_GC = "serving.knative.dev/no-gc"
 PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
 
+VISIBILITY = "networking.knative.dev/visibility"
+CLUSTER_LOCAL = "cluster-local"
 AUTOSCALING = "autoscaling.knative.dev/"

@@ -14,6 +14,8 @@ from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.serving.pod import Pod
 
 QUEUE_LENGTH = 10_000
+QUEUE_PER_PLACE = 10
+"""How many wait beside an instance for each place in it, where no activator holds them back."""
 
 
 class QueueFull(Unavailable):
@@ -35,9 +37,9 @@ class Line:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def join(self) -> asyncio.Future[Pod]:
-        """Stand at the end; raise QueueFull."""
-        if self.length >= QUEUE_LENGTH:
+    def join(self, most: int = QUEUE_LENGTH) -> asyncio.Future[Pod]:
+        """Stand at the end; raise QueueFull when as many as may do so already."""
+        if self.length >= most:
             raise QueueFull
         waiter: asyncio.Future[Pod] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)

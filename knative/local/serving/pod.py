@@ -1,65 +1,78 @@
-"""One instance of a revision: its process, its connections, its Pod object.
+"""One instance of a revision: its processes, its connections, its Pod object.
 
 `start` returns once the instance is ready for requests; how it failed is an exception with a reason that a Revision's
 condition can carry. `stop` lets nothing be lost: the pool calls it when the last request is over.
+
+The process is to listen at the port that PORT names, one of the host's choosing: instances share one machine. A
+program that listens at its declared containerPort instead is found there, as long as the port is its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from zeroflow.errors import Unavailable, ZeroflowError
-from zeroflow.knative.local.api.objects import generated_name
-from zeroflow.knative.local.processes import volumes
-from zeroflow.knative.local.processes.container import resolve
+from zeroflow.knative.local.processes import ports, volumes
+from zeroflow.knative.local.processes.companions import Companions, execute, process_spec, scratch
 from zeroflow.knative.local.processes.launcher import listening_socket
 from zeroflow.knative.local.processes.logs import tail
 from zeroflow.knative.local.processes.pods import PodContext, PodRecord, shell_code
 from zeroflow.knative.local.processes.process import Process, ProcessSpec
-from zeroflow.knative.local.processes.runtimes import ANNOTATION
 from zeroflow.knative.local.processes.server_link import inherited_environment
 from zeroflow.knative.local.serving import labels, probes
 from zeroflow.knative.local.serving.exchange import Upstream
+from zeroflow.knative.local.serving.pod_object import pod_object, port_of, serving_container
+from zeroflow.knative.local.serving.probes import Prober
 from zeroflow.knative.local.serving.upstream_http1 import IDLE_S, IDLE_UNKNOWN_S, Connections
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 KILL_AFTER_S = 2.0  # on top of the grace period: gunicorn itself uses all of it
+LOOK_FOR_PORT_S = 0.5
+_PORT_TAKEN = ("address already in use", "eaddrinuse")
 
 
 class ContainerFailed(ZeroflowError):
     """The container ended before it was ready; `reason` is ExitCode<n>, as Knative says it."""
 
-    def __init__(self, code: int, tail: str) -> None:
-        super().__init__(f"Container failed with: {tail or f'exit code {shell_code(code)} and an empty log'}")
+    def __init__(self, code: int, tail: str, advice: str = "") -> None:
+        said = tail or f"exit code {shell_code(code)} and an empty log"
+        super().__init__(f"Container failed with: {said}{advice}")
         self.reason = f"ExitCode{shell_code(code)}"
 
 
-class Pod:
-    """One process of a revision."""
+class NotReady(Unavailable):
+    """The container runs but does not pass its probes in time."""
 
-    def __init__(self, context: PodContext, revision: Object) -> None:
-        self._context = context
-        self._container: Object = revision["spec"]["containers"][0]
+    reason = "ProgressDeadlineExceeded"
+
+
+class Pod:
+    """One instance of a revision. `changed` is called when it has become ready again, or is so no longer."""
+
+    def __init__(self, context: PodContext, revision: Object, changed: Callable[[], None]) -> None:
+        self._context, self._changed = context, changed
+        self._container: Object = serving_container(revision["spec"]["containers"])
+        self._port = port_of(self._container)
         self._grace_s = float(revision["spec"].get("timeoutSeconds", 300))
         self._process: Process | None = None
-        self._connections: Upstream | None = None
-        self._liveness: asyncio.Task[None] | None = None
+        self._prober: Prober | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self.in_flight = 0
         self.ready = self.draining = False
         self.answered = False  # it has given an answer: if it dies, it did not die of its start
-        pod = _pod_object(revision, self._container)
+        pod = pod_object(revision)
         self.name: str = pod["metadata"]["name"]
         namespace, container = pod["metadata"]["namespace"], self._container["name"]
         self.log = context.home.pod_log(namespace, self.name, container)
         self.record = PodRecord(context, pod, container, str(self._container.get("image", "")))
-        self._scratch = context.home.run / "pods" / self.name
+        self._companions = Companions(context, self.record, container, inherited_environment() | self._marks())
 
     @property
     def pid(self) -> int | None:
@@ -69,81 +82,124 @@ class Pod:
     @property
     def connections(self) -> Upstream:
         """The connections to the process; only after it was started."""
-        assert self._connections is not None
-        return self._connections
+        assert self._prober is not None
+        return self._prober.upstream
 
     async def start(self, deadline_s: float) -> None:
-        """Start the process and return when it is ready; a ZeroflowError says why it is not."""
+        """Start the processes and return when the instance is ready; a ZeroflowError says why it is not."""
         try:
             async with asyncio.timeout(deadline_s):
                 await self._start()
         except TimeoutError as error:
+            why = self._why_not()
             self.kill()
-            raise NotReady(
-                f"the container was not ready within {deadline_s:g} s: it must listen on the port that PORT names, "
-                "and pass its probes"
-            ) from error
+            raise NotReady(f"the container was not ready within {deadline_s:g} s: {why}") from error
         except ZeroflowError as error:
             if self._process is None:
                 self.record.waiting(error.reason, str(error))
             raise
         self.ready = True
         self.record.running(ready=True)
-        if liveness := self._container.get("livenessProbe"):
-            self._liveness = asyncio.get_running_loop().create_task(self._watch(liveness))
+        for probe, watch in (("livenessProbe", self._watch_life), ("readinessProbe", self._watch_readiness)):
+            if declared := self._container.get(probe):
+                self._watches.append(asyncio.get_running_loop().create_task(watch(declared)))
 
     async def _start(self) -> None:
-        pod, container, find = self.record.object, self._container, self._context.find
-        mounts = volumes.mount(self._context, pod, container, self._scratch)
         listener = listening_socket()
         port = listener.getsockname()[1]
         try:
-            resolved = resolve(pod, container, self._environment(port), find)
-            inherited: socket.socket | None = listener
-            if resolved.runtime is None:
+            spec = process_spec(self._context, self.record, self._container, self._environment(port))
+            await self._companions.start()
+            if spec.runtime is None:
                 listener.close()  # the command listens for itself
-                inherited = None
-            spec = ProcessSpec(
-                name=self.name,
-                argv=resolved.argv,
-                env=resolved.env,
-                log=self.log,
-                cwd=resolved.cwd,
-                runtime=resolved.runtime,
-                listener=inherited,
-                memory_bytes=resolved.memory_bytes,
-                mounts=mounts,
-                grace_s=self._grace_s,
-            )
+            else:
+                spec = replace(spec, listener=listener)
+            spec = replace(spec, grace_s=self._grace_s)
             self._process = process = await self._context.launcher.start(spec)
         finally:
             listener.close()
         self.record.running(ready=False)
-        if _speaks_http2(container):
-            from zeroflow.knative.local.serving.upstream_http2 import Http2Connections
+        self._prober = Prober(self._connect(port, spec), lambda argv: execute(self._context, spec, argv))
+        if spec.runtime is not None and not await process.serving():
+            raise await self._ended(process)
+        await self._until_ready(process, port)
 
-            self._connections = Http2Connections(port)
-        else:
-            self._connections = Connections(port, IDLE_UNKNOWN_S if inherited is None else IDLE_S)
-        if inherited is not None and not await process.serving():
-            raise ContainerFailed(await process.wait(), tail(self.log))
-        await self._until_ready(process, listening=inherited is not None)
+    def _connect(self, port: int, spec: ProcessSpec) -> Upstream:
+        if self._port["name"] == "h2c":
+            from zeroflow.knative.local.serving.upstream_http2 import Http2Connections  # loads h2: 40 ms
 
-    async def _until_ready(self, process: Process, *, listening: bool) -> None:
-        readiness = self._container.get("readinessProbe") or {}
-        wanted = [probe for probe in (self._container.get("startupProbe"), readiness) if probe is not None]
-        if listening:  # a connection proves nothing: the socket is the host's own; gunicorn has said that it serves
-            wanted = [probe for probe in wanted if "httpGet" in probe]
-        for probe in wanted:
-            probing = asyncio.ensure_future(probes.until_passed(probe, self.connections))
-            ending = asyncio.ensure_future(process.wait())
-            try:
-                await asyncio.wait((probing, ending), return_when=asyncio.FIRST_COMPLETED)
+            return Http2Connections(port)
+        return Connections(port, IDLE_UNKNOWN_S if spec.runtime is None else IDLE_S)
+
+    async def _until_ready(self, process: Process, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        probing = loop.create_task(self._probe(listening=process.spec.runtime is not None))
+        ending, beside = loop.create_task(process.wait()), loop.create_task(self._companions.failed())
+        try:
+            while not probing.done():
+                await asyncio.wait(
+                    (probing, ending, beside), timeout=LOOK_FOR_PORT_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if beside.done():
+                    raise beside.result()
                 if ending.done():
-                    raise ContainerFailed(ending.result(), tail(self.log))
-            finally:
-                probing.cancel()
-                ending.cancel()
+                    raise await self._ended(process)
+                if not probing.done() and process.spec.runtime is None and self.connections.port == port:
+                    await self._look_elsewhere(process)
+            probing.result()
+        finally:
+            for task in (probing, ending, beside):
+                task.cancel()
+
+    async def _probe(self, *, listening: bool) -> None:
+        """Pass startup and readiness probes; raise NotReady when the startup probe has failed too often."""
+        assert self._prober is not None
+        if startup := self._container.get("startupProbe"):
+            timed = {"periodSeconds": probes.PERIOD_S} | startup
+            allowed = int(startup.get("failureThreshold") or probes.FAILURES)
+            if not await self._prober.until_passed(timed, allowed=allowed):
+                raise NotReady(f"Startup probe failed {allowed} times: {self._prober.said}")
+        readiness = self._container.get("readinessProbe") or {}
+        # A connection proves nothing where the socket is the host's own; gunicorn has said that it serves.
+        if not listening or not ("tcpSocket" in readiness or not readiness):
+            await self._prober.until_passed(readiness)
+            if "exec" in readiness:  # says nothing about the port
+                await self._prober.until_passed({"tcpSocket": {}})
+
+    async def _look_elsewhere(self, process: Process) -> None:
+        """Ask at the declared containerPort when the program listens there and not where PORT says."""
+        listening = await asyncio.to_thread(ports.listening, process.pid)
+        if self.connections.port in listening or self._port["containerPort"] not in listening:
+            return
+        assert self._prober is not None
+        logger.info("pod %s: it ignores PORT and listens at port %d", self.name, self._port["containerPort"])
+        self._prober.upstream.close()
+        self._prober.upstream = self._connect(self._port["containerPort"], process.spec)
+
+    def _why_not(self) -> str:
+        """Return what keeps a process that runs from being ready."""
+        if self._process is None or self._prober is None:
+            return "its init containers have not ended"
+        listening = sorted(ports.listening(self._process.pid)) if self._process.exit_code is None else []
+        port, said = self.connections.port, self._prober.said
+        if port in listening or self._process.spec.runtime is not None:
+            return f"its probe fails: {said or 'no answer'}"
+        where = f"port {', '.join(map(str, listening))}" if listening else "no port of its own"
+        return (
+            f"it listens on {where}, and neither on the port that PORT names ({port}) nor on its containerPort "
+            f"({self._port['containerPort']}); let the program listen on the port in the environment variable PORT"
+        )
+
+    async def _ended(self, process: Process) -> ContainerFailed:
+        code, said = await process.wait(), tail(self.log)
+        advice = ""
+        if any(mark in said.lower() for mark in _PORT_TAKEN):
+            advice = (
+                "\n(on this host all instances share one machine: a program that ignores PORT and binds its "
+                f"containerPort {self._port['containerPort']} runs once, and only while nobody else has the port; "
+                "let it listen on the port in the environment variable PORT)"
+            )
+        return ContainerFailed(code, said, advice)
 
     async def gone(self, timeout_s: float) -> bool:
         """Return whether the process has ended, or ends within `timeout_s`."""
@@ -155,9 +211,14 @@ class Pod:
         return True
 
     async def wait(self) -> int:
-        """Return the exit code when the process ends; only after it was started."""
+        """Return the exit code when the process ends, or a sidecar has; only after it was started."""
         assert self._process is not None
-        return await self._process.wait()
+        beside = asyncio.ensure_future(self._companions.failed())
+        beside.add_done_callback(self._sidecar_ended)
+        try:
+            return await self._process.wait()
+        finally:
+            beside.cancel()
 
     async def stop(self, grace_s: float | None = None) -> None:
         """End the process: SIGTERM, and SIGKILL after the grace period."""
@@ -171,11 +232,13 @@ class Pod:
                     await process.wait()
             process.kill()
             await process.wait()
-        volumes.unmount(self._scratch)
+        await self._companions.stop(self._grace_s if grace_s is None else grace_s)
+        volumes.unmount(scratch(self._context, self.record))
 
     def kill(self) -> None:
         """End the process now."""
         self.ready = False
+        self._companions.kill()
         if self._process is not None:
             self._process.kill()
 
@@ -184,77 +247,54 @@ class Pod:
         self.ready = False
         self.record.ended(code)
         self._close_connections()
-        volumes.unmount(self._scratch)
+        self._companions.kill()
+        volumes.unmount(scratch(self._context, self.record))
 
     def _close_connections(self) -> None:
-        if self._connections is not None:
-            self._connections.close()
-        if self._liveness is not None:
-            self._liveness.cancel()
+        if self._prober is not None:
+            self._prober.upstream.close()
+        for watch in self._watches:
+            watch.cancel()
 
-    async def _watch(self, liveness: Object) -> None:
-        await probes.until_failed(liveness, self.connections)
+    def _sidecar_ended(self, beside: asyncio.Future[Any]) -> None:
+        if not beside.cancelled() and not self.draining:
+            logger.warning("pod %s: %s; it is killed and replaced", self.name, beside.result())
+            self.kill()
+
+    async def _watch_life(self, liveness: Object) -> None:
+        assert self._prober is not None
+        await self._prober.until_failed(liveness)
         logger.warning("pod %s: liveness probe failed; it is killed and replaced", self.name)
-        self.record.note("Unhealthy", "Liveness probe failed; the container is killed and replaced", warning=True)
+        said = f"Liveness probe failed: {self._prober.said}; the container is killed and replaced"
+        self.record.note("Unhealthy", said, warning=True)
         self.kill()
 
-    def _environment(self, port: int) -> Mapping[str, str]:
+    async def _watch_readiness(self, readiness: Object) -> None:
+        """Keep requests away from an instance while it says that it is not ready."""
+        if "tcpSocket" in readiness:
+            return
+        assert self._prober is not None
+        while True:
+            await self._prober.until_failed(readiness)
+            self.ready = False
+            self.record.note("Unhealthy", f"Readiness probe failed: {self._prober.said}", warning=True)
+            self.record.running(ready=False)
+            self._changed()
+            await self._prober.until_passed({"periodSeconds": probes.PERIOD_S} | readiness)
+            if self.pid is None or self.draining:
+                return
+            self.ready = True
+            self.record.running(ready=True)
+            self._changed()
+
+    def _marks(self) -> dict[str, str]:
         marks = self.record.object["metadata"]["labels"]
-        return inherited_environment() | {
-            "PORT": str(port),
+        return {
             "HOSTNAME": self.name,
             "K_SERVICE": marks.get(labels.SERVICE, ""),
-            "K_CONFIGURATION": marks[labels.CONFIGURATION],
+            "K_CONFIGURATION": marks.get(labels.CONFIGURATION, ""),
             "K_REVISION": marks[labels.REVISION],
         }
 
-
-def _speaks_http2(container: Object) -> bool:
-    """Return whether the container's port is named h2c."""
-    return any(port.get("name") == "h2c" for port in container.get("ports") or ())
-
-
-class NotReady(Unavailable):
-    """The container runs but does not pass its readiness probe in time."""
-
-    reason = "ProgressDeadlineExceeded"
-
-
-def _pod_object(revision: Object, container: Object) -> Object:
-    meta = revision["metadata"]
-    given = meta.get("labels") or {}
-    marks = {
-        "app": meta["name"],
-        labels.REVISION: meta["name"],
-        labels.REVISION_UID: meta.get("uid", ""),
-        **{key: given[key] for key in (labels.SERVICE, labels.CONFIGURATION) if key in given},
-    }
-    annotations = {key: value for key, value in (meta.get("annotations") or {}).items() if key == ANNOTATION}
-    spec = revision["spec"]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": generated_name(f"{meta['name']}-deployment-"),
-            "namespace": meta["namespace"],
-            "labels": given | marks,
-            "annotations": annotations,
-            "ownerReferences": [
-                {
-                    "apiVersion": labels.API_VERSION,
-                    "kind": "Revision",
-                    "name": meta["name"],
-                    "uid": meta.get("uid", ""),
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
-        },
-        "spec": {
-            "containers": [container],
-            "volumes": spec.get("volumes") or [],
-            "nodeName": "localhost",
-            "serviceAccountName": spec.get("serviceAccountName", "default"),
-            "terminationGracePeriodSeconds": spec.get("timeoutSeconds", 300),
-        },
-    }
+    def _environment(self, port: int) -> dict[str, str]:
+        return inherited_environment() | self._marks() | {"PORT": str(port)}

@@ -24,7 +24,7 @@ from zeroflow.knative.local.processes.pods import PodContext
 from zeroflow.knative.local.serving.autoscaler import Autoscaler
 from zeroflow.knative.local.serving.failures import Failure, Failures, NoInstance, Pace
 from zeroflow.knative.local.serving.fleet import Fleet
-from zeroflow.knative.local.serving.line import Line
+from zeroflow.knative.local.serving.line import QUEUE_LENGTH, QUEUE_PER_PLACE, Line
 from zeroflow.knative.local.serving.pod import ContainerFailed, Pod
 from zeroflow.knative.local.serving.scaling import ScaleSettings, bounded, progress_deadline_s
 
@@ -150,7 +150,7 @@ class Pool:
             raise NoInstance(f"revision {self.name} is being deleted")
         if not self.ready and self._failures.hopeless:
             raise self._failures.refusal()
-        waiter = self._line.join()
+        waiter = self._line.join(self._most_waiting())
         self._scaler.arrived()
         self._want_more()
         return await self._line.wait(waiter, timeout_s, self._scaler.left)
@@ -204,6 +204,12 @@ class Pool:
     def _free(self) -> Pod | None:
         return self._fleet.free(self.settings.hard_limit)
 
+    def _most_waiting(self) -> int:
+        """Return how many requests may wait: the activator's queue, or one beside each instance."""
+        if self.settings.buffers(self.ready, self._scaler.load):
+            return QUEUE_LENGTH
+        return QUEUE_PER_PLACE * self.settings.hard_limit * self.ready
+
     def _want_more(self) -> None:
         """Start what those who wait need now, without waiting for the next tick."""
         if self._failures.blocked:
@@ -218,9 +224,15 @@ class Pool:
     # the life of an instance
 
     def _add(self) -> Pod:
-        pod = Pod(self._context, self.revision)
+        pod = Pod(self._context, self.revision, self._readiness_changed)
         self._fleet.pods.append(pod)
         return pod
+
+    def _readiness_changed(self) -> None:
+        """Heed an instance that has become ready again, or is so no longer."""
+        self._line.serve(self._free)
+        self._changed()
+        self._scaler.schedule()
 
     async def _run(self, pod: Pod) -> None:
         """Start an instance and stay with it until it has ended by itself or is drained."""

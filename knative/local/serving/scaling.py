@@ -19,8 +19,6 @@ from zeroflow.knative.local.serving.labels import AUTOSCALING, PROGRESS_DEADLINE
 TARGET_DEFAULT = 100.0
 RPS_DEFAULT = 200.0
 TARGET_UTILIZATION = 0.7
-PANIC_WINDOW = 0.1
-PANIC_THRESHOLD = 2.0
 MAX_SCALE_UP_RATE = 1000.0
 MAX_SCALE_DOWN_RATE = 2.0
 TARGET_MIN = 0.01
@@ -33,7 +31,12 @@ _LEGACY = {
     "target-utilization-percentage": "targetUtilizationPercentage",
     "scale-down-delay": "scaleDownDelay",
     "scale-to-zero-pod-retention-period": "scaleToZeroPodRetentionPeriod",
+    "target-burst-capacity": "targetBurstCapacity",
+    "panic-window-percentage": "panicWindowPercentage",
+    "panic-threshold-percentage": "panicThresholdPercentage",
 }
+_KNOWN = {"class", "metric", "target", "window", "activation-scale", "metric-aggregation-algorithm"} | set(_LEGACY)
+_KPA = "kpa.autoscaling.knative.dev"
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,23 @@ class ScaleSettings:
     window_s: float = 60.0
     retention_s: float = 0.0
     scale_down_delay_s: float = 0.0
+    panic_window: float = 0.1  # of the stable window
+    panic_threshold: float = 2.0  # of the instances that are ready
+    burst_capacity: float = 211.0  # -1: always buffered; 0: only while nothing runs
 
     @property
     def share(self) -> float:
         """How many requests at a time one instance should have; only with a hard limit."""
         return self.target if self.metric == "concurrency" else max(1.0, self.hard_limit * TARGET_UTILIZATION)
+
+    def buffers(self, ready: int, load: float) -> bool:
+        """Return whether the activator holds requests back, and not a queue beside each instance.
+
+        It does while the instances could not take a burst of `burst_capacity` requests on top of the load.
+        """
+        if ready == 0 or self.burst_capacity < 0 or not self.hard_limit:
+            return True
+        return self.burst_capacity > 0 and ready * self.hard_limit - self.burst_capacity - load < 0
 
 
 def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: float) -> ScaleSettings:
@@ -71,7 +86,7 @@ def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: floa
             raise InvalidInput(f"expected {least} <= {written} <= 2147483647: {AUTOSCALING}{name}")
         return int(written)
 
-    def number(name: str, default: float, least: float) -> float:
+    def number(name: str, default: float, least: float, most: float = math.inf) -> float:
         written = given(name)
         if written is None:
             return default
@@ -79,8 +94,10 @@ def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: floa
             value = float(written)
         except ValueError:
             value = math.nan
-        if not value >= least:
+        if math.isnan(value) or (most == math.inf and value < least):
             raise InvalidInput(f"invalid value: {written}: {AUTOSCALING}{name}")
+        if not least <= value <= most:
+            raise InvalidInput(f"expected {least:g} <= {written} <= {most:g}: {AUTOSCALING}{name}")
         return value
 
     def span(name: str, default: float, least: float, most: float) -> float:
@@ -90,10 +107,18 @@ def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: floa
         value = duration_s(written)
         if value is None:
             raise InvalidInput(f"invalid value: {written}: {AUTOSCALING}{name}")
+        if value != int(value):
+            raise InvalidInput(f"must be specified with at most second precision: {AUTOSCALING}{name}")
         if not least <= value <= most:
-            raise InvalidInput(f"expected {least:g}s <= {written} <= {most:g}s: {AUTOSCALING}{name}")
+            raise InvalidInput(f"expected {least:g}s <= {written} <= 1h0m0s: {AUTOSCALING}{name}")
         return value
 
+    for key in annotations:
+        short = key.removeprefix(AUTOSCALING)
+        if short != key and short not in _KNOWN and short not in _LEGACY.values():
+            raise InvalidInput(f'invalid key name "{key}": {key}')
+    if (scaler := given("class") or _KPA) != _KPA:
+        raise InvalidInput(f"invalid value: {scaler}: {AUTOSCALING}class (this host has {_KPA})")
     metric = given("metric") or "concurrency"
     if metric not in ("concurrency", "rps"):
         raise InvalidInput(f"invalid value: {metric}: {AUTOSCALING}metric (this host scales on concurrency or rps)")
@@ -105,7 +130,7 @@ def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: floa
     total = number("target", float(concurrency or TARGET_DEFAULT) if by_concurrency else RPS_DEFAULT, TARGET_MIN)
     if concurrency and by_concurrency:
         total = min(total, concurrency)
-    utilization = number("target-utilization-percentage", TARGET_UTILIZATION * 100, 1.0) / 100
+    utilization = number("target-utilization-percentage", TARGET_UTILIZATION * 100, 1.0, 100.0) / 100
     return ScaleSettings(
         target=max(TARGET_MIN, total * utilization),
         metric=metric,
@@ -113,10 +138,13 @@ def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: floa
         min_scale=low,
         max_scale=high,
         initial_scale=whole("initial-scale", 1, least=1),
-        activation_scale=whole("activation-scale", 1, least=1),
+        activation_scale=whole("activation-scale", 1, least=2),
         window_s=span("window", window_s, 6, 3600),
         retention_s=span("scale-to-zero-pod-retention-period", 0.0, 0, 3600),
         scale_down_delay_s=span("scale-down-delay", 0.0, 0, 3600),
+        panic_window=number("panic-window-percentage", 10.0, 1.0, 100.0) / 100,
+        panic_threshold=number("panic-threshold-percentage", 200.0, 110.0, 1000.0) / 100,
+        burst_capacity=number("target-burst-capacity", 211.0, -1.0),
     )
 
 
@@ -148,7 +176,7 @@ class Demand:
     def __init__(self, settings: ScaleSettings, tick_s: float) -> None:
         self._settings, self._tick_s = settings, tick_s
         self._averages: deque[float] = deque(maxlen=max(1, round(settings.window_s / tick_s)))
-        self._panic_length = max(1, round(settings.window_s * PANIC_WINDOW / tick_s))
+        self._panic_length = max(1, round(settings.window_s * settings.panic_window / tick_s))
         self._panic_until_s: float | None = None
         self._panic_scale = 0
         self._decisions: deque[tuple[float, int]] = deque()
@@ -167,7 +195,7 @@ class Demand:
         floor = math.floor(ready / MAX_SCALE_DOWN_RATE)
         wanted_stable = min(max(math.ceil(stable / self._settings.target), floor), ceiling)
         wanted_panic = min(max(math.ceil(panic / self._settings.target), floor), ceiling)
-        if wanted_panic / base >= PANIC_THRESHOLD:
+        if wanted_panic / base >= self._settings.panic_threshold:
             if self._panic_until_s is None:
                 self._panic_scale = ready
             self._panic_until_s = now_s + self._settings.window_s

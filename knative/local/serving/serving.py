@@ -12,14 +12,16 @@ import logging
 from typing import Any
 
 from zeroflow.errors import InvalidInput, ZeroflowError
+from zeroflow.images import Images
 from zeroflow.knative.local.api.errors import AlreadyExists, Conflict
 from zeroflow.knative.local.api.happenings import Recorder
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.pods import Places, PodContext
-from zeroflow.knative.local.serving import admission, conditions, labels
+from zeroflow.knative.local.serving import conditions, labels
 from zeroflow.knative.local.serving.activator import Activator
+from zeroflow.knative.local.serving.admission import kinds
 from zeroflow.knative.local.serving.failures import Pace
 from zeroflow.knative.local.serving.garbage import Retention
 from zeroflow.knative.local.serving.pool import Pool
@@ -50,7 +52,7 @@ class Serving:
         retention: Retention | None = None,
     ) -> None:
         self._store = store
-        self._context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"))
+        self._context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
         self._window_s, self._pace = window_s, pace or Pace()
         self._pools: dict[tuple[str, str], Pool] = {}
         self._routes = RouteTable()
@@ -75,7 +77,7 @@ class Serving:
             self._expected,
             self._changed,
         )
-        admission.register(store)
+        kinds.register(store)
 
     async def start(self) -> None:
         """Reconcile everything that is stored, then whatever changes."""

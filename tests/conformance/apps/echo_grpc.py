@@ -48,8 +48,17 @@ METHODS = {
     "Forever": grpc.unary_stream_rpc_method_handler(forever),
 }
 
+
+def check(request, context):
+    healthy = request[2:].decode() == os.environ.get("HEALTHY", "")
+    return b"\x08\x01" if healthy else b"\x08\x02"
+
+
+HEALTH = {"Check": grpc.unary_unary_rpc_method_handler(check)}
+
 server = grpc.server(futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 64 << 20)])
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", METHODS),))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", HEALTH),))
 server.add_insecure_port(f"127.0.0.1:{os.environ['PORT']}")
 server.start()
 signal.signal(signal.SIGTERM, lambda *_: server.stop(5))

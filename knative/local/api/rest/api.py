@@ -21,6 +21,7 @@ from zeroflow.knative.local.api.rest.discovery import REVIEWS, Discovery
 from zeroflow.knative.local.api.rest.logs import LogFiles
 from zeroflow.knative.local.api.rest.openapi import OpenApi
 from zeroflow.knative.local.api.rest.replies import reply
+from zeroflow.knative.local.api.rest.scale import Scaler
 from zeroflow.knative.local.api.rest.target import NOWHERE, Target, parse
 from zeroflow.knative.local.api.rest.watch import Watch
 from zeroflow.knative.local.api.rest.writes import Writer
@@ -38,10 +39,12 @@ class ResourceApi:
     def __init__(self, store: Store, home: LogFiles, version: str = "0.1.0") -> None:
         self._store = store
         self._home = home
-        self._version = version
+        self.version = f"v1.{KUBERNETES_MINOR}.0+zeroflow.{version}"
+        """What clients are told of the Kubernetes that this is like."""
         self._discovery = Discovery(store.kinds)
         self._openapi = OpenApi(store)
         self._writer = Writer(store)
+        self._scaler = Scaler(store)
         self._streams: set[asyncio.Task[object]] = set()
 
     @property
@@ -111,7 +114,7 @@ class ResourceApi:
             {
                 "major": "1",
                 "minor": KUBERNETES_MINOR,
-                "gitVersion": f"v1.{KUBERNETES_MINOR}.0+zeroflow.{self._version}",
+                "gitVersion": self.version,
                 "gitCommit": "",
                 "gitTreeState": "clean",
                 "buildDate": "1970-01-01T00:00:00Z",
@@ -129,6 +132,8 @@ class ResourceApi:
             return await self._streaming(logs.log(self._store, self._home, request, target))
         if not parameters.accepts_json(request):
             raise NotAcceptable("only the following media types are accepted: application/json")
+        if target.subresource == "scale":
+            return await self._scaler.handle(request, target)
         if target.name is None:
             return await self._collection(request, target)
         match request.method:

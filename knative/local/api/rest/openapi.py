@@ -16,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from zeroflow.knative.local.api.builtin import CRD_KEY
+from zeroflow.knative.local.api.builtin_schemas import document
 from zeroflow.knative.local.api.errors import NotFound
 from zeroflow.knative.local.api.kinds import Kind
 from zeroflow.knative.local.api.objects import Object
@@ -36,6 +37,7 @@ DESCRIPTIONS: Final = {
     "ServiceAccount": "A ServiceAccount names who a workload is.",
     "PersistentVolumeClaim": "A PersistentVolumeClaim asks for a volume that outlives Pods: here, a directory.",
     "Pod": "A Pod is one running instance: here, a group of processes. The host makes Pods for Services and Jobs.",
+    "Node": "A Node is a machine: here, the one that the host runs on.",
     "Event": "An Event says what happened to an object; Events are kept in memory for a while.",
     "Job.batch": "A Job runs processes to completion.",
     "CronJob.batch": "A CronJob makes a Job at each due time of a schedule.",
@@ -120,14 +122,15 @@ class OpenApi:
         return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 
     def _schema(self, kind: Kind, version: str) -> Object:
-        schema: Object = {"type": "object", "description": DESCRIPTIONS.get(kind.key, "")}
+        table = None if kind.custom else document(kind.kind)
+        schema: Object = {**(table or {"type": "object"}), "description": DESCRIPTIONS.get(kind.key, "")}
         if kind.custom and (definition := self.store.find(CRD_KEY, None, kind.resource)) is not None:
             for served in definition["spec"]["versions"]:
                 if served["name"] == version:
                     schema = dict((served.get("schema") or {}).get("openAPIV3Schema") or schema)
         properties = dict(schema.get("properties") or {})
         if not kind.custom:
-            properties |= {field: {"description": ""} for field in kind.fields or ()}
+            properties |= {field: {"description": ""} for field in kind.fields or () if field not in properties}
         properties["apiVersion"] = {"type": "string", "description": "The group and version of this object's form."}
         properties["kind"] = {"type": "string", "description": "What kind of object this is."}
         properties["metadata"] = {

@@ -1,0 +1,126 @@
+"""Validation rules of custom kinds (x-kubernetes-validations): checked when they are declared, held against objects.
+
+Guarantees: a rule about `oldSelf` holds for changes alone; a rule without it is not held against a part that an
+update leaves as it was (ratcheting); a rule without an answer refuses the object and says why. What evaluation costs
+is not bounded, as it is by the API server. Source: apiextensions "Validation rules", its error messages
+(pkg/apiserver/schema/cel/validation.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from zeroflow.knative.local.api.errors import Cause
+from zeroflow.knative.local.api.schemas.cel_values import cel_value
+from zeroflow.knative.local.api.schemas.schema import BadSchema, Rule, Schema
+from zeroflow.knative.local.api.schemas.validation import MISSING, former_field, former_item, type_of
+
+WORDS: Final = {
+    "FieldValueInvalid": 'Invalid value: "{}": ',
+    "FieldValueForbidden": "Forbidden: ",
+    "FieldValueRequired": "Required value: ",
+    "FieldValueDuplicate": 'Duplicate value: "{}": ',
+}
+
+
+def check_rules(schema: Schema, path: str) -> None:
+    """Compile the rules of a schema with its types; raise BadSchema for the first that cannot be."""
+    _check(schema, path, root=True, correlatable=True)
+
+
+def broken(schema: Schema, value: Any, old: Any = MISSING, path: str = "") -> Iterator[Cause]:
+    """Yield a cause for each rule that a valid object breaks; `old` is what it was before."""
+    if not schema.ruled or value is None:
+        return
+    if schema.rules:
+        yield from _broken_here(schema, value, old, path)
+    if isinstance(value, dict):
+        for name, part in value.items():
+            below = schema.below(name)
+            if below is not None:
+                yield from broken(below, part, former_field(old, name), f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and schema.items is not None:
+        for number, part in enumerate(value):
+            yield from broken(schema.items, part, former_item(schema, part, old), f"{path}[{number}]")
+
+
+def _broken_here(schema: Schema, value: Any, old: Any, path: str) -> Iterator[Cause]:
+    from zeroflow.knative.local.api.schemas.cel import NoAnswer, evaluate
+
+    root = not path
+    seen = cel_value(schema, value, root=root)
+    before = {} if old is MISSING else {"oldSelf": cel_value(schema, old, root=root)}
+    for rule in schema.rules:
+        if rule.compares and not rule.optional_old and old is MISSING:
+            continue
+        if not rule.compares and old is not MISSING and old == value:
+            continue
+        given = before if rule.compares else {}
+        try:
+            if evaluate(rule.rule, seen, optional_old=rule.optional_old, **given) is True:
+                continue
+            yield _cause(schema, rule, _message(rule, seen, given), value, path)
+        except NoAnswer as error:
+            said = f"{error} evaluating rule: {rule}"
+            if str(error) == "no such overload":
+                said = (
+                    f"call arguments did not match a supported operator, function or macro signature for rule: {rule}"
+                )
+            yield Cause(path, f'Invalid value: "{schema.type or type_of(value)}": {said}')
+
+
+def _message(rule: Rule, seen: Any, given: dict[str, Any]) -> str:
+    from zeroflow.knative.local.api.schemas.cel import NoAnswer, evaluate
+
+    fallback = rule.message or f"failed rule: {rule.rule}"
+    if not rule.message_expression:
+        return fallback
+    try:
+        said = evaluate(rule.message_expression, seen, **given)
+    except NoAnswer:
+        return fallback
+    return said.strip() if isinstance(said, str) and said.strip() and "\n" not in said else fallback
+
+
+def _cause(schema: Schema, rule: Rule, message: str, value: Any, path: str) -> Cause:
+    shown = WORDS[rule.reason].format(schema.type or type_of(value))
+    return Cause(f"{path}{rule.field_path}".lstrip("."), shown + message, rule.reason)
+
+
+def _check(schema: Schema, path: str, *, root: bool, correlatable: bool) -> None:
+    if not schema.ruled:
+        return
+    if schema.rules:
+        _check_here(schema, path, root=root, correlatable=correlatable)
+    for name, part in schema.properties.items():
+        _check(part, f"{path}.properties[{name}]", root=False, correlatable=correlatable)
+    if schema.values is not None:
+        _check(schema.values, f"{path}.additionalProperties", root=False, correlatable=correlatable)
+    if schema.items is not None:
+        followed = correlatable and schema.list_type == "map"
+        _check(schema.items, f"{path}.items", root=False, correlatable=followed)
+
+
+def _check_here(schema: Schema, path: str, *, root: bool, correlatable: bool) -> None:
+    from zeroflow.knative.local.api.schemas.cel import BadExpression, Checker
+
+    checker = Checker(schema, root=root)
+    for index, rule in enumerate(schema.rules):
+        here = f"{path}.x-kubernetes-validations[{index}]"
+        if rule.compares and not correlatable:
+            why = "oldSelf cannot be used on the uncorrelatable portion of the schema"
+            raise BadSchema(f"{here}.rule", f'Invalid value: "{rule.rule}": {why}')
+        try:
+            checker.check(rule.rule, returns="bool", optional_old=rule.optional_old)
+        except BadExpression as error:
+            raise BadSchema(f"{here}.rule", f'Invalid value: "{rule.rule}": compilation failed: {error}') from error
+        if not rule.message_expression:
+            continue
+        try:
+            checker.check(rule.message_expression, returns="string", optional_old=rule.optional_old)
+        except BadExpression as error:
+            why = f"messageExpression compilation failed: {error}"
+            raise BadSchema(
+                f"{here}.messageExpression", f'Invalid value: "{rule.message_expression}": {why}'
+            ) from error

@@ -1,0 +1,1 @@
+"""What Knative's webhooks do: defaults, and what they refuse, in their words. What this host lacks is named too."""
