@@ -5,12 +5,12 @@ from alembic import op
 
 from zeroflow.metadata.base import JSONValue
 
-revision = "0003"
-down_revision = "0002"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Go from 0002 to 0003."""
+    """Go from 0004 to 0005."""
     for name, kind in (("content_key", sa.String()), ("cache_note", sa.String()), ("usage", JSONValue)):
         op.add_column("tasks", sa.Column(name, kind, nullable=True))
     for name in ("forked_from", "forked_at"):
