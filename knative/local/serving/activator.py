@@ -193,7 +193,7 @@ class Activator:
         for attempt in range(_ATTEMPTS):
             pod = pool.acquire_now() or await self._acquire(pool, clock)
             try:
-                async with asyncio.timeout(limits.response_start_s or None):
+                async with asyncio.timeout(limits.until_head_s):
                     exchange = await pod.connections.send(sent)
                 pod.answered = True
                 return pod, exchange
@@ -205,7 +205,8 @@ class Activator:
             except Broken:
                 pool.release(pod)
                 broken += 1
-                if sent.method not in SAFE_METHODS or not sent.repeatable or broken > _BREAKS:
+                safe = sent.method in SAFE_METHODS or pool.replayable
+                if not safe or not sent.repeatable or broken > _BREAKS:
                     raise
                 await pod.gone(_DYING_S)  # a killed process may accept connections for a moment
             except BaseException:
