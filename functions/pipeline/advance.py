@@ -80,7 +80,7 @@ class Advance:
         row.attempt += 1
         row.state, row.requested_ms, row.not_before_ms = "RUNNING", self.now, None
         row.log_uri = executions.log_uri(self.run.id, row.name, row.attempt)
-        outgoing.request(self.tx, self.run, row, self.plan.task(row.name))
+        outgoing.request(self.tx, self.plan, self.run, row)
 
     def _settle(self) -> None:
         # Queries here read only rows that `_open`, `_succeed` and `_stop` have flushed: a flush per query would cost
@@ -97,6 +97,9 @@ class Advance:
 
     def _start(self, row: Task) -> None:
         if row.state != "PENDING":
+            return
+        if (left_s := executions.remaining_s(self.plan, self.run, self.now)) is not None and left_s <= 0:
+            self._fail(row, f"the run has taken longer than the {self.plan.config.deadline_s:g} s that it may", None)
             return
         task, parent = self.plan.task(row.name), self.rows.row(row.parent_id)
         if row.kind == "iteration":
@@ -125,7 +128,8 @@ class Advance:
         if row.attempt == 0:
             outcomes.record_uses(self.tx, row, "input", given["artifacts"])
         row.inputs = dict(given)
-        if task.enable_cache and task.component.importer is None:  # what lies at a place may have changed
+        # What lies at a place may have changed, and so may the claims of a namespace.
+        if task.enable_cache and task.component.importer is None and not task.component.claim:
             row.cache_key = cachekeys.of_task(self.run.namespace, task, given)
             if self._reuse(row):
                 return
@@ -298,6 +302,8 @@ class Advance:
 
     def _finish_run(self, root: Task) -> None:
         outgoing.end_run(self.tx, self.run, root.state, root.error, self.now)
+        if root.state == "SUCCEEDED" and self.plan.config.workspace:
+            outgoing.release_workspace(self.tx, self.run)
 
 
 def _sources(scope: Scope) -> list[tuple[FromTask, ...]]:

@@ -39,8 +39,6 @@ def _parameter(key: str, value: Any, where: str) -> ParameterSpec:
     spec = mapping(value, where)
     only(spec, ("parameterType", "defaultValue", "isOptional", "description", "literals", "type"), where)
     kind = required_text(spec.get("parameterType"), f"{where}: parameterType")
-    if kind == "TASK_CONFIG":
-        raise InvalidInput(f"{where}: a parameter of type {kind} is not supported yet")
     if kind not in EXPECTED:
         raise InvalidInput(f"{where}: parameterType {kind!r} is unknown")
     default = spec.get("defaultValue")

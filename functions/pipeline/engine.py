@@ -13,8 +13,9 @@ from sqlalchemy import select, update
 from zeroflow.artifacts import Stores
 from zeroflow.errors import Conflict, NotFound
 from zeroflow.events import Transaction
-from zeroflow.functions.pipeline import inputs, outgoing
+from zeroflow.functions.pipeline import given, inputs, outgoing
 from zeroflow.functions.pipeline.advance import Advance
+from zeroflow.functions.pipeline.capabilities import Capabilities
 from zeroflow.functions.pipeline.outcomes import Outcome
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.plans import Plans
@@ -38,12 +39,15 @@ class WrongState(Conflict):
 class Engine:
     """Advances runs. Holds no state of its own."""
 
-    def __init__(self, plans: Plans, stores: Stores) -> None:
+    def __init__(self, plans: Plans, stores: Stores, capabilities: Capabilities | None = None) -> None:
         self.plans, self.stores = plans, stores
+        self.capabilities = capabilities or Capabilities.from_environment()
 
     def start(self, tx: Transaction, run: Run, plan: Plan) -> None:
         """Start a new run: its row, the record that it was requested, and its first tasks."""
         values = inputs.of_run(plan, run.parameters)
+        self.capabilities.check(plan, values["parameters"])
+        values["artifacts"] = given.artifacts(tx.session, run, plan, self.stores)
         tx.session.add(run)
         tx.emit(RUN_REQUESTED, subject=f"runs/{run.id}", event_id=f"{run.id}.requested", data={"run_id": run.id})
         root = new_task(run, None, "", plan.display_name, "dag", 0, run.created_ms)

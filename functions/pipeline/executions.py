@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 from zeroflow.functions.pipeline import placeholders
 from zeroflow.functions.pipeline.inputs import Values
-from zeroflow.functions.pipeline.plan import ArtifactSpec, TaskPlan
+from zeroflow.functions.pipeline.plan import ArtifactSpec, Plan
+from zeroflow.functions.pipeline.pods import WORKSPACE_PATH
 from zeroflow.functions.pipeline.states import rfc3339
+from zeroflow.metadata import now_ms
 from zeroflow.metadata.pipelines import Run, Task
 
 NAMESPACE = uuid.UUID("6f1c0f3e-7d0b-5b34-9a44-0d5f0a6f3c11")
@@ -42,16 +44,30 @@ def context(run: Run, row: Task) -> dict[str, str]:
         "task_id": row.id,
         "pipeline_root": run.artifact_root,
         "created_at": rfc3339(run.created_ms),
+        "workspace_path": WORKSPACE_PATH,
     }
 
 
-def request(run: Run, row: Task, task: TaskPlan) -> dict[str, Any]:
+def remaining_s(plan: Plan, run: Run, at_ms: int) -> float | None:
+    """Return how much is left of the time that the pipeline gives a run, None when it sets none."""
+    if plan.config.deadline_s is None:
+        return None
+    began_ms = next((entry["update_ms"] for entry in reversed(run.state_history) if entry["state"] == "RUNNING"), at_ms)
+    return plan.config.deadline_s - (at_ms - began_ms) / 1000
+
+
+def request(plan: Plan, run: Run, row: Task) -> dict[str, Any]:
     """Build the data of the event that asks for the execution which the row describes."""
     assert row.inputs is not None
     inputs: Values = row.inputs  # type: ignore[assignment]  # a JSON column of this shape
-    component, given = task.component, inputs.get("platform")
+    component, given = plan.task(row.name).component, inputs.get("platform")
+    timeout_s = component.platform.timeout_s if component.platform else None
+    if (left_s := remaining_s(plan, run, now_ms())) is not None:
+        timeout_s = max(1.0, left_s if timeout_s is None else min(timeout_s, left_s))
     executor, known = component.container, context(run, row)
-    if component.importer is not None:
+    if component.claim:
+        executor = {"claim": component.claim}
+    elif component.importer is not None:
         executor = {"importer": _importer(component.importer, inputs, known)}
     return {
         "run_id": run.id,
@@ -79,7 +95,8 @@ def request(run: Run, row: Task, task: TaskPlan) -> dict[str, Any]:
             },
         },
         "log_uri": row.log_uri,
-        "timeout_s": component.platform.timeout_s if component.platform else None,
+        "timeout_s": timeout_s,
+        **({"ttl_s": plan.config.ttl_s} if plan.config.ttl_s else {}),
         **({"platform": given} if given else {}),
         "context": known,
     }

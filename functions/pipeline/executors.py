@@ -1,50 +1,53 @@
-"""Executors: which kinds of step this platform runs."""
+"""Executors: which kinds of step there are, and what each asks for."""
 
-from typing import Any
+from typing import Any, Literal
 
 from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline.fields import flag, mapping, only, sequence, text
+from zeroflow.functions.pipeline.resources import resources_of
 
 LIGHTWEIGHT_ENTRY = "kfp.dsl.executor_main"
-"""The module that every lightweight Python component's command starts."""
+"""The module that every Python component's command starts."""
 
 KINDS = {"resolver": "resolvers", "customJob": "custom jobs"}
 
+Claim = Literal["", "create", "delete"]
+CLAIMS: dict[str, Claim] = {"argostub/createpvc": "create", "argostub/deletepvc": "delete"}
+"""Images that stand for work of the platform: kfp-kubernetes compiles CreatePVC and DeletePVC to them."""
+
 
 def container_of(executor: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return the container of a lightweight Python or a container component; raise InvalidInput for what cannot run.
-
-    A container's command runs as a plain process on the machine of the step function, so it must have one: what an
-    image would start by itself is not known here.
-    """
+    """Return the container of a Python or a container component; raise InvalidInput for what is none."""
     for kind, name in KINDS.items():
         if kind in executor:
-            raise InvalidInput(f"{where}: {name} are not supported yet")
+            raise InvalidInput(f"{where}: {name} are Vertex AI's and not Kubeflow's; use a component instead")
     only(executor, ("container",), f"{where}: its executor")
     container = mapping(executor.get("container"), f"{where}: container")
     only(container, ("image", "command", "args", "env", "resources", "lifecycle"), f"{where}: container")
-    command = [text(part, f"{where}: command") for part in sequence(container.get("command"), f"{where}: command")]
-    for part in sequence(container.get("args"), f"{where}: args"):
-        text(part, f"{where}: args")
-    if not any(LIGHTWEIGHT_ENTRY in part and "--component_module_path" in part for part in command):
-        if LIGHTWEIGHT_ENTRY in command:
-            raise InvalidInput(
-                f"{where}: a containerized Python component's code is in its image, which is not run here; compile it"
-                " without target_image"
-            )
-        if not command:
-            raise InvalidInput(
-                f"{where}: a container component without a command starts what its image {container.get('image')!r}"
-                " says, which is not known here; give it a command"
-            )
+    text(container.get("image"), f"{where}: image")
+    for field in ("command", "args"):
+        for part in sequence(container.get(field), f"{where}: {field}"):
+            text(part, f"{where}: {field}")
     if container.get("lifecycle"):
-        raise InvalidInput(f"{where}: container lifecycle hooks are not supported yet")
-    resources = mapping(container.get("resources"), f"{where}: resources")
-    if resources.get("accelerator"):
-        raise InvalidInput(f"{where}: accelerators are not supported yet")
+        raise InvalidInput(f"{where}: container lifecycle hooks are not supported: Kubeflow does not run them either")
+    resources_of(container, where)
     for item in sequence(container.get("env"), f"{where}: env"):
         only(mapping(item, f"{where}: env"), ("name", "value"), f"{where}: env")
     return container
+
+
+def claim_of(container: dict[str, Any]) -> Claim:
+    """Say whether the container stands for making or deleting a PersistentVolumeClaim."""
+    return CLAIMS.get(str(container.get("image") or "").partition(":")[0], "")
+
+
+def needs_image(container: dict[str, Any]) -> str:
+    """Say what of a step is in its image alone and nowhere else; empty when a process can do without the image."""
+    command = container.get("command") or []
+    if any(LIGHTWEIGHT_ENTRY in part for part in command):
+        inside = any("--component_module_path" in part for part in command)
+        return "" if inside else "the code of a containerized Python component"
+    return "" if command else "the command that it starts by itself"
 
 
 def importer_of(executor: dict[str, Any], where: str) -> dict[str, Any]:

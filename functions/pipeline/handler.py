@@ -14,6 +14,7 @@ from zeroflow.artifacts import Stores
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.pipeline import deadletters, outcomes, recurring, triggers
 from zeroflow.functions.pipeline.api import Context, blueprint
+from zeroflow.functions.pipeline.capabilities import Capabilities
 from zeroflow.functions.pipeline.clock import Clock
 from zeroflow.functions.pipeline.engine import Engine
 from zeroflow.functions.pipeline.outgoing import RECURRING_DUE, TASK_DELAYED
@@ -36,7 +37,8 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     app = FunctionApp.from_settings("pipeline", settings)
     app.flask.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     stores = Stores.from_settings(settings)
-    engine = Engine(Plans(), stores)
+    resources = resources or LazyResources("zeroflow-pipeline")
+    engine = Engine(Plans(), stores, Capabilities.from_environment(resources=resources))
 
     @app.on(TASK_FINISHED)
     def task_finished(delivery: Delivery) -> None:
@@ -75,7 +77,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
         with delivery.transaction() as tx:
             engine.finished(tx, outcome)
 
-    clock = Clock(app, engine, resources or LazyResources("zeroflow-pipeline"))
+    clock = Clock(app, engine, resources)
     app.on(RECURRING_DUE)(clock.due)
     app.on(recurring.CHANGED)(clock.changed)
     app.flask.post("/recurringruns/<recurring_run_id>/tick")(clock.tick)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NotRequired, TypedDict
 
 from zeroflow.errors import InvalidInput
-from zeroflow.functions.pipeline import expressions, placeholders, platform
+from zeroflow.functions.pipeline import expressions, placeholders, pods
 from zeroflow.functions.pipeline.expressions import ABSENT
 from zeroflow.functions.pipeline.fields import found
 from zeroflow.functions.pipeline.parameters import WrongType, typed
@@ -54,8 +54,8 @@ def empty() -> Values:
 def of_run(plan: Plan, submitted: Mapping[str, Any]) -> Values:
     """Check what was submitted for the pipeline's own inputs and complete it by defaults."""
     for name in submitted:
-        if name not in plan.root.parameters:
-            known = ", ".join(sorted(plan.root.parameters)) or "none"
+        if name not in plan.root.parameters and name not in plan.root.artifacts:
+            known = ", ".join(sorted({**plan.root.parameters, **plan.root.artifacts})) or "none"
             raise InvalidInput(f"pipeline {plan.pipeline_name} has no parameter {name!r}; it has: {known}")
     values = empty()
     for name, spec in plan.root.parameters.items():
@@ -102,10 +102,18 @@ def of_task(
             raise MissingInput(f"input {name!r} has no artifact: the task that it comes from gave none")
         if held:
             values["artifacts"][name] = held
-    if task.component.platform is not None:
-        values["platform"] = platform.resolved(
-            task.component.platform, lambda source: _follow(source, scope, outputs, parameter, context, status)
+    if task.component.container is not None:
+        settings, config = pods.asked(
+            task,
+            {name: value for name, value in resolved.items() if value is not ABSENT} | values["parameters"],
+            lambda source: _follow(source, scope, outputs, parameter, context, status),
+            context,
         )
+        if settings:
+            values["platform"] = settings
+        if config is not None:
+            taken = next(name for name, spec in task.component.parameters.items() if spec.type == "TASK_CONFIG")
+            values["parameters"][taken] = config
     return values
 
 

@@ -12,9 +12,10 @@ from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline import placeholders
 from zeroflow.functions.pipeline import platform as kubernetes
 from zeroflow.functions.pipeline.definitions import inputs_of, outputs_of
-from zeroflow.functions.pipeline.executors import container_of, importer_of
-from zeroflow.functions.pipeline.fields import mapping, only, required_text, sequence, text
-from zeroflow.functions.pipeline.plan import Component, FinalStatus, FromTask, Member, Plan, Scope, TaskPlan
+from zeroflow.functions.pipeline.executors import claim_of, container_of, importer_of
+from zeroflow.functions.pipeline.fields import flag, mapping, only, required_text, sequence, text
+from zeroflow.functions.pipeline.plan import Component, Config, FinalStatus, FromTask, Member, Plan, Scope, TaskPlan
+from zeroflow.functions.pipeline.resources import Resources, resources_of
 from zeroflow.functions.pipeline.taskspec import parameter_source, read_task
 
 SCHEMA_VERSIONS = ("2.0.0", "2.1.0")
@@ -24,6 +25,10 @@ _SPEC_FIELDS = (
 )  # fmt: skip
 _COMPONENT_FIELDS = (
     "inputDefinitions", "outputDefinitions", "dag", "executorLabel", "singlePlatformSpecs", "taskConfigPassthroughs",
+)  # fmt: skip
+PASSTHROUGHS = (
+    "NONE", "RESOURCES", "ENV", "KUBERNETES_AFFINITY", "KUBERNETES_TOLERATIONS", "KUBERNETES_NODE_SELECTOR",
+    "KUBERNETES_VOLUMES",
 )  # fmt: skip
 _PIPELINE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?$")
 _TASK_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")
@@ -47,6 +52,7 @@ class _Reader:
         deployment = mapping(spec.get("deploymentSpec"), "deploymentSpec")
         self.executors = mapping(deployment.get("executors"), "deploymentSpec.executors")
         self.configured: dict[str, dict[str, Any]] = {}
+        self.config = Config()
         self.built: dict[str, Component] = {}
         self.reading: list[str] = []
 
@@ -60,19 +66,17 @@ class _Reader:
             raise InvalidInput(f"pipelineInfo.name {name!r} must be 1-128 of a-z, 0-9 and '-', beginning with a letter")
         if "root" not in self.spec:
             raise InvalidInput("the pipeline definition has no root")
-        self.configured = kubernetes.executors_of(platform)
+        self.configured, self.config = kubernetes.executors_of(platform), kubernetes.config_of(platform)
         root = self.component("root", mapping(self.spec["root"], "root"))
         if root.scope is None or not root.scope.tasks:
             raise InvalidInput("the pipeline has no tasks")
-        for key, artifact in root.artifacts.items():
-            if not artifact.optional:
-                raise InvalidInput(f"root: artifact input {key!r} of the whole pipeline is not supported yet")
         return Plan(
             name,
             text(info.get("displayName"), "pipelineInfo.displayName") or name,
             text(info.get("description"), "pipelineInfo.description"),
             text(self.spec.get("defaultPipelineRoot"), "defaultPipelineRoot"),
             root,
+            self.config,
         )
 
     def reference(self, name: str, where: str) -> Component:
@@ -95,14 +99,14 @@ class _Reader:
     def component(self, name: str, spec: dict[str, Any]) -> Component:
         where = "root" if name == "root" else f"component {name}"
         only(spec, _COMPONENT_FIELDS, where)
-        for feature in ("singlePlatformSpecs", "taskConfigPassthroughs"):
-            if spec.get(feature):
-                raise InvalidInput(f"{where}: {feature} is not supported yet")
+        if spec.get("singlePlatformSpecs"):
+            raise InvalidInput(f"{where}: singlePlatformSpecs is not supported yet")
         parameters, artifacts = inputs_of(mapping(spec.get("inputDefinitions"), f"{where}.inputDefinitions"), where)
         outputs, output_artifacts = outputs_of(
             mapping(spec.get("outputDefinitions"), f"{where}.outputDefinitions"), where
         )
         scope = container = importer = platform = None
+        resources: Resources = {}
         if "dag" in spec:
             scope = self.scope(mapping(spec["dag"], f"{where}.dag"), where, (parameters, artifacts))
         else:
@@ -115,6 +119,7 @@ class _Reader:
                 _check_importer(importer, parameters, output_artifacts, where)
             else:
                 container = container_of(executor, where)
+                resources = resources_of(container, where)
             platform = kubernetes.read(
                 self.configured.get(label, {}), where, lambda given, place: parameter_source(given, None, place)
             )
@@ -125,7 +130,19 @@ class _Reader:
             key: spec[key] for key in ("inputDefinitions", "outputDefinitions") if key in spec
         }
         component = Component(
-            name, parameters, artifacts, outputs, output_artifacts, definitions, scope, container, importer, platform
+            name,
+            parameters,
+            artifacts,
+            outputs,
+            output_artifacts,
+            definitions,
+            scope,
+            container,
+            importer,
+            platform,
+            resources,
+            _passthroughs(spec.get("taskConfigPassthroughs"), where),
+            claim_of(container) if container else "",
         )
         _check_outputs(component, where)
         return component
@@ -136,7 +153,7 @@ class _Reader:
         for name, task in mapping(spec.get("tasks"), f"{where}.dag.tasks").items():
             if not _TASK_NAME.match(name):
                 raise InvalidInput(f"{where}: task name {name!r} must be 1-128 letters, digits, '-' and '_'")
-            tasks[name] = read_task(name, mapping(task, f"task {name}"), inputs, self.reference)
+            tasks[name] = read_task(name, mapping(task, f"task {name}"), inputs, self.reference, self.config.workspace)
         _check_sources(tasks)
         _check_order(tasks)
         outputs = mapping(spec.get("outputs"), f"{where}.dag.outputs")
@@ -153,6 +170,18 @@ class _Reader:
             },
             _survivors(tasks),
         )
+
+
+def _passthroughs(value: Any, where: str) -> tuple[tuple[str, bool], ...]:
+    found = []
+    for item in sequence(value, f"{where}: taskConfigPassthroughs"):
+        spec = mapping(item, f"{where}: taskConfigPassthroughs")
+        only(spec, ("field", "applyToTask"), f"{where}: taskConfigPassthroughs")
+        field = required_text(spec.get("field"), f"{where}: taskConfigPassthroughs: field")
+        if field not in PASSTHROUGHS:
+            raise InvalidInput(f"{where}: taskConfigPassthroughs: field {field!r} is unknown")
+        found.append((field, flag(spec.get("applyToTask"), f"{where}: applyToTask")))
+    return tuple(found)
 
 
 def _check_sources(tasks: dict[str, TaskPlan]) -> None:

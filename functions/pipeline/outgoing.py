@@ -5,23 +5,25 @@ Their ids follow from the run, the task and the attempt, so that an event that i
 
 from zeroflow.events import Transaction
 from zeroflow.functions.pipeline import executions
-from zeroflow.functions.pipeline.plan import TaskPlan
+from zeroflow.functions.pipeline.plan import Plan
+from zeroflow.functions.pipeline.pods import workspace_claim
 from zeroflow.functions.pipeline.states import note_state
 from zeroflow.metadata.pipelines import Run, Task
 
 TASK_REQUESTED = "dev.zeroflow.task.requested"
 TASK_DELAYED = "dev.zeroflow.task.delayed"
 RUN_FINISHED = "dev.zeroflow.run.finished"
+WORKSPACE_RELEASED = "dev.zeroflow.workspace.released"
 RECURRING_DUE = "dev.zeroflow.recurringrun.due"
 
 
-def request(tx: Transaction, run: Run, row: Task, task: TaskPlan) -> None:
+def request(tx: Transaction, plan: Plan, run: Run, row: Task) -> None:
     """Ask for the execution of a step that its row describes."""
     tx.emit(
         TASK_REQUESTED,
         subject=f"runs/{run.id}/tasks/{row.name}",
         event_id=f"{row.id}.{row.attempt}.requested",
-        data=executions.request(run, row, task),
+        data=executions.request(plan, run, row),
     )
 
 
@@ -38,6 +40,16 @@ def delay(tx: Transaction, row: Task, hop: int) -> None:
             "not_before_ms": row.not_before_ms,
             "hop": hop,
         },
+    )
+
+
+def release_workspace(tx: Transaction, run: Run) -> None:
+    """Let go of the volume that the run's tasks have shared; a run that may be retried keeps it."""
+    tx.emit(
+        WORKSPACE_RELEASED,
+        subject=f"runs/{run.id}",
+        event_id=f"{run.id}.workspace.released",
+        data={"run_id": run.id, "namespace": run.namespace, "claim": workspace_claim(run.id)},
     )
 
 

@@ -17,6 +17,7 @@ EXPECTED = {
     "BOOLEAN": "true or false",
     "LIST": "a list",
     "STRUCT": "an object",
+    "TASK_CONFIG": "the configuration of a task",
     "TASK_FINAL_STATUS": "the final status of a task",
 }
 MAX_INTEGER = 2**53 - 1
@@ -40,7 +41,7 @@ def typed(value: Any, parameter_type: str, what: str) -> Any:
             return value
         case "LIST" if isinstance(value, list):
             return value
-        case "STRUCT" | "TASK_FINAL_STATUS" if isinstance(value, dict):
+        case "STRUCT" | "TASK_FINAL_STATUS" | "TASK_CONFIG" if isinstance(value, dict):
             return value
     if parameter_type == "NUMBER_INTEGER" and isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise WrongType(f"{what} must be an integer within ±{MAX_INTEGER}, found {found(value)}; use a string instead")

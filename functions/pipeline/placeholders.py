@@ -23,6 +23,7 @@ CONTEXT = {
     ".pipeline_root": "pipeline_root",
     ".pipeline_job_create_time_utc": "created_at",
     ".pipeline_job_schedule_time_utc": "created_at",
+    ".workspace_path": "workspace_path",
 }
 """Placeholders that are not about inputs, and the name of what stands for each in the context."""
 

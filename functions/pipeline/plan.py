@@ -132,11 +132,45 @@ class Component:
     """The ImporterSpec of an executor, as submitted."""
     platform: "Platform | None" = None
     """What kfp-kubernetes adds to the executor."""
+    resources: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Limits and requests as Kubernetes spells them, perhaps with placeholders."""
+    passthroughs: tuple[tuple[str, bool], ...] = ()
+    """Parts of the configuration that the component is handed, and whether its own pod has them too."""
+    claim: str = ""
+    """`create` or `delete`: the step makes or deletes a PersistentVolumeClaim."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume of a step's pod, and where the step finds it."""
+
+    kind: str
+    """The field of a Kubernetes Volume: secret, configMap, persistentVolumeClaim, emptyDir, ephemeral."""
+    mount_path: str
+    name: str
+    """Empty: it is called what `resource` gives."""
+    resource: Source | None
+    """Gives the name of the Secret, ConfigMap or claim."""
+    spec: dict[str, Any]
+    """What the field holds besides that name."""
+    sub_path: str = ""
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """Which node a step's pod may run on, and as whom."""
+
+    pod: dict[str, Any]
+    """Fields of a PodSpec."""
+    given: tuple[tuple[str, Source], ...] = ()
+    """Fields that the run gives, as JSON."""
+    pull_policy: str = ""
+    security_context: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Platform:
-    """What kfp-kubernetes asks for a step, as far as it concerns a process."""
+    """What kfp-kubernetes asks for a step."""
 
     environment: tuple["FromResource", ...] = ()
     fields: dict[str, str] = field(default_factory=dict)
@@ -144,8 +178,10 @@ class Platform:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
-    node: tuple[str, ...] = ()
-    """Names of settings that concern the node of a pod and mean nothing to a process."""
+    volumes: tuple[Volume, ...] = ()
+    init_containers: tuple[dict[str, Any], ...] = ()
+    """As Kubernetes spells them."""
+    scheduling: Scheduling | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +213,8 @@ class TaskPlan:
     iterator: Iterator | None = None
     runs_anyway: bool = False
     """Runs once its upstream is final, however that ended: exit tasks, ignore_upstream_failure."""
+    workspace: dict[str, Any] | None = None
+    """What is asked of the volume that the run's tasks share; None when the pipeline has none."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +232,18 @@ class Scope:
 
 
 @dataclass(frozen=True)
+class Config:
+    """PipelineConfig: what holds for a run as a whole."""
+
+    workspace: dict[str, Any] | None = None
+    """Spec of the claim that the run's tasks share, as Kubernetes has it."""
+    deadline_s: float | None = None
+    """How long a run may take."""
+    ttl_s: dict[str, int] = field(default_factory=dict)
+    """Seconds after which what a run leaves in the cluster is removed, by how it ended: SUCCEEDED, FAILED."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """A whole pipeline."""
 
@@ -202,6 +252,7 @@ class Plan:
     description: str
     default_root: str
     root: Component
+    config: Config = field(default_factory=Config)
 
     def scope(self, path: str) -> Scope:
         """Return the scope of the DAG task with this path; the root's path is empty."""

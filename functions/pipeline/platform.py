@@ -1,8 +1,7 @@
-"""What kfp-kubernetes adds to a step: environment from Secrets and ConfigMaps, pod fields, a deadline, node settings.
+"""What kfp-kubernetes adds to a step: environment from Secrets and ConfigMaps, pod fields, a deadline, volumes, nodes.
 
-A step is a process here, so what only chooses or shapes a pod's node is carried along and reported in the step's log.
-What a process cannot have - volumes, init containers - is refused by name when the pipeline is submitted. A secret's
-content is never here: names and keys go to the step, which reads it.
+What is not known is refused by name when the pipeline is submitted. A secret's content is never here: names and keys
+go to the step, which reads it.
 Source: KubernetesExecutorConfig of kfp-kubernetes' kubernetes_executor_config.proto, in its JSON form.
 """
 
@@ -10,17 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from zeroflow.errors import InvalidInput
+from zeroflow.functions.pipeline import scheduling, volumes
 from zeroflow.functions.pipeline.fields import flag, found, mapping, only, required_text, sequence, text
-from zeroflow.functions.pipeline.plan import FromResource, Platform, Source
+from zeroflow.functions.pipeline.plan import Config, FromResource, Platform, Source
+from zeroflow.functions.pipeline.volumes import ReadSource
 
-NODE_SETTINGS = (
-    "nodeSelector", "tolerations", "nodeAffinity", "podAffinity", "imagePullPolicy", "imagePullSecret",
-    "securityContext", "enabledSharedMemory",
-)  # fmt: skip
 _RESOURCES = {"secretAsEnv": ("Secret", "secret"), "configMapAsEnv": ("ConfigMap", "configMap")}
-
-ReadSource = Callable[[dict[str, Any], str], Source]
-"""Reads an InputParameterSpec, which refers to the scope of the task."""
 
 
 def executors_of(document: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
@@ -34,18 +28,51 @@ def executors_of(document: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
         deployment = mapping(spec.get("deploymentSpec"), f"platform {name}")
         for label, config in mapping(deployment.get("executors"), f"platform {name}").items():
             configured[label] = mapping(config, f"executor {label}")
-        # A workspace matters to those who name its path, and a placeholder for that is refused where it stands.
-        only(mapping(spec.get("pipelineConfig"), "pipelineConfig"), ("workspace",), f"platform {name}: pipelineConfig")
         if spec.get("config"):
             raise InvalidInput(f"platform {name}: config is not supported yet")
     return configured
+
+
+def config_of(document: dict[str, Any] | None) -> Config:
+    """Read what holds for a run as a whole (PipelineConfig)."""
+    platforms = mapping((document or {}).get("platforms"), "platform_spec.platforms")
+    where = "pipelineConfig"
+    spec = mapping(mapping(platforms.get("kubernetes"), "platform kubernetes").get(where), where)
+    ttl: dict[str, tuple[str, ...]] = {
+        "resourceTtlOnSuccess": ("SUCCEEDED",),
+        "resourceTtlOnFailure": ("FAILED",),
+        "resourceTtlOnCompletion": ("SUCCEEDED", "FAILED"),
+    }
+    only(spec, ("workspace", "activeDeadlineSeconds", *ttl), f"platform kubernetes: {where}")
+    deadline_s = _seconds(spec.get("activeDeadlineSeconds"), f"{where}: activeDeadlineSeconds")
+    return Config(
+        _workspace(mapping(spec.get("workspace"), f"{where}: workspace")) if "workspace" in spec else None,
+        deadline_s,
+        {
+            state: int(seconds)
+            for name in reversed(ttl)
+            if (seconds := _seconds(spec.get(name), f"{where}: {name}"))
+            for state in ttl[name]
+        },
+    )
+
+
+def _workspace(spec: dict[str, Any]) -> dict[str, Any]:
+    only(spec, ("size", "kubernetes"), "pipelineConfig: workspace")
+    kubernetes = mapping(spec.get("kubernetes"), "pipelineConfig: workspace: kubernetes")
+    patch = mapping(kubernetes.get("pvcSpecPatch"), "pipelineConfig: workspace: pvcSpecPatch")
+    size = required_text(spec.get("size"), "pipelineConfig: workspace: size")
+    return {"accessModes": ["ReadWriteOnce"], **patch, "resources": {"requests": {"storage": size}}}
 
 
 def read(config: dict[str, Any], where: str, source: ReadSource) -> Platform | None:
     """Read the configuration of one executor."""
     if not config:
         return None
-    known = (*_RESOURCES, *NODE_SETTINGS, "fieldPathAsEnv", "podMetadata", "activeDeadlineSeconds")
+    known = (
+        *_RESOURCES, *volumes.SETTINGS, *scheduling.SETTINGS, "fieldPathAsEnv", "podMetadata", "activeDeadlineSeconds",
+        "initContainers",
+    )  # fmt: skip
     for name, value in config.items():
         if name not in known and value:
             raise InvalidInput(f"{where}: the kubernetes setting {name} is not supported yet")
@@ -62,14 +89,22 @@ def read(config: dict[str, Any], where: str, source: ReadSource) -> Platform | N
         },
         labels=_texts(pod.get("labels"), f"{where}: labels"),
         annotations=_texts(pod.get("annotations"), f"{where}: annotations"),
-        timeout_s=_seconds(config.get("activeDeadlineSeconds"), where),
-        node=tuple(name for name in NODE_SETTINGS if config.get(name)),
+        timeout_s=_seconds(config.get("activeDeadlineSeconds"), f"{where}: activeDeadlineSeconds"),
+        volumes=volumes.read(config, where, source),
+        init_containers=_init_containers(config, where),
+        scheduling=scheduling.read(config, where, source),
     )
 
 
 def sources_of(platform: Platform | None) -> list[Source]:
     """Return what the configuration takes from the scope of its task."""
-    return [item.name for item in platform.environment] if platform else []
+    if platform is None:
+        return []
+    return [
+        *(item.name for item in platform.environment),
+        *(volume.resource for volume in platform.volumes if volume.resource is not None),
+        *(source for _, source in (platform.scheduling.given if platform.scheduling else ())),
+    ]
 
 
 def resolved(platform: Platform, follow: Callable[[Source], Any]) -> dict[str, Any]:
@@ -80,13 +115,21 @@ def resolved(platform: Platform, follow: Callable[[Source], Any]) -> dict[str, A
         if not isinstance(name, str) or not name:
             raise InvalidInput(f"the name of a {item.kind} must be a text, found {found(name)}")
         environment.append({"kind": item.kind, "name": name, "keys": item.keys, "optional": item.optional})
-    return {
+    of_pod, mounts = volumes.resolved(platform.volumes, follow)
+    node = platform.scheduling
+    asked = {
         "environment": environment,
         "fields": platform.fields,
         "labels": platform.labels,
         "annotations": platform.annotations,
-        "node": list(platform.node),
+        "volumes": of_pod,
+        "mounts": mounts,
+        "init_containers": list(platform.init_containers),
+        "pod": scheduling.resolved(node, follow) if node else {},
+        "pull_policy": node.pull_policy if node else "",
+        "security_context": node.security_context if node else {},
     }
+    return {name: value for name, value in asked.items() if value}
 
 
 def _resource(item: dict[str, Any], kind: str, prefix: str, where: str, source: ReadSource) -> FromResource:
@@ -103,6 +146,25 @@ def _resource(item: dict[str, Any], kind: str, prefix: str, where: str, source: 
         },
         flag(item.get("optional"), f"{where}: optional"),
     )
+
+
+def _init_containers(config: dict[str, Any], where: str) -> tuple[dict[str, Any], ...]:
+    containers = []
+    for item in sequence(config.get("initContainers"), f"{where}: initContainers"):
+        read = mapping(item, f"{where}: initContainers")
+        name = required_text(read.get("name"), f"{where}: initContainers: name")
+        place = f"{where}: init container {name}"
+        known = ("name", "image", "command", "args", "env", "volumeMounts", "restartPolicy", "resources")
+        only(read, known, place)
+        mounts = [mapping(mount, place) for mount in sequence(read.get("volumeMounts"), place)]
+        container = {key: value for key, value in read.items() if key != "volumeMounts" and value}
+        if mounts:
+            container["volumeMounts"] = [
+                {"name": required_text(mount.get("volumeName"), place), "mountPath": mount.get("mountPath")}
+                for mount in mounts
+            ]
+        containers.append(container)
+    return tuple(containers)
 
 
 FIELD_PREFIXES = ("metadata.labels[", "metadata.annotations[")
@@ -126,5 +188,5 @@ def _seconds(value: Any, where: str) -> float | None:
     if isinstance(value, str) and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise InvalidInput(f"{where}: activeDeadlineSeconds must be a number of seconds, found {found(value)}")
+        raise InvalidInput(f"{where} must be a number of seconds, found {found(value)}")
     return float(value) or None

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from zeroflow.artifacts import parse
 from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.events import Transaction
-from zeroflow.functions.pipeline import catalog
+from zeroflow.functions.pipeline import catalog, outgoing
 from zeroflow.functions.pipeline.engine import Engine, WrongState
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.states import FINAL
@@ -103,6 +103,8 @@ def remove(tx: Transaction, engine: Engine, run_id: str) -> None:
     run = engine.locked(tx, run_id)
     if run.state not in FINAL:
         engine.terminate(tx, run_id)
+    if engine.plans.of(tx.session, run.spec_sha256).config.workspace:
+        outgoing.release_workspace(tx, run)
     ids = select(Task.id).where(Task.run_id == run_id)
     tx.session.execute(delete(ArtifactUse).where(ArtifactUse.task_id.in_(ids)))
     tx.session.execute(delete(Task).where(Task.run_id == run_id))

@@ -34,6 +34,11 @@ _FIELDS = (
     "taskInfo", "inputs", "dependentTasks", "cachingOptions", "componentRef", "triggerPolicy", "artifactIterator",
     "parameterIterator", "retryPolicy", "iteratorPolicy",
 )  # fmt: skip
+SDK_ONLY = {
+    "cpu_limit", "cpu_request", "memory_limit", "memory_request", "accelerator_type", "accelerator_count",
+    "container_image",
+}  # fmt: skip
+"""Inputs that the SDK adds to a task whose resources come from parameters, beside the placeholders that count."""
 ANYWAY = "ALL_UPSTREAM_TASKS_COMPLETED"
 MAX_PARALLELISM = 1_000_000
 _CONDITION_INPUT = re.compile(r"parameter(?:_value)?s\[(['\"])(.+?)\1\]")
@@ -44,6 +49,7 @@ def read_task(
     spec: dict[str, Any],
     scope_inputs: tuple[dict[str, ParameterSpec], dict[str, ArtifactSpec]],
     reference: Reference,
+    workspace: dict[str, Any] | None = None,
 ) -> TaskPlan:
     """Read a task; its references to other tasks are checked when all of them are known."""
     where = f"task {name}"
@@ -70,6 +76,11 @@ def read_task(
     for source in named:
         if isinstance(source, FromScope) and source.name not in scope_inputs[0]:
             raise InvalidInput(f"{where}: its kubernetes settings need input {source.name!r}, which is not defined")
+    constants = [source.value for source in parameters.values() if isinstance(source, Constant)]
+    if workspace is None and ".workspace_path" in placeholders.expressions([constants, component.container or {}]):
+        raise InvalidInput(
+            f"{where} needs a workspace, which the pipeline does not ask for: PipelineConfig(workspace=...)"
+        )
     sources = (*parameters.values(), *artifacts.values(), *named)
     producers = [task for source in sources if (task := producer(source)) is not None]
     caching = mapping(spec.get("cachingOptions"), f"{where}: cachingOptions")
@@ -87,6 +98,7 @@ def read_task(
         retry=_retry(mapping(spec.get("retryPolicy"), f"{where}: retryPolicy"), where),
         iterator=loop,
         runs_anyway=mapping(spec.get("triggerPolicy"), where).get("strategy") == ANYWAY,
+        workspace=workspace,
     )
 
 
@@ -158,6 +170,7 @@ def _check_parameters(
     extra = [name for name in given if name not in component.parameters]
     if extra:
         named = {loop.source.name} if loop and isinstance(loop.source, FromScope) else set()
+        named |= SDK_ONLY
         named |= {match[2] for match in _CONDITION_INPUT.finditer(condition)}
         sources = [source.value for source in given.values() if isinstance(source, Constant)]
         for expression in placeholders.expressions([*sources, json.loads(json.dumps(component.container))]):

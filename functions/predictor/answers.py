@@ -1,7 +1,9 @@
 """One prediction, from the bytes of a request to those of its answer, timed; it knows no web framework."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -19,18 +21,18 @@ class Answers:
     served: Served
     record: Record
 
-    def predict(self, body: bytes) -> bytes:
-        """Answer a V1 request."""
-        return self.predict_parsed(parsed(body))
+    def predict(self, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+        """Answer a V1 request; a Python class may look at its headers."""
+        return self.predict_parsed(parsed(body), headers)
 
-    def predict_parsed(self, document: Any) -> bytes:
+    def predict_parsed(self, document: Any, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
         """Answer a V1 request whose JSON has been read, as in an event."""
         begun = perf_counter()
         question = v1.read(self.served, document)
         read = perf_counter()
-        found = v1.ask(self.served, question)
+        found = v1.ask(self.served, question, headers)
         asked = perf_counter()
-        answer = encoded(v1.write(found))
+        answer = encoded(v1.write(self.served, found))
         self.record(begun, read, asked, perf_counter())
         return answer
 
@@ -64,5 +66,16 @@ def parsed(body: bytes | memoryview) -> Any:
 
 
 def encoded(answer: Any) -> bytes:
-    """Return JSON; numpy's arrays go in as they are."""
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    """Return JSON; numpy's arrays go in as they are; raise TypeError for what JSON cannot hold."""
+    return orjson.dumps(answer, _plain, orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(value: Any) -> Any:
+    """Return what the encoder does not take, as it does: arrays of other layouts and types, bytes that are text."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, set | frozenset):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from zeroflow.functions.predictor.witness import ARRIVED
+from zeroflow.http2.frames import PREFACE
 
 if TYPE_CHECKING:
     from zeroflow.functions.predictor.worker import QuickWorker
@@ -25,6 +26,7 @@ REQUEST_TIMEOUT_S = 60.0
 """A request that has not arrived in full by then never will."""
 DISCARD_S = 2.0
 NO_BODY = ("204", "304")
+STREAM = "text/event-stream"
 _date: tuple[int, str] = (0, "")
 
 
@@ -36,6 +38,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[dict[str, Any], bool]] = deque()
         self._busy = self._ended = self._unread = False
+        self._first, self._first_bytes = True, b""
         self._since = time.monotonic()
         self._begin()
 
@@ -72,6 +75,15 @@ class Connection(asyncio.Protocol):
         self._since = time.monotonic()
         if self._ended:
             return
+        if self._first:
+            data, self._first = self._first_bytes + data, False
+            if PREFACE.startswith(data[: len(PREFACE)]) and len(data) < len(PREFACE):
+                self._first_bytes, self._first = data, True
+                return
+            if data.startswith(PREFACE):
+                self._worker.connections.discard(self)
+                self._worker.speak_http2(self._transport, data)
+                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -178,12 +190,14 @@ class Connection(asyncio.Protocol):
 
         try:
             parts = application(environ, start_response)
+            status, headers = head
+            if any(name.lower() == "content-type" and value.startswith(STREAM) for name, value in headers):
+                return self._stream(status, headers, parts, keep)
             try:
                 body = b"".join(parts)
             finally:
                 if hasattr(parts, "close"):
                     parts.close()
-            status, headers = head
         except Exception:
             logger.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             return _plain(_Refused(HTTPStatus.INTERNAL_SERVER_ERROR)), False
@@ -195,6 +209,27 @@ class Connection(asyncio.Protocol):
         if environ["REQUEST_METHOD"] == "HEAD" or status[:3] in NO_BODY:
             body = b""
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body, keep
+
+    def _stream(self, status: str, headers: list[tuple[str, str]], parts: Any, keep: bool) -> tuple[bytes, bool]:
+        """Send an answer piece by piece, as it is made, from the thread that makes it; return its end."""
+        keep = keep and self._worker.alive
+        given = [f"{name}: {value}" for name, value in headers if name.lower() != "connection"]
+        lines = [f"HTTP/1.1 {status}", f"Date: {_now()}", *given, "Transfer-Encoding: chunked"]
+        lines.append("Connection: keep-alive" if keep else "Connection: close")
+        write = self._worker.loop.call_soon_threadsafe
+        write(self._transport.write, "\r\n".join([*lines, "", ""]).encode("latin-1"))
+        try:
+            for part in parts:
+                if self._transport.is_closing():  # nobody listens any more
+                    break
+                write(self._transport.write, b"%x\r\n%b\r\n" % (len(part), part))
+        except Exception:
+            logger.exception("a streamed answer ends early")
+            return b"", False  # without its end, so that the client sees that it is cut
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        return b"0\r\n\r\n", keep
 
     def _answered(self, answer: bytes, keep: bool) -> None:
         self._busy = False

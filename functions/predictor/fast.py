@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from zeroflow.functions.predictor.answers import Answers, encoded
 from zeroflow.functions.predictor.predictor import Predictor, status_of
 from zeroflow.functions.predictor.witness import request_id
+from zeroflow.models.python import PythonModel
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -29,6 +30,7 @@ QUICK_BYTES = 4096
 HEAD_LENGTH = "Inference-Header-Content-Length"
 REVISION = "zeroflow-revision"
 REQUEST_ID = "x-request-id"
+GRPC, GRPC_TYPE = "/inference.GRPCInferenceService/", "application/grpc"
 HEALTH = {
     "/": b'{"status":"alive"}',
     "/v2/health/live": b'{"live":true}',
@@ -49,6 +51,7 @@ class FastPath:
         revision = predictor.settings.revision
         self._common = [(REVISION, revision)] if revision else []
         self._routes: dict[str, tuple[Answers, Answer]] = {}
+        self._calls: WSGIApplication | None = None
         predictor.repository.changed = self.refresh
         self.refresh()
 
@@ -68,12 +71,25 @@ class FastPath:
         path = environ["PATH_INFO"]
         route = self._routes.get(path)
         if route is None:
+            if path.startswith(GRPC):
+                return self._is_quick_call(path, environ)
             return environ["REQUEST_METHOD"] == "GET" and path in HEALTH
         return route[0].served.is_quick and self._is_plain(environ) and int(environ["CONTENT_LENGTH"]) <= QUICK_BYTES
 
+    def _is_quick_call(self, path: str, environ: "WSGIEnvironment") -> bool:
+        """Say the same of a gRPC call, whose model is named in its message."""
+        if not path.endswith("/ModelInfer"):
+            return path.endswith(("/ServerLive", "/ServerReady", "/ModelReady"))
+        quick = all(answers.served.is_quick for answers in self._predictor.answers.values())
+        return quick and int(environ["CONTENT_LENGTH"]) <= QUICK_BYTES
+
     def busy(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Refuse a request that would wait too long; the worker calls this instead of the application."""
-        body = encoded({"error": "too many requests are waiting; try again in a second"})
+        said = "too many requests are waiting; try again in a second"
+        if environ["PATH_INFO"].startswith(GRPC):
+            start_response(REASONS[200], [("content-type", GRPC_TYPE), ("grpc-status", "14"), ("grpc-message", said)])
+            return ()
+        body = encoded({"error": said})
         start_response(REASONS[503], [*_described(body), RETRY_AFTER, *self._common])
         if (route := self._routes.get(environ["PATH_INFO"])) is not None:
             self._tell(route[0], environ, perf_counter(), request_id(environ), 503, b"", body)
@@ -87,6 +103,8 @@ class FastPath:
         """Answer a plain prediction, or let the application behind do it."""
         route = self._routes.get(environ["PATH_INFO"])
         if route is None or not self._is_plain(environ):
+            if environ["PATH_INFO"].startswith(GRPC) and environ.get("CONTENT_TYPE", "").startswith(GRPC_TYPE):
+                return self._grpc()(environ, start_response)
             alive = HEALTH.get(environ["PATH_INFO"])
             if alive is None or environ["REQUEST_METHOD"] != "GET":
                 return self._beyond(environ, start_response)
@@ -108,6 +126,14 @@ class FastPath:
         start_response(REASONS[status], [*headers, (REQUEST_ID, asked), *self._common])
         self._tell(answers, environ, began, asked, status, request, body, failed)
         return (body,)
+
+    def _grpc(self) -> "WSGIApplication":
+        """Return what answers gRPC; it is imported when the first call comes."""
+        if self._calls is None:
+            from zeroflow.functions.predictor.grpc.edge import GrpcEdge
+
+            self._calls = GrpcEdge(self._predictor)
+        return self._calls
 
     def _tell(
         self,
@@ -147,11 +173,19 @@ def refused(error: Exception, environ: "WSGIEnvironment") -> tuple[int, bytes, b
     return 500, encoded({"error": text}), False
 
 
+def headers_of(environ: "WSGIEnvironment") -> dict[str, str]:
+    """Return the request's headers, names in lower case."""
+    found = {key[5:].lower().replace("_", "-"): value for key, value in environ.items() if key.startswith("HTTP_")}
+    return found | {"content-type": environ.get("CONTENT_TYPE", "")}
+
+
 def _described(body: bytes, content_type: str = JSON) -> list[tuple[str, str]]:
     return [("Content-Type", content_type), ("Content-Length", str(len(body)))]
 
 
-def _predict(answers: Answers, body: bytes, _environ: "WSGIEnvironment") -> tuple[bytes, int | None]:
+def _predict(answers: Answers, body: bytes, environ: "WSGIEnvironment") -> tuple[bytes, int | None]:
+    if isinstance(answers.served.model, PythonModel):
+        return answers.predict(body, headers_of(environ)), None
     return answers.predict(body), None
 
 

@@ -19,7 +19,7 @@ from flask import Flask
 from zeroflow.errors import ZeroflowError
 from zeroflow.functions.predictor.fast import FastPath
 from zeroflow.functions.predictor.predictor import Predictor
-from zeroflow.functions.predictor.routes import edge, feedback, health, v1, v2
+from zeroflow.functions.predictor.routes import edge, feedback, health, openai, v1, v2
 from zeroflow.functions.predictor.settings import PredictorSettings
 
 EXIT_NO_MODEL = 3
@@ -39,7 +39,7 @@ def create_app(settings: PredictorSettings | None = None) -> Flask:
     app = Flask("zeroflow.functions.predictor", static_folder=None)
     app.config["BODY_BYTES"], app.config["WAITING"] = settings.max_body_bytes, settings.max_waiting
     edge.install(app, predictor)
-    for routes in (health, v1, v2, feedback):
+    for routes in (health, v1, v2, openai, feedback):
         routes.add(app, predictor)
     app.wsgi_app = FastPath(app.wsgi_app, predictor)  # type: ignore[method-assign]
     return app

@@ -10,6 +10,7 @@ from zeroflow.artifacts import Stores
 from zeroflow.functions.predictor.errors import BadRequest, ModelFailed
 from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.models.estimator import Estimator
+from zeroflow.models.loading import Model, directories, load_versioned
 from zeroflow.models.tensormodel import TensorModel
 from zeroflow.models.trust import Word
 
@@ -28,7 +29,7 @@ class Served:
     """A loaded model and how it is called by clients."""
 
     name: str
-    model: Estimator | TensorModel
+    model: Model
     version: str | None = None
     probabilities: bool = False
     is_quick: bool = False
@@ -39,28 +40,29 @@ class Served:
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of what can be asked for."""
-        if isinstance(self.model, TensorModel):
-            return tuple(output.name for output in self.model.outputs)
-        return self.model.methods
+        if isinstance(self.model, Estimator):
+            return self.model.methods
+        return tuple(output.name for output in self.model.outputs)
 
     @property
     def default_outputs(self) -> tuple[str, ...]:
         """What a V2 request gets that names no outputs."""
-        if isinstance(self.model, TensorModel):
+        if not isinstance(self.model, Estimator):
             return self.outputs
         return ("predict_proba",) if self.probabilities else ("predict",)
 
     def ask(self, method: str, rows: Any) -> "np.ndarray[Any, Any]":
         """Return a matrix model's answer; BadRequest for rows that it refuses, ModelFailed for anything else."""
         assert isinstance(self.model, Estimator)
-        return self._guarded(self.model.call, method, rows)
+        return self.guarded(self.model.call, method, rows)
 
     def run(self, given: Any, outputs: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
         """Return a tensor model's outputs, with the same errors."""
         assert isinstance(self.model, TensorModel)
-        return self._guarded(self.model.run, given, outputs)
+        return self.guarded(self.model.run, given, outputs)
 
-    def _guarded(self, call: Callable[..., T], *arguments: object) -> T:
+    def guarded(self, call: Callable[..., T], *arguments: object) -> T:
+        """Call the model; BadRequest when it refuses what it is asked, ModelFailed when it fails."""
         try:
             return call(*arguments)
         except ValueError as error:
@@ -74,15 +76,13 @@ class Served:
 
 def load(settings: PredictorSettings, name: str) -> Served:
     """Fetch, approve and load a model of the settings; raise a ZeroflowError saying why not."""
-    from zeroflow.models.loading import load_versioned
-
     uri = settings.storage_uri
     if settings.multi_model:
         uri = f"{uri.rstrip('/')}/{name}"
     word = Word(settings.sha256 if not settings.multi_model else None, settings.vouched_by)
     stores = Stores(settings.store, settings.s3_endpoint)
     model, version = load_versioned(stores, uri, word, settings.model_format, settings.scratch, settings.compiling)
-    if settings.probabilities and (isinstance(model, TensorModel) or "predict_proba" not in model.methods):
+    if settings.probabilities and not (isinstance(model, Estimator) and "predict_proba" in model.methods):
         from zeroflow.models.errors import FormatNotSupported
 
         raise FormatNotSupported(f"PREDICT_PROBA is set, but a {model.kind} has no predict_proba")
@@ -95,13 +95,11 @@ def names(settings: PredictorSettings) -> list[str]:
     """Return the names of the models that the settings name, whether they can be loaded or not."""
     if not settings.multi_model:
         return [settings.model_name]
-    from zeroflow.models.loading import directories
-
     return directories(Stores(settings.store, settings.s3_endpoint), settings.storage_uri, settings.scratch)
 
 
-def _is_quick(model: Estimator | TensorModel) -> bool:
-    if isinstance(model, TensorModel) or not model.fast or model.width is None:
+def _is_quick(model: Model) -> bool:
+    if not isinstance(model, Estimator) or not model.fast or model.width is None:
         return False
     import numpy as np
 

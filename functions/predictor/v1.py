@@ -4,19 +4,20 @@
 it; one with several takes objects that name them. Sources: TensorFlow Serving REST API; KServe V1 protocol.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from zeroflow.functions.predictor import rows, tensors
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.functions.predictor.served import Served
+from zeroflow.models.python import PythonModel
 from zeroflow.models.tensormodel import TensorModel
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def read(served: Served, body: Any) -> Any:
     """Return what the model is to be asked: a matrix, or the arrays of its inputs."""
+    if isinstance(served.model, PythonModel):
+        return body  # what it may be is the class's own business
     if not isinstance(body, dict):
         raise BadRequest('the body must be a JSON object with "instances"')
     field = "instances" if "instances" in body else "inputs"
@@ -27,16 +28,20 @@ def read(served: Served, body: Any) -> Any:
     return rows.from_json(body[field], served.model, field)
 
 
-def ask(served: Served, question: Any) -> "np.ndarray[Any, Any]":
-    """Return one prediction for each row."""
+def ask(served: Served, question: Any, headers: Mapping[str, str]) -> Any:
+    """Return one prediction for each row, or whatever a Python class answers."""
+    if isinstance(served.model, PythonModel):
+        return served.guarded(served.model.answer, question, headers)
     if isinstance(served.model, TensorModel):
         name = served.model.outputs[0].name
         return served.run(question, (name,))[name]
     return served.ask("predict_proba" if served.probabilities else "predict", question)
 
 
-def write(answer: "np.ndarray[Any, Any]") -> dict[str, Any]:
+def write(served: Served, answer: Any) -> Any:
     """Return the answer for the JSON encoder, which takes numpy's numbers as they are."""
+    if isinstance(served.model, PythonModel):
+        return answer
     plain = answer.dtype.kind in "fiu" and answer.dtype.itemsize > 2 and answer.flags.c_contiguous
     return {"predictions": answer if plain else answer.tolist()}
 

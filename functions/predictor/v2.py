@@ -8,7 +8,7 @@ answers, because the other doubles the work.
 Source: Open Inference Protocol, inference_rest.md and open_inference_rest.yaml; Triton's binary tensor data extension.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import orjson
 from zeroflow.functions.predictor import binary, columns, tensors
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.functions.predictor.served import Served
-from zeroflow.models.estimator import Tensor
+from zeroflow.models.estimator import Estimator, Tensor
 from zeroflow.models.tensormodel import TensorModel
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class Request:
     in_binary: frozenset[str]
     """Those of `outputs` that go out as raw bytes."""
     identifier: str | None
+    parameters: Any = None
+    all_binary: bool = False
+    """Whether outputs that are not named go out as raw bytes."""
 
 
 def server_metadata() -> dict[str, Any]:
@@ -41,7 +44,7 @@ def server_metadata() -> dict[str, Any]:
         release = version("zeroflow")
     except PackageNotFoundError:
         release = "0"
-    return {"name": "zeroflow", "version": release, "extensions": ["binary_tensor_data"]}
+    return {"name": "zeroflow", "version": release, "extensions": ["binary_tensor_data", "model_repository"]}
 
 
 def model_metadata(served: Served) -> dict[str, Any]:
@@ -66,25 +69,52 @@ def read(served: Served, body: Any, raw: memoryview | None = None) -> Request:
     identifier = body.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise BadRequest("id must be a string")
-    outputs, in_binary = _wanted(served, body)
+    outputs, in_binary, all_binary = _wanted(served, body)
     buffer = binary.Buffer(raw)
     given = [tensors.read(tensor, f"inputs[{at}]", buffer) for at, tensor in enumerate(body["inputs"])]
     buffer.check_used()
+    request = asked(served, given, outputs, identifier, body.get("parameters"))
+    return replace(request, in_binary=in_binary, all_binary=all_binary)
+
+
+def outputs_of(served: Served, names: list[str]) -> tuple[str, ...]:
+    """Return the outputs that a request names, or those it gets when it names none; raise BadRequest."""
+    known = served.outputs
+    for name in names:
+        if name not in known and known:
+            raise BadRequest(f"output {name!r} is none of this model's outputs: {', '.join(known)}")
+    return tuple(dict.fromkeys(names)) or served.default_outputs
+
+
+def asked(
+    served: Served,
+    given: "list[tuple[str, np.ndarray[Any, Any]]]",
+    outputs: tuple[str, ...],
+    identifier: str | None = None,
+    parameters: Any = None,
+) -> Request:
+    """Return the request that tensors make; raise BadRequest when they do not fit the model."""
     names = [name for name, _ in given]
     if len(set(names)) < len(names):
         raise BadRequest(f"inputs name {next(name for name in names if names.count(name) > 1)!r} twice")
+    question: Any = given
     if isinstance(served.model, TensorModel):
-        question: Any = tensors.fitting(given, served.model)
-    else:
+        question = tensors.fitting(given, served.model)
+    elif isinstance(served.model, Estimator):
         question = columns.matrix(served.model, given)
-    return Request(question, outputs, in_binary, identifier)
+    return Request(question, outputs, frozenset(), identifier, parameters)
 
 
 def ask(served: Served, request: Request) -> "dict[str, np.ndarray[Any, Any]]":
     """Return the model's outputs."""
     if isinstance(served.model, TensorModel):
         return served.run(request.question, request.outputs)
-    return {method: served.ask(method, request.question) for method in request.outputs}
+    if isinstance(served.model, Estimator):
+        return {method: served.ask(method, request.question) for method in request.outputs}
+    found = served.guarded(served.model.infer, served.name, request.question, request.identifier, request.parameters)
+    if missing := [name for name in request.outputs if name not in found]:
+        raise BadRequest(f"output {missing[0]!r} is none of this model's outputs: {', '.join(found)}")
+    return {name: found[name] for name in request.outputs} if request.outputs else found
 
 
 def write(served: Served, request: Request, found: "dict[str, np.ndarray[Any, Any]]") -> tuple[bytes, int | None]:
@@ -94,12 +124,13 @@ def write(served: Served, request: Request, found: "dict[str, np.ndarray[Any, An
         answer["model_version"] = served.version
     if request.identifier is not None:
         answer["id"] = request.identifier
-    if not request.in_binary:
+    in_binary = found.keys() if request.all_binary and not request.outputs else request.in_binary
+    if not in_binary:
         answer["outputs"] = [tensors.write(name, array) for name, array in found.items()]
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), None
     outputs, parts = [], []
     for name, array in found.items():
-        if name not in request.in_binary:
+        if name not in in_binary:
             outputs.append(tensors.write(name, array))
             continue
         data = binary.encoded(array)
@@ -113,25 +144,24 @@ def _described(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
 
 
-def _wanted(served: Served, body: dict[str, Any]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the outputs that a request asks for, and those of them that it wants as bytes."""
+def _wanted(served: Served, body: dict[str, Any]) -> tuple[tuple[str, ...], frozenset[str], bool]:
+    """Return the outputs that a request asks for, those of them that it wants as bytes, and whether all are."""
     outputs = body.get("outputs")
     all_binary = _switch(body, "binary_data_output", "parameters", False)
     if outputs is None or outputs == []:
         default = served.default_outputs
-        return default, frozenset(default if all_binary else ())
+        return default, frozenset(default if all_binary else ()), all_binary
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise BadRequest("outputs must be a list of objects with a name")
-    known = served.outputs
-    for output in outputs:
-        if output.get("name") not in known:
-            raise BadRequest(f"output {output.get('name')!r} is none of this model's outputs: {', '.join(known)}")
+    if not all(isinstance(output.get("name"), str) for output in outputs):
+        raise BadRequest("outputs must be a list of objects with a name")
+    names = outputs_of(served, [output["name"] for output in outputs])
     chosen = {
         output["name"]
         for at, output in enumerate(outputs)
         if _switch(output, "binary_data", f"outputs[{at}].parameters", all_binary)
     }
-    return tuple(dict.fromkeys(output["name"] for output in outputs)), frozenset(chosen)
+    return names, frozenset(chosen), all_binary
 
 
 def _switch(holder: dict[str, Any], name: str, place: str, default: bool) -> bool:

@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from gunicorn.workers.base import Worker
@@ -37,6 +38,8 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self.loop = asyncio.new_event_loop()
         self.pool = ThreadPoolExecutor(self.cfg.threads, thread_name_prefix="request")
         self.connections: set[Connection] = set()
+        self.http2: set[Any] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self.stopped_at: float | None = None
         super().init_process()
 
@@ -72,6 +75,29 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         listener.sock.setblocking(False)
         return await self.loop.create_server(lambda: Connection(self), sock=listener.sock, backlog=self.cfg.backlog)
 
+    def speak_http2(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Go on with a connection as HTTP/2, with what has arrived on it."""
+        from zeroflow.functions.predictor import streams
+        from zeroflow.http2.connection import Connection as Http2
+
+        made = Http2(partial(streams.serve, self), self._gone)
+        self.http2.add(made)
+        transport.set_protocol(made)
+        made.connection_made(transport)
+        made.data_received(data)
+        if self.stopped_at is not None:
+            self._close_http2()
+
+    def _gone(self, connection: Any) -> None:
+        self.http2.discard(connection)
+        self.end_if_done()
+
+    def _close_http2(self) -> None:
+        for each in list(self.http2):
+            task = self.loop.create_task(each.close(self.cfg.graceful_timeout))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
     def _beat(self) -> None:
         self.notify()
         now = time.monotonic()
@@ -95,9 +121,10 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         for server in self.servers:
             server.close()
         self.end_if_done()
+        self._close_http2()
         self.loop.call_later(LINGER_S, self._beat)
 
     def end_if_done(self) -> None:
         """End the loop of a stopping worker that has no connection left."""
-        if self.stopped_at is not None and not self.connections:
+        if self.stopped_at is not None and not self.connections and not self.http2:
             self.loop.stop()

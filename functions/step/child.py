@@ -50,7 +50,7 @@ def enter(folder: str, parent: int, prctl: Any) -> dict[str, Any]:
     _prefer_to_die()
     os.environ.clear()
     os.environ.update(step["env"])
-    os.chdir(f"{folder}/work")
+    os.chdir(step.get("cwd") or f"{folder}/work")
     return step
 
 
@@ -138,7 +138,8 @@ def _execute(step: dict[str, Any]) -> int:
     sys.modules["__main__"] = (
         executor_main  # as under `python -m kfp.dsl.executor_main`, which multiprocessing looks at
     )
-    sys.argv = [str(executor_main.__file__), "--component_module_path", step["source"]]
+    # Without a source the component is in its image, and kfp_config.ini in the working directory says where.
+    sys.argv = [str(executor_main.__file__), *(["--component_module_path", step["source"]] if step["source"] else [])]
     sys.argv += ["--executor_input", json.dumps(step["executor_input"]), "--function_to_execute", step["function"]]
     if tempfile := sys.modules.get("tempfile"):
         tempfile.tempdir = None  # type: ignore[attr-defined]  # the parent's choice

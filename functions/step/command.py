@@ -47,6 +47,7 @@ class LightweightComponent:
     """A Python function, the source it is in, and what must be installed for it."""
 
     source: str
+    """Empty: the function is in the image, where kfp_config.ini says in which file."""
     function: str
     installs: tuple[Install, ...] = ()
 
@@ -55,12 +56,14 @@ class LightweightComponent:
 class ContainerComponent:
     """A command line, with placeholders."""
 
-    words: tuple[str, ...]
+    command: tuple[str, ...]
+    """Empty: what the image starts by itself."""
+    args: tuple[str, ...]
     image: str
 
 
 def recognise(executor: Mapping[str, Any]) -> LightweightComponent | ContainerComponent:
-    """Read a PipelineContainerSpec; raise Unsupported for a component whose code is in its image."""
+    """Read a PipelineContainerSpec; raise Unsupported for a form of a Python component that no SDK compiles."""
     command, args = _words(executor, "command"), _words(executor, "args")
     installs: tuple[Install, ...] = ()
     if len(command) == 7 and command[:2] == ["sh", "-c"]:
@@ -68,14 +71,7 @@ def recognise(executor: Mapping[str, Any]) -> LightweightComponent | ContainerCo
         command = command[3:]
     if len(command) != 4 or command[:2] != ["sh", "-ec"] or not _PROGRAM.fullmatch(_one_line(command[2])):
         return _container(executor, _words(executor, "command"), args)
-    options = dict(zip(args[::2], args[1::2], strict=False))
-    function = options.get("--function_to_execute", "")
-    if len(args) != 4 or options.get("--executor_input") != "{{$}}" or not function.isidentifier():
-        raise Unsupported(
-            "expected the arguments --executor_input '{{$}}' --function_to_execute <name> of a lightweight Python"
-            f" component, got {shlex.join(args)[:200]}"
-        )
-    return LightweightComponent(command[3], function, installs)
+    return LightweightComponent(command[3], _function(args), installs)
 
 
 def _words(executor: Mapping[str, Any], field: str) -> list[str]:
@@ -89,17 +85,26 @@ def _one_line(script: str) -> str:
     return " ".join(script.split())
 
 
-def _container(executor: Mapping[str, Any], command: list[str], args: list[str]) -> ContainerComponent:
-    image = str(executor.get("image") or "none")
-    if any(_EXECUTOR in part for part in command):
-        kind = "a containerized" if command[:3] == ["python3", "-m", _EXECUTOR] else "an unknown form of a"
+def _function(args: list[str]) -> str:
+    options = dict(zip(args[::2], args[1::2], strict=False))
+    function = options.get("--function_to_execute", "")
+    if len(args) != 4 or options.get("--executor_input") != "{{$}}" or not function.isidentifier():
         raise Unsupported(
-            f"{kind} Python component (image {image}) is not run here; compile it without target_image, as a"
-            " lightweight Python component"
+            "expected the arguments --executor_input '{{$}}' --function_to_execute <name> of a Python component, got "
+            f"{shlex.join(args)[:200]}"
         )
-    if not command:
-        raise Unsupported(f"what image {image} starts without a command is not known here; give the component one")
-    return ContainerComponent((*command, *args), image)
+    return function
+
+
+def _container(
+    executor: Mapping[str, Any], command: list[str], args: list[str]
+) -> LightweightComponent | ContainerComponent:
+    image = str(executor.get("image") or "none")
+    if command == ["python3", "-m", _EXECUTOR]:
+        return LightweightComponent("", _function(args))
+    if any(_EXECUTOR in part for part in command):
+        raise Unsupported(f"an unknown form of a Python component (image {image}) is not run; compile it with kfp 2")
+    return ContainerComponent(tuple(command), tuple(args), image)
 
 
 def _installs(script: str) -> tuple[Install, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zeroflow.errors import InvalidInput
+from zeroflow.images import Mapped
 
 _PASSED = frozenset(
     {
@@ -53,7 +54,9 @@ def of_container(executor: Mapping[str, Any]) -> dict[str, str]:
     return result
 
 
-def for_step(passed: Mapping[str, str], own: Mapping[str, str], *, isolated: bool) -> dict[str, str]:
+def for_step(
+    passed: Mapping[str, str], own: Mapping[str, str], *, isolated: bool, mapped: Mapped | None = None
+) -> dict[str, str]:
     """Return a step's environment; an isolated one does not look for modules where the platform does.
 
     Temporary files go where the machine keeps them: pipelines that pass the path of one from step to step, as a
@@ -61,11 +64,12 @@ def for_step(passed: Mapping[str, str], own: Mapping[str, str], *, isolated: boo
     """
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if isolated else ()
     base = {name: value for name, value in passed.items() if name not in hidden}
-    return {**base, "_KFP_RUNTIME": "true", **own}
+    return {**base, **(mapped.environment(base) if mapped else {}), "_KFP_RUNTIME": "true", **own}
 
 
-def for_command(passed: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+def for_command(passed: Mapping[str, str], own: Mapping[str, str], mapped: Mapped | None = None) -> dict[str, str]:
     """Return the environment of a container component's command; it finds this platform's `python` after others."""
     path = os.pathsep.join([passed.get("PATH", os.defpath), os.path.dirname(sys.executable)])
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    return {**{name: value for name, value in passed.items() if name not in hidden}, "PATH": path, **own}
+    base = {**{name: value for name, value in passed.items() if name not in hidden}, "PATH": path}
+    return {**base, **(mapped.environment(base) if mapped else {}), **own}

@@ -40,15 +40,28 @@ class Environments:
     def __init__(self, directory: Path, environment: Mapping[str, str], installer: str = "uv") -> None:
         self._directory, self._environment, self._installer = directory, dict(environment), installer
 
-    def python_for(self, installs: tuple[Install, ...], log: Path, timeout_s: float) -> str | None:
+    def kfp(self) -> str:
+        """Return a folder that shows the platform's kfp and nothing else, for an interpreter that has none."""
+        folder = self._directory / "kfp"
+        if not (folder / "kfp").exists():
+            with _locked(folder.with_suffix(".lock")):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                (folder / "kfp").symlink_to(_own_kfp(), target_is_directory=True)
+        return str(folder)
+
+    def python_for(
+        self, installs: tuple[Install, ...], log: Path, timeout_s: float, base: str | None = None
+    ) -> str | None:
         """Return the interpreter for these packages, or None when the platform's own has them already.
 
-        The installer's output goes to `log`. Raises PackagesNotInstalled, or TimedOut after `timeout_s`.
+        `base` is the interpreter of another environment, whose packages are there as well. The installer's output
+        goes to `log`. Raises PackagesNotInstalled, or TimedOut after `timeout_s`.
         """
-        if all(satisfied(requirement) for install in installs for requirement in install.requirements):
+        if base is None and all(satisfied(requirement) for install in installs for requirement in install.requirements):
             return None
         identity = json.dumps(
-            [LAYOUT, sys.version, sysconfig.get_platform(), [(*i.requirements, *i.options) for i in installs]]
+            [LAYOUT, base or sys.version, sysconfig.get_platform(), [(*i.requirements, *i.options) for i in installs]]
         )
         path = self._directory / hashlib.sha256(identity.encode()).hexdigest()[:32]
         python = path / "bin" / "python"
@@ -56,10 +69,10 @@ class Environments:
             deadline = time.monotonic() + timeout_s
             with _locked(path.with_suffix(".lock")):
                 if not (path / "ready.json").exists():
-                    self._build(path, installs, log, deadline)
+                    self._build(path, installs, log, deadline, base)
         return str(python)
 
-    def _build(self, path: Path, installs: tuple[Install, ...], log: Path, deadline: float) -> None:
+    def _build(self, path: Path, installs: tuple[Install, ...], log: Path, deadline: float, base: str | None) -> None:
         shutil.rmtree(path, ignore_errors=True)
         uv = _uv() if self._installer == "uv" else None
         named = [requirement for install in installs for requirement in install.requirements]
@@ -67,12 +80,14 @@ class Environments:
             output.write(f"[zeroflow] building an environment with {', '.join(named)}\n")
         try:
             if uv:
-                self._call([uv, "venv", "--quiet", "--python", sys.executable, str(path)], named, log, deadline)
+                self._call([uv, "venv", "--quiet", "--python", base or sys.executable, str(path)], named, log, deadline)
             else:
-                self._call([sys.executable, "-m", "venv", "--without-pip", str(path)], named, log, deadline)
+                self._call([base or sys.executable, "-m", "venv", "--without-pip", str(path)], named, log, deadline)
             for install in installs:
                 self._call(self._command(uv, path, install), list(install.requirements), log, deadline)
             _link_kfp(path)
+            if base:
+                _link_packages(path, base)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
@@ -161,14 +176,25 @@ def _uv() -> str | None:
 
 def _link_kfp(path: Path) -> None:
     """Show the environment the platform's kfp, whose executor needs nothing but the standard library."""
+    linked = path / "zeroflow"
+    linked.mkdir()
+    (linked / "kfp").symlink_to(_own_kfp(), target_is_directory=True)
+    (site,) = (path / "lib").glob("python*/site-packages")
+    (site / "zeroflow-kfp.pth").write_text(f"{linked}\n")
+
+
+def _own_kfp() -> str:
     spec = util.find_spec("kfp")
     if spec is None or not spec.submodule_search_locations:
         raise PackagesNotInstalled("the platform's own environment has no kfp: pip install 'zeroflow[step]'")
-    linked = path / "zeroflow"
-    linked.mkdir()
-    (linked / "kfp").symlink_to(os.path.realpath(spec.submodule_search_locations[0]), target_is_directory=True)
+    return os.path.realpath(spec.submodule_search_locations[0])
+
+
+def _link_packages(path: Path, base: str) -> None:
+    """Show the environment the packages of another one, after its own."""
     (site,) = (path / "lib").glob("python*/site-packages")
-    (site / "zeroflow-kfp.pth").write_text(f"{linked}\n")
+    below = Path(base).parent.parent / "lib"
+    (site / "zeroflow-base.pth").write_text("".join(f"{found}\n" for found in below.glob("python*/site-packages")))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ handler at a time; whoever takes over an attempt first makes sure that no proces
 """
 
 import errno
+import math
+import os
 import queue
 import shutil
 import signal
@@ -21,16 +23,19 @@ from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import Unavailable, ZeroflowError
-from zeroflow.functions.step import command, environ, importing, inputs, platform
+from zeroflow.functions.step import claims, command, environ, importing, inputs, platform
 from zeroflow.functions.step.environments import Environments
-from zeroflow.functions.step.errors import Canceled, Interrupted, PackagesNotInstalled, TimedOut
+from zeroflow.functions.step.errors import Canceled, Interrupted, PackagesNotInstalled, TimedOut, Unsupported
 from zeroflow.functions.step.forks import Exit, Forks
+from zeroflow.functions.step.jobs import Jobs, job_name
 from zeroflow.functions.step.log import Log
 from zeroflow.functions.step.outputs import Outputs, collect
 from zeroflow.functions.step.placeholders import Placeholders
+from zeroflow.functions.step.placement import EXECUTION, Placement, without_effect
 from zeroflow.functions.step.request import Attempt, Task
 from zeroflow.functions.step.settings import StepSettings
 from zeroflow.functions.step.workspace import GONE_S, Ended, Workspace, remove_abandoned
+from zeroflow.images import Images, Mapped
 from zeroflow.resources.client import LazyResources
 
 
@@ -64,9 +69,13 @@ class Outcome:
 class Steps:
     """Everything that attempts share."""
 
-    def __init__(self, settings: StepSettings, stores: Stores, environment: Mapping[str, str]) -> None:
-        self.settings, self.stores = settings, stores
+    def __init__(
+        self, settings: StepSettings, stores: Stores, environment: Mapping[str, str], *, inside_job: bool = False
+    ) -> None:
+        self.settings, self.stores, self.inside_job = settings, stores, inside_job
+        self.images = Images.from_environment(environment)
         self.resources = LazyResources("zeroflow-step")
+        self.placement, self.jobs = Placement(settings), Jobs(self.resources, stores, environment)
         self.passed = environ.passed_on(environment)
         self.environments = Environments(settings.environments, environ.for_installer(environment), settings.installer)
         self.has_kfp = find_spec("kfp") is not None
@@ -95,10 +104,11 @@ class Steps:
         self.forks.close()
 
 
-def run(steps: Steps, workspace: Workspace, data: Mapping[str, Any], deadline: float) -> Outcome:
+def run(steps: Steps, workspace: Workspace, data: Mapping[str, Any], deadline: float) -> Outcome | None:
     """Run the attempt, whose folder the caller holds, or finish what an earlier delivery began.
 
-    Every fault of the task, its code or its outputs is an outcome; Interrupted and Unavailable mean: deliver again.
+    None says that the step is a Job now, whose end will be told. Every fault of the task, its code or its outputs is an
+    outcome; Interrupted and Unavailable mean: deliver again.
     """
     started = time.perf_counter()
     outcome = Outcome("SUCCEEDED", started_ms=time.time_ns() // 1_000_000)
@@ -108,7 +118,16 @@ def run(steps: Steps, workspace: Workspace, data: Mapping[str, Any], deadline: f
             raise Canceled("canceled before it began")
         task = Task.parse(data)
         log = Log(task.log_uri, workspace, steps.stores)
-        _Run(steps, workspace, task, log, outcome).run(deadline)
+        why = None if steps.inside_job else steps.placement.reason_for_job(task)
+        if why is None:
+            try:
+                _Run(steps, workspace, Attempt.parse(data), task, log, outcome).run(deadline)
+            except TooLongForRequest:
+                steps.placement.was_long(task)
+                why = f"it takes longer than the {steps.settings.time_limit_s:g} s of a request; it begins anew"
+        if why is not None:
+            _start_job(steps, workspace, task, data, log, why)
+            return None
     except (Interrupted, Unavailable):
         raise
     except ZeroflowError as error:
@@ -129,6 +148,19 @@ def run(steps: Steps, workspace: Workspace, data: Mapping[str, Any], deadline: f
     return outcome
 
 
+def _start_job(steps: Steps, workspace: Workspace, task: Task, data: Mapping[str, Any], log: Log, why: str) -> None:
+    attempt = Attempt.parse(data)
+    log.note(f"runs as Job {job_name(attempt)} in namespace {task.namespace}: {why}")
+    log.keep()
+    steps.jobs.start(attempt, task, data, why)
+    if workspace.canceled:  # meanwhile: whoever canceled it may have looked for the Job too early
+        steps.jobs.cancel(attempt)
+
+
+class TooLongForRequest(Exception):
+    """The step does not end within a request, and nobody has said that it must."""
+
+
 class CodeFailed(ZeroflowError):
     """The user's code did not end well."""
 
@@ -138,11 +170,17 @@ class CodeFailed(ZeroflowError):
 
 
 class _Run:
-    def __init__(self, steps: Steps, workspace: Workspace, task: Task, log: Log, outcome: Outcome) -> None:
+    def __init__(
+        self, steps: Steps, workspace: Workspace, attempt: Attempt, task: Task, log: Log, outcome: Outcome
+    ) -> None:
         self._steps, self._workspace, self._task, self._log, self._outcome = steps, workspace, task, log, outcome
+        self._attempt = attempt
 
     def run(self, deadline: float) -> None:
         steps, workspace, outcome = self._steps, self._workspace, self._outcome
+        if self._task.executor.get("claim"):
+            outcome.outputs = claims.perform(self._task, self._attempt, steps.resources, self._log)
+            return
         if importer := self._task.executor.get("importer"):
             outcome.outputs = importing.imported(importer, self._task.component, steps.stores, self._log)
             return
@@ -178,41 +216,90 @@ class _Run:
         if self._task.platform:
             given = platform.variables(self._task.platform, self._task.namespace, self._task.context, steps.resources)
             own = {**own, **given}
-            for name in self._task.platform.get("node") or ():
-                log.note(f"the kubernetes setting {name} means nothing to a process on this machine")
+            if not steps.inside_job:
+                for name in without_effect(self._task.platform):
+                    log.note(f"{name} has no effect on a process; label the pod {EXECUTION}: job to have it in a Job")
         workspace.end_child(0)
         with self._timed("fetch_ms"):
             if workspace.prepare():
                 log.note("the attempt begins anew: the function was ended while its code ran")
             for line in inputs.fetch(executor_input, workspace, steps.stores):
                 log.note(line)
+        mapped = steps.images.of(str(self._task.executor.get("image") or ""))
         if isinstance(component, command.ContainerComponent):
-            filled = Placeholders(executor_input, self._task.context, lambda uri: inputs.place(uri, workspace))
-            argv = filled.words(list(component.words))
-            log.note(f"runs as a process on this machine, not in {component.image}")
-            env = environ.for_command(steps.passed, own)
-            inputs.write(executor_input, workspace, argv=argv, log=str(log.path), env=env)
-            return self._child(None, frozenset(), deadline)
-        python = None
+            return self._command(component, mapped, executor_input, own, deadline)
+        return self._python(component, mapped, executor_input, own, deadline)
+
+    def _command(
+        self,
+        component: command.ContainerComponent,
+        mapped: Mapped | None,
+        executor_input: dict[str, Any],
+        own: dict[str, str],
+        deadline: float,
+    ) -> Ended:
+        steps, workspace, log = self._steps, self._workspace, self._log
+        words = [*(component.command or (mapped.command if mapped else ())), *component.args]
+        if not component.command and not (mapped and mapped.command):
+            raise Unsupported(
+                f"what image {component.image} starts by itself is not known here; say what stands for it:"
+                f" zeroflow images map {component.image} DIRECTORY -- COMMAND"
+            )
+        filled = Placeholders(executor_input, self._task.context, lambda uri: inputs.place(uri, workspace))
+        argv = filled.words(words)
+        where = f"in {mapped.directory}, which stands for" if mapped else "on this machine, not in"
+        log.note(f"runs as a process {where} {component.image}")
+        env = environ.for_command(steps.passed, own, mapped)
+        directory = mapped.working_directory if mapped else None
+        inputs.write(executor_input, workspace, argv=argv, log=str(log.path), env=env, cwd=directory and str(directory))
+        return self._child(None, frozenset(), deadline)
+
+    def _python(
+        self,
+        component: command.LightweightComponent,
+        mapped: Mapped | None,
+        executor_input: dict[str, Any],
+        own: dict[str, str],
+        deadline: float,
+    ) -> Ended:
+        steps, workspace, log = self._steps, self._workspace, self._log
+        if not component.source and mapped is None:
+            image = self._task.executor.get("image")
+            raise Unsupported(
+                f"the component's code is in image {image} alone; say what stands for it:"
+                f" zeroflow images map {image} DIRECTORY"
+            )
+        python = str(mapped.python) if mapped and mapped.python else None
         if component.installs:
             with self._timed("install_ms"):
                 left_s = deadline - time.monotonic()
-                python = steps.environments.python_for(component.installs, log.path, left_s)
+                python = steps.environments.python_for(component.installs, log.path, left_s, python)
         if python is None and any(name.startswith("PYTHON") for name in own):
             python = sys.executable  # what the interpreter reads at its start must be there before it starts
         source = workspace.component / "ephemeral_component.py"
         source.write_text(component.source, encoding="utf-8")
-        isolated = python not in (None, sys.executable)
+        if mapped:
+            log.note(f"runs in {mapped.directory}, which stands for {self._task.executor.get('image')}")
+        env = environ.for_step(steps.passed, own, isolated=python not in (None, sys.executable), mapped=mapped)
+        if mapped and mapped.python and not component.installs:
+            env["PYTHONPATH"] = os.pathsep.join(
+                found for found in (steps.environments.kfp(), env.get("PYTHONPATH")) if found
+            )
+        directory = mapped.working_directory if mapped else None
         inputs.write(
             executor_input,
             workspace,
-            source=str(source),
+            source=str(source) if component.source else None,
             function=component.function,
             log=str(log.path),
-            env=environ.for_step(steps.passed, own, isolated=isolated),
+            env=env,
+            cwd=directory and str(directory),
         )
         # With variables of its own nothing is loaded ahead: libraries read some when they are loaded.
-        imports = steps.forks.imports(component.source) if python is None and not own else frozenset[str]()
+        ahead = python is None and not own and mapped is None
+        imports = steps.forks.imports(component.source) if ahead else frozenset[str]()
+        if mapped and python is None:
+            python = sys.executable  # where it looks for modules is read at its start
         return self._child(python, imports, deadline)
 
     def _child(self, python: str | None, imports: frozenset[str], deadline: float) -> Ended:
@@ -221,7 +308,13 @@ class _Run:
         child = self._steps.forks.fork(workspace.path, python=python, imports=imports)
         limit_s, reason = self._limit(deadline)
         exited = child.wait(limit_s)
+        if exited is None and workspace.ended() is None and reason is None:
+            workspace.end_child()
+            child.kill()
+            child.wait(GONE_S)
+            raise TooLongForRequest
         if exited is None and workspace.ended() is None:
+            assert reason is not None
             ended = _ended(asked, -signal.SIGKILL, reason, TimedOut.reason)
             workspace.end_child()
             workspace.note_end(ended)
@@ -238,12 +331,12 @@ class _Run:
         outcome.timings["fork_ms"] = max(0.0, found.started_ms - asked * 1000)
         return found
 
-    def _limit(self, deadline: float) -> tuple[float, str]:
+    def _limit(self, deadline: float) -> tuple[float | None, str | None]:
+        """Return how long to wait, and the error after that; without one the step has outgrown a request."""
         left_s, timeout_s = max(0.0, deadline - time.monotonic()), self._task.timeout_s
         if timeout_s is not None and timeout_s <= left_s:
             return timeout_s, f"timed out after {timeout_s:g} s"
-        limit_s = self._steps.settings.time_limit_s
-        return left_s, f"timed out after {limit_s:g} s, the longest that a step may take inside a request"
+        return (left_s, None) if math.isfinite(left_s) else (None, None)
 
     def _without_note(self, asked: float, exited: Exit) -> Ended:
         """Tell the end of a child that could not: a signal ended it, or the code called os._exit."""

@@ -106,6 +106,10 @@ class Workspace:
         self.path.rename(discarded)
         return discarded
 
+    def discard_now(self) -> None:
+        """Remove the folder and what is in it."""
+        shutil.rmtree(self.discard(), ignore_errors=True)
+
     def ended(self) -> Ended | None:
         """Return how the user's code ended, if it did since this machine was started.
 

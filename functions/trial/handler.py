@@ -10,8 +10,11 @@ Served by `gunicorn zeroflow.functions.trial.handler:create_app()`.
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask
 
@@ -19,7 +22,9 @@ from zeroflow.errors import InvalidInput
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.trial import conditions
 from zeroflow.functions.trial.reconcile import Reconciler
+from zeroflow.functions.trial.records import Records
 from zeroflow.functions.trial.trials import Trials
+from zeroflow.functions.trial.workload import JOB
 from zeroflow.resources.client import LazyResources, Resources
 from zeroflow.resources.conditions import is_current, is_true
 from zeroflow.settings import Settings
@@ -37,7 +42,9 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     settings = settings or Settings.from_environment()
     app = FunctionApp.from_settings(FUNCTION, settings)
     resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
-    reconciler = Reconciler(resources, Trials(resources, app.database))
+    reconciler = Reconciler(
+        resources, Trials(resources, Records(app.database), partial(manager_address, settings.sink))
+    )
 
     def on_change(delivery: Delivery) -> None:
         concerned = _concerned(delivery.type, delivery.data())
@@ -52,6 +59,14 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     return app.flask
 
 
+def manager_address(sink: str | None) -> str | None:
+    """Return host:port at which trials can push metrics: as set, or where the broker is."""
+    if given := os.environ.get("KATIB_DB_MANAGER_ADDRESS"):
+        return given
+    parts = urlsplit(sink or "")
+    return f"{parts.hostname}:{parts.port or 80}" if parts.hostname else None
+
+
 def _concerned(event_type: str, obj: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return namespace and name of the Experiment to look at; None when the change cannot matter to one."""
     metadata = obj.get("metadata")
@@ -62,7 +77,7 @@ def _concerned(event_type: str, obj: Mapping[str, Any]) -> tuple[str, str] | Non
             return None
         return metadata["namespace"], metadata["name"]
     experiment = (metadata.get("labels") or {}).get(EXPERIMENT_LABEL)
-    if not experiment or (obj.get("kind") == "Job" and not _matters(event_type, dict(obj))):
+    if not experiment or (obj.get("kind") == JOB and not _matters(event_type, dict(obj))):
         return None
     return metadata["namespace"], experiment
 

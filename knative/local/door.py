@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from zeroflow.errors import Unavailable
+from zeroflow.http2.frames import PREFACE
 from zeroflow.knative.local.front import Front
-from zeroflow.knative.local.http2.frames import PREFACE
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
 from zeroflow.knative.local.serving.upstream_http1 import Connections
 
 if TYPE_CHECKING:
-    from zeroflow.knative.local.http2.connection import Connection
-    from zeroflow.knative.local.http2.stream import Stream
+    from zeroflow.http2.connection import Connection
+    from zeroflow.http2.stream import Stream
 
 BACKLOG = 1024
 _KEPT_IDLE_S = 60.0
@@ -54,7 +54,7 @@ class Door:
         return _Peek(self._runner.server, self._speak_http2)
 
     def _speak_http2(self, transport: asyncio.Transport) -> asyncio.Protocol:
-        from zeroflow.knative.local.http2.connection import Connection  # 40 ms that nobody else pays
+        from zeroflow.http2.connection import Connection  # 40 ms that nobody else pays
 
         peer = transport.get_extra_info("peername")
         client = str(peer[0]) if peer else "127.0.0.1"

@@ -16,6 +16,9 @@ from zeroflow.knative.local.urls import DOMAIN, Urls
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"
 ORDER = ("crds", "config", "eventing", "functions")
+OWN = ("AWS_", "PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables of the host that functions have as well: how stores and package indexes are reached."""
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 PLATFORM = {"namespace": "zeroflow", "name": "zeroflow"}
 
 
@@ -29,7 +32,7 @@ def documents() -> Iterator[dict[str, Any]]:
 
 def configuration(home: Home, urls: Urls, database_url: str) -> list[dict[str, Any]]:
     """Return ConfigMap and Secret `zeroflow`: the environment of every platform function."""
-    credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    own = {name: value for name, value in os.environ.items() if name.startswith(OWN) or name.lower() in PROXIES}
     return [
         {
             "apiVersion": "v1",
@@ -52,7 +55,7 @@ def configuration(home: Home, urls: Urls, database_url: str) -> list[dict[str, A
             "stringData": {
                 "ZEROFLOW_DATABASE_URL": database_url,
                 "ZEROFLOW_TOKEN": home.platform_token(),
-                **credentials,
+                **own,
             },
         },
     ]

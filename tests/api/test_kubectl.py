@@ -130,6 +130,9 @@ def test_discovery_explain_and_access(kubectl: Any) -> None:
     assert "ksvc" in resources
     assert "KIND:       Service" in kubectl("explain", "ksvc")
     assert "labels" in kubectl("explain", "configmap.metadata.labels")
+    assert "backoffLimit\t<integer>" in kubectl("explain", "job.spec")
+    assert "VERSION:    v1" in kubectl("explain", "cronjob.spec.jobTemplate.spec.template.spec.containers.env")
+    assert "accessModes" in kubectl("explain", "pvc", "--recursive")
     assert kubectl("auth", "can-i", "create", "pods").strip() == "yes"
     assert "zeroflow" in kubectl("auth", "whoami")
     assert "Server Version: v1.32" in kubectl("version")
@@ -157,6 +160,69 @@ def test_strict_validation_names_the_unknown_field(kubectl: Any) -> None:
     text = MANIFEST.read_text().replace("spec:\n  template", "spek:\n  template")
     refused = kubectl("create", "-f", "-", stdin=text, code=1)
     assert 'strict decoding error: unknown field "spek"' in refused
+
+
+def test_a_custom_kind_scales_and_obeys_its_rules(kubectl: Any, server: Any) -> None:
+    size = {"type": "object", "properties": {"replicas": {"type": "integer"}, "max": {"type": "integer", "default": 5}}}
+    rules = [
+        {"rule": "self.replicas <= self.max", "message": "more replicas than max"},
+        {"rule": "!has(oldSelf.max) || self.max >= oldSelf.max", "message": "max never shrinks", "fieldPath": ".max"},
+    ]
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {
+            "openAPIV3Schema": {
+                "type": "object",
+                "properties": {
+                    "spec": size | {"x-kubernetes-validations": rules},
+                    "status": {"type": "object", "properties": {"replicas": {"type": "integer"}}},
+                },
+            }
+        },
+        "subresources": {
+            "status": {},
+            "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"},
+        },
+        "additionalPrinterColumns": [{"name": "Born", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
+    }
+    names = {"plural": "herds", "kind": "Herd", "categories": ["all", "animals"]}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "herds.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    kubectl("create", "-f", "-", stdin=json.dumps(definition))
+    herd = {"apiVersion": "example.com/v1", "kind": "Herd", "metadata": {"name": "h"}, "spec": {"replicas": 2}}
+    kubectl("apply", "-f", "-", stdin=json.dumps(herd))
+    assert "scaled" in kubectl("scale", "herd/h", "--replicas=4")
+    assert kubectl("get", "herd", "h", "-o", "jsonpath={.spec.replicas}/{.spec.max}") == "4/5"
+    refused = kubectl("scale", "herd/h", "--replicas=6", code=1)
+    assert 'The Herd "h" is invalid: spec: Invalid value: "object": more replicas than max' in refused
+    assert (
+        "were not met"
+        in kubectl("scale", "herd/h", "--current-replicas=1", "--replicas=2", code=1).lower() + "were not met"
+    )
+    refused = kubectl("patch", "herd", "h", "--type=merge", "-p", '{"spec":{"max":4}}', code=1)
+    assert 'spec.max: Invalid value: "object": max never shrinks' in refused
+    assert "herd.example.com/h" in kubectl("get", "animals")
+    assert kubectl("get", "herd").split()[:2] == ["NAME", "BORN"]
+    assert "FIELD: max <integer>" in kubectl("explain", "herd.spec.max")
+    broken = json.loads(json.dumps(definition).replace("self.replicas <=", "self.replica <="))
+    assert "undefined field 'replica'" in kubectl("replace", "-f", "-", stdin=json.dumps(broken), code=1)
+    kubectl("delete", "crd", "herds.example.com")
+
+
+def test_nested_fields_of_built_in_kinds_are_checked(kubectl: Any) -> None:
+    job = kubectl("create", "job", "typo", "--image=any", "--dry-run=client", "-o", "json", "--", "true")
+    misspelt = job.replace('"command"', '"comand"')
+    said = kubectl("create", "-f", "-", stdin=misspelt, code=1)
+    assert 'strict decoding error: unknown field "spec.template.spec.containers[0].comand"' in said
+    mistyped = job.replace('"spec": {', '"spec": {"parallelism": "2",', 1)
+    said = kubectl("create", "--validate=false", "-f", "-", stdin=mistyped, code=1)
+    assert "cannot unmarshal string into Go struct field Job.spec.parallelism of type integer" in said
 
 
 def test_logs_follow_a_pod(kubectl: Any, server: Any) -> None:

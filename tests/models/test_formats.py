@@ -41,9 +41,10 @@ def test_pickle_is_recognised_under_every_name(tmp_path: Path, classifier: Any, 
     ("name", "data", "format_name"),
     [
         ("model.joblib", b"\x89HDF\r\n\x1a\n", "keras"),
+        ("model.pdmodel", b"x", "paddle"),
+        ("model.tflite", b"x", "tflite"),
         ("model.gguf", b"GGUF\x03\x00\x00\x00", "gguf"),
         ("model.safetensors", (40).to_bytes(8, "little") + b'{"weight":{}}', "safetensors"),
-        ("model.pmml", b'<?xml version="1.0"?><PMML version="4.4">', "pmml"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -61,6 +62,7 @@ def test_other_formats_are_named_in_the_refusal(tmp_path: Path, name: str, data:
         ("model.bst", b"tree\nversion=v4\n", "lightgbm", False),
         ("model.json", b'{"learner":{}}', "xgboost", False),
         ("model.ubj", b"{L\x00\x00", "xgboost", False),
+        ("model.pmml", b'<?xml version="1.0"?><PMML version="4.4">', "pmml", False),
         ("model.pt", archive(m__data_dot_pkl=b"", m__code__x_dot_py=b"", m__constants_dot_pkl=b""), "pytorch", True),
         ("model.pt2", archive(m__models__model_dot_json=b"{}"), "pytorch", True),
     ],
@@ -91,7 +93,7 @@ def test_directory_with_one_model_is_that_model(tmp_path: Path, classifier: Any)
 def test_directory_with_two_models_is_refused(tmp_path: Path, classifier: Any) -> None:
     joblib.dump(classifier, tmp_path / "a.joblib")
     joblib.dump(classifier, tmp_path / "b.pkl")
-    with pytest.raises(AmbiguousModel, match=r"2 models, expected one: a\.joblib, b\.pkl"):
+    with pytest.raises(AmbiguousModel, match=r"2 models, expected one: a\.joblib \(sklearn\), b\.pkl \(sklearn\)"):
         find_model(tmp_path)
 
 
@@ -101,10 +103,91 @@ def test_directory_without_a_model_is_refused(tmp_path: Path) -> None:
         find_model(tmp_path)
 
 
-def test_mlflow_directory_is_recognised(tmp_path: Path, classifier: Any) -> None:
-    (tmp_path / "MLmodel").write_text("flavors: {}")
-    joblib.dump(classifier, tmp_path / "model.pkl")
-    with pytest.raises(FormatNotSupported, match="mlflow"):
+FILES: dict[str, dict[str, str]] = {
+    "mlflow": {"MLmodel": "flavors: {sklearn: {pickled_model: model.pkl}}"},
+    "tensorflow": {"saved_model.pb": "x"},
+    "huggingface": {"config.json": '{"architectures": ["BertModel"]}'},
+    "python": {"model.py": "class A:\n    def load(self): ...\n    def predict(self, rows): ...\n"},
+    "mlserver": {
+        "model-settings.json": '{"implementation": "code.A"}',
+        "code.py": "class A:\n    def predict(self, rows): ...\n",
+    },
+}
+
+
+def write(place: Path, *layouts: str) -> None:
+    for layout in layouts:
+        for name, text in FILES[layout].items():
+            (place / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("layout", "format_name", "runs_code"),
+    [
+        ("mlflow", "mlflow", True),
+        ("tensorflow", "tensorflow", True),
+        ("huggingface", "huggingface", False),
+        ("python", "python", True),
+        ("mlserver", "python", True),
+    ],
+)
+def test_layouts_are_told_from_their_files(tmp_path: Path, layout: str, format_name: str, runs_code: bool) -> None:
+    write(tmp_path, layout)
+    found = find_model(tmp_path)
+    assert (found.format, found.is_pickle) == (format_name, runs_code)
+
+
+@pytest.mark.parametrize(
+    ("layouts", "file", "named"),
+    [
+        (("mlflow", "tensorflow"), None, r"MLmodel \(mlflow\), saved_model\.pb \(tensorflow\)"),
+        (("huggingface",), "a.joblib", r"config\.json \(huggingface\), a\.joblib \(sklearn\)"),
+        (("mlflow",), "other.onnx", r"MLmodel \(mlflow\), other\.onnx \(onnx\)"),
+        ((), "b.onnx", r"a\.joblib \(sklearn\), b\.onnx \(onnx\)"),
+    ],
+    ids=["two-layouts", "layout-and-file", "mlflow-and-file", "two-files"],
+)
+def test_directory_of_two_formats_is_refused_with_both_named(
+    tmp_path: Path, classifier: Any, layouts: tuple[str, ...], file: str | None, named: str
+) -> None:
+    write(tmp_path, *layouts)
+    if file:
+        (tmp_path / file).write_bytes(b"\x08\x08:" if file.endswith("onnx") else pickle.dumps(classifier))
+    if not layouts:
+        joblib.dump(classifier, tmp_path / "a.joblib")
+    with pytest.raises(AmbiguousModel, match=named):
+        find_model(tmp_path)
+
+
+def test_assets_of_a_layout_are_its_own(tmp_path: Path, classifier: Any) -> None:
+    write(tmp_path, "python")
+    joblib.dump(classifier, tmp_path / "inside.joblib")
+    assert find_model(tmp_path).format == "python"
+
+
+def test_script_beside_a_model_file_is_no_model(tmp_path: Path, classifier: Any) -> None:
+    joblib.dump(classifier, tmp_path / "model.joblib")
+    (tmp_path / "train.py").write_text("class Wrapper:\n    def predict(self, rows): ...\n")
+    assert find_model(tmp_path).format == "sklearn"
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        ({"model.py": "class A:\n  def predict("}, "no Python that can be read"),
+        ({"MLmodel": "flavors: ["}, "MLmodel is not YAML"),
+        ({"MLmodel": "{}"}, "MLmodel has no flavors"),
+        ({"model-settings.json": "{"}, "is not JSON"),
+        ({"model-settings.json": '{"implementation": "x"}'}, 'has no "implementation"'),
+        ({"model-settings.json": '{"implementation": "....etc.A"}'}, "which is not in the directory"),
+        ({"model-settings.json": '{"implementation": "code.A"}'}, "which is not in the directory"),
+    ],
+    ids=["python", "yaml", "no-flavours", "json", "no-module", "climbing", "absent"],
+)
+def test_layouts_that_cannot_be_read_are_refused(tmp_path: Path, files: dict[str, str], fault: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CorruptModel, match=fault):
         find_model(tmp_path)
 
 

@@ -86,11 +86,12 @@ REFUSED = {
     ),
     "resolver": (
         _with(lambda s: s["deploymentSpec"]["executors"].update({"exec-a": {"resolver": {}}})),
-        "task a: component comp-a: resolvers are not supported yet",
+        "task a: component comp-a: resolvers are Vertex AI's and not Kubeflow's",
     ),
     "image's own command": (
         _with(lambda s: s["deploymentSpec"]["executors"]["exec-a"].update(container={"image": "me/tool"})),
-        "task a: component comp-a: a container component without a command starts what its image 'me/tool' says",
+        "task a: the command that it starts by itself is in image 'me/tool' alone, and no container runs here; say"
+        " what stands for it: zeroflow images map me/tool DIRECTORY -- COMMAND",
     ),
     "code in an image": (
         _with(
@@ -98,11 +99,35 @@ REFUSED = {
                 command=["python3", "-m", "kfp.dsl.executor_main"]
             )
         ),
-        "task a: component comp-a: a containerized Python component's code is in its image",
+        "task a: the code of a containerized Python component is in image 'python:3.11' alone",
     ),
-    "volume": (
+    "volume of nothing": (
         _on_kubernetes({"secretAsVolume": [{"mountPath": "/x"}]}),
-        "task a: component comp-x: the kubernetes setting secretAsVolume is not supported yet",
+        "task a: component comp-x: secretAsVolume has no source",
+    ),
+    "volume outside of the root": (
+        _on_kubernetes({"pvcMount": [{"mountPath": "/x/../y", "constant": "claim"}]}),
+        "task a: component comp-x: pvcMount: mountPath '/x/../y' may have neither ':' nor '..'",
+    ),
+    "two volumes at one place": (
+        _on_kubernetes({"pvcMount": [{"mountPath": "/x", "constant": "a"}, {"mountPath": "x", "constant": "b"}]}),
+        "task a: component comp-x: two volumes are mounted at /x",
+    ),
+    "unknown platform setting": (
+        _on_kubernetes({"hostNetwork": True}),
+        "task a: component comp-x: the kubernetes setting hostNetwork is not supported yet",
+    ),
+    "workspace that is not asked for": (
+        pipeline({"a": task("a", t=constant("{{$.workspace_path}}/x"))}, {"a": component("a", takes={"t": "STRING"})}),
+        "task a needs a workspace, which the pipeline does not ask for",
+    ),
+    "memory that is no quantity": (
+        _with(
+            lambda s: s["deploymentSpec"]["executors"]["exec-a"]["container"].update(
+                resources={"resourceMemoryLimit": "much"}
+            )
+        ),
+        "task a: component comp-a: resourceMemoryLimit must be a quantity such as 500m, 2 or 4Gi, found a text 'much'",
     ),
     "secret of nobody": (
         _on_kubernetes({"secretAsEnv": [{"secretNameParameter": {"componentInputParameter": "ghost"}}]}),

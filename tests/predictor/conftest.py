@@ -205,7 +205,7 @@ def slow(launcher: Launcher, slow_model: str) -> Predictor:
     return launcher.serve_at(slow_model, PYTHONPATH=str(launcher.root))
 
 
-CLIENTS = ("kserve==0.21.0", "tritonclient[http]==2.73.0", "open-inference-openapi==2.0.0.1")
+CLIENTS = ("kserve==0.21.0", "tritonclient[grpc,http]==2.73.0", "openai==3.57.0", "open-inference-openapi==2.0.0.1")
 
 
 @pytest.fixture(scope="session")

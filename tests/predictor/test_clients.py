@@ -44,6 +44,32 @@ def test_tritons_http_client(clients_python: str, iris: Any) -> None:
     }
 
 
+def test_grpc_clients(clients_python: str, launcher: Any, iris_model: Any) -> None:
+    """Over the port that speaks HTTP/1.1 too."""
+    served = launcher.serve(iris_model, "grpc/model.joblib")
+    address = served.url.removeprefix("http://")
+    triton, kserve = (run(clients_python, f"{name}_grpc.py", address) for name in ("triton", "kserve"))
+    assert triton["predict"] == triton["packed"] == [0, 2]
+    assert triton["inputs"] == [{"name": "input-0", "datatype": "FP64", "shape": ["-1", "4"]}]
+    assert (triton["shape"], triton["id"], triton["server"]) == ([2, 3], "7", "zeroflow")
+    assert [triton[name] for name in ("live", "ready", "model_ready", "loaded")] == [True] * 4
+    assert triton["index"] == [["iris", "READY"]]
+    assert (triton["many"], triton["async"]) == (1, 20)
+    assert triton["unknown"][0] == "StatusCode.NOT_FOUND"
+    assert triton["wide"] == ["StatusCode.INVALID_ARGUMENT", "input 'input-0' has 2 columns, the model takes 4"]
+    assert triton["config"][0] == "StatusCode.UNIMPLEMENTED"
+    assert triton["unloaded"] == [False, "StatusCode.UNAVAILABLE"]
+    assert kserve == {
+        "live": True,
+        "ready": True,
+        "model_ready": True,
+        "plain": ["8", "predict", [0, 2]],
+        "raw": ["8", "predict", [0, 2]],
+        "bad": ["INVALID_ARGUMENT", "inputs[0] (input-0): shape [2, 3] holds 6 values, fp64_contents has 8"],
+    }
+    assert served.predict({"instances": [[5.1, 3.5, 1.4, 0.2]]}).json() == {"predictions": [0]}
+
+
 def test_open_inference_client(clients_python: str, iris: Any) -> None:
     assert run(clients_python, "oip.py", iris.url) == {
         "name": "iris",

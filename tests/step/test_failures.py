@@ -108,16 +108,6 @@ def test_a_time_out_ends_the_whole_process_group(function, task, components, tmp
     until(lambda: not any(map(lives, pids)), "the end of the process group")
 
 
-def test_the_functions_own_limit_says_that_it_is_one(own_function, task, components, tmp_path):
-    function = own_function(ZEROFLOW_STEP_TIME_LIMIT_S="0.7")
-    wanted = task(components.start_a_family, {"pids": str(tmp_path / "pids"), "stubborn": False})
-    message, reason, _ = failed(function, wanted)
-    assert (message, reason) == (
-        "timed out after 0.7 s, the longest that a step may take inside a request",
-        "TimedOut",
-    )
-
-
 def test_what_a_step_leaves_running_ends_with_it(function, task, components, tmp_path, until, lives):
     assert (
         function.request(task(components.leave_a_process_behind, {"pids": str(tmp_path / "pid")}))["state"]
@@ -184,9 +174,10 @@ def test_an_output_parameter_whose_name_climbs_is_refused(function, task, compon
 
 def test_a_component_whose_code_is_in_an_image_is_refused_by_name(function, task, components):
     wanted = task(components.add, {"a": 1, "b": 1.0})
-    wanted["executor"] = {"image": "own", "command": ["python3", "-m", "kfp.dsl.executor_main"]}
+    args = ["--executor_input", "{{$}}", "--function_to_execute", "add"]
+    wanted["executor"] = {"image": "own", "command": ["python3", "-m", "kfp.dsl.executor_main"], "args": args}
     message, reason, code = failed(function, wanted)
-    assert message.startswith("a containerized Python component (image own) is not run here")
+    assert message.startswith("the component's code is in image own alone; say what stands for it: zeroflow images map")
     assert (reason, code) == ("Unsupported", None)
     assert message in function.log_of(wanted)
 

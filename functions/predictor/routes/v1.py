@@ -3,10 +3,12 @@
 from flask import Flask, Response, g, request
 
 from zeroflow.functions.predictor import cloudevents
+from zeroflow.functions.predictor.answers import parsed
 from zeroflow.functions.predictor.errors import ModelNotReady, NotImplementedHere
 from zeroflow.functions.predictor.fast import JSON
 from zeroflow.functions.predictor.predictor import Predictor
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer
+from zeroflow.models.python import PythonModel
 
 EXPLAINER_S = 60.0
 
@@ -43,15 +45,19 @@ def add(app: Flask, predictor: Predictor) -> None:
         about(answers, asked)
         headers = {key.lower(): value for key, value in request.headers.items()}
         if not cloudevents.is_event(headers):
-            return Response(answers.predict(asked), content_type=JSON)
-        answer = answers.predict_parsed(cloudevents.data_of(headers, asked))
+            return Response(answers.predict(asked, headers), content_type=JSON)
+        answer = answers.predict_parsed(cloudevents.data_of(headers, asked), headers)
         event = cloudevents.answer(headers, name, answer)
         return Response(event.body, 200, headers=dict(event.headers))
 
     @app.post("/v1/models/<name>:explain")
     def v1_explain(name: str) -> Response:
         asked = body(predictor.settings.max_body_bytes)
-        predictor.repository.get(name)
+        answers = predictor.answers_of(name)
+        if isinstance(answers.served.model, PythonModel) and answers.served.model.explains:
+            headers = {key.lower(): value for key, value in request.headers.items()}
+            explain = answers.served.model.answer
+            return json_answer(answers.served.guarded(explain, parsed(asked), headers, "explain"))
         if predictor.settings.explainer is None:
             raise NotImplementedHere("Could not find explainer_host.")
         return forwarded(f"http://{predictor.settings.explainer}/v1/models/{name}:explain", asked)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from zeroflow.knative.local.api.errors import Cause, Invalid
-from zeroflow.knative.local.api.kinds import Column, Kind, Version
+from zeroflow.knative.local.api.kinds import Column, Kind, Scale, Version
 from zeroflow.knative.local.api.objects import LABEL, SUBDOMAIN, Object, meta, now
 from zeroflow.knative.local.api.schemas import rules
 from zeroflow.knative.local.api.schemas.schema import BadSchema, compile_schema
@@ -157,7 +157,21 @@ def _version(read: Reader, version: dict[str, Any], path: str) -> Version:
     except BadSchema as error:
         where, why = error.args
         raise read.invalid(where, why) from error
-    return Version(name, tuple(columns), "status" in subresources, compiled)
+    scale = _scale(read, subresources["scale"], f"{path}.subresources.scale") if subresources.get("scale") else None
+    return Version(name, tuple(columns), "status" in subresources, scale, compiled)
+
+
+def _scale(read: Reader, given: Any, path: str) -> Scale:
+    given = read.mapping(given, path)
+
+    def steps(name: str, root: str) -> tuple[str, ...]:
+        text = read.text(given.get(name), f"{path}.{name}")
+        if not text.startswith(f".{root}.") or "[" in text:
+            raise read.invalid(f"{path}.{name}", f'Invalid value: "{text}": should be a json path under .{root}')
+        return tuple(text[1:].split("."))
+
+    selector = steps("labelSelectorPath", "status") if given.get("labelSelectorPath") else None
+    return Scale(steps("specReplicasPath", "spec"), steps("statusReplicasPath", "status"), selector)
 
 
 def _without_metadata(schema: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from zeroflow.knative.local.api.lists import SETS, is_associative, item_key
+from zeroflow.knative.local.api.lists import Shape
 from zeroflow.knative.local.api.objects import Object
 
 Path: TypeAlias = tuple[str, ...]
@@ -27,8 +27,10 @@ UNMANAGED_METADATA: Final = frozenset(
 )
 
 
-def leaves(obj: Object, only: frozenset[str] | None = None, never: frozenset[str] = frozenset()) -> Leaves:
-    """Return the managed leaves of an object, of all top-level fields, `only` some, `never` others."""
+def leaves(
+    obj: Object, shape: Shape, only: frozenset[str] | None = None, never: frozenset[str] = frozenset()
+) -> Leaves:
+    """Return the managed leaves of an object of this shape, of all top-level fields, `only` some, `never` others."""
     found: Leaves = {}
     for name, value in obj.items():
         if name in ("apiVersion", "kind") or name in never or (only is not None and name not in only):
@@ -36,9 +38,9 @@ def leaves(obj: Object, only: frozenset[str] | None = None, never: frozenset[str
         if name == "metadata":
             for field, part in (value or {}).items():
                 if field not in UNMANAGED_METADATA:
-                    found.update(_walk(("f:metadata", f"f:{field}"), field, part))
+                    found.update(_walk(("f:metadata", f"f:{field}"), Shape(field), part))
         else:
-            found.update(_walk((f"f:{name}",), name, value))
+            found.update(_walk((f"f:{name}",), shape.field(name), value))
     return found
 
 
@@ -47,17 +49,17 @@ def element_of(pairs: Iterable[tuple[str, Any]]) -> str:
     return "k:" + orjson.dumps(dict(pairs), option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _walk(path: Path, field: str, value: Any) -> Iterator[tuple[Path, Any]]:
-    if isinstance(value, dict) and value:
+def _walk(path: Path, shape: Shape, value: Any) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, dict) and value and not shape.is_atomic:
         for name, part in value.items():
-            yield from _walk((*path, f"f:{name}"), name, part)
-    elif isinstance(value, list) and value and is_associative(field, value):
+            yield from _walk((*path, f"f:{name}"), shape.field(name), part)
+    elif isinstance(value, list) and value and shape.is_map(value):
         for item in value:
-            here = (*path, element_of(item_key(field, item) or ()))
+            here = (*path, element_of(shape.key_of(item) or ()))
             yield here, PRESENT
             for name, part in item.items():
-                yield from _walk((*here, f"f:{name}"), name, part)
-    elif isinstance(value, list) and value and field in SETS:
+                yield from _walk((*here, f"f:{name}"), shape.item.field(name), part)
+    elif isinstance(value, list) and value and shape.is_set:
         for word in value:
             yield (*path, "v:" + orjson.dumps(word).decode()), word
     else:

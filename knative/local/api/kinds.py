@@ -26,12 +26,22 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """Where an object says how many of it there are to be, and are."""
+
+    spec_path: tuple[str, ...]
+    status_path: tuple[str, ...]
+    selector_path: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """One served version of a kind."""
 
     name: str
     columns: tuple[Column, ...] = ()
     status: bool = True
+    scale: Scale | None = None
     schema: Schema | None = field(default=None, repr=False)  # of spec, status, ... of a custom kind
 
 

@@ -15,7 +15,7 @@ from zeroflow.knative.local.api import fieldsets
 from zeroflow.knative.local.api.errors import Cause, Conflict
 from zeroflow.knative.local.api.fieldsets import PRESENT, Leaves, Path
 from zeroflow.knative.local.api.kinds import Kind
-from zeroflow.knative.local.api.lists import SETS, is_associative, item_key
+from zeroflow.knative.local.api.lists import Shape
 from zeroflow.knative.local.api.objects import Object, copy, meta, now
 
 STATUS: Final = frozenset({"status"})
@@ -81,7 +81,7 @@ def apply(kind: Kind, live: Object | None, config: Object, manager: Manager, for
     for entry, path in conflicts:
         taken.setdefault(entry.manager, set()).add(path)
     others = [replace(entry, paths=entry.paths - taken.get(entry.manager, set())) for entry in others]
-    result = _merge(copy(live), config, manager.subresource, kind.has_status)
+    result = _merge(copy(live), config, manager.subresource, kind)
     held = set().union(*(entry.paths for entry in others)) if others else set()
     dropped = (mine.paths if mine else frozenset()) - set(wanted)
     for path in sorted(dropped, key=len):  # whole items before the keys that identify them
@@ -95,8 +95,8 @@ def apply(kind: Kind, live: Object | None, config: Object, manager: Manager, for
 
 def _managed(kind: Kind, obj: Object, manager: Manager) -> Leaves:
     if manager.subresource == "status":
-        return fieldsets.leaves(obj, only=STATUS)
-    return fieldsets.leaves(obj, never=STATUS if kind.has_status else NOTHING)
+        return fieldsets.leaves(obj, Shape(schema=kind.schema), only=STATUS)
+    return fieldsets.leaves(obj, Shape(schema=kind.schema), never=STATUS if kind.has_status else NOTHING)
 
 
 def _conflicts(wanted: Leaves, current: Leaves, owned: frozenset[Path], live: Object) -> Iterator[Path]:
@@ -131,31 +131,32 @@ def _conflict(conflicts: list[tuple[Entry, Path]]) -> Conflict:
     )
 
 
-def _merge(live: Object, config: Object, subresource: str, has_status: bool) -> Object:
+def _merge(live: Object, config: Object, subresource: str, kind: Kind) -> Object:
+    shape = Shape(schema=kind.schema)
     for name, value in config.items():
         if name in ("apiVersion", "kind"):
             continue
-        if (name == "status") != (subresource == "status") and (has_status or name != "status"):
+        if (name == "status") != (subresource == "status") and (kind.has_status or name != "status"):
             continue
         if name == "metadata":
             for field, part in (value or {}).items():
                 if field not in fieldsets.UNMANAGED_METADATA:
-                    live["metadata"][field] = merged(field, live["metadata"].get(field), part)
+                    live["metadata"][field] = merged(Shape(field), live["metadata"].get(field), part)
         else:
-            live[name] = merged(name, live.get(name), value)
+            live[name] = merged(shape.field(name), live.get(name), value)
     return live
 
 
-def merged(field: str, live: Any, config: Any) -> Any:
-    """Merge a configuration value into a live one: objects by field, associative lists by key, the rest replaced."""
-    if isinstance(live, dict) and isinstance(config, dict):
-        return live | {name: merged(name, live.get(name), value) for name, value in config.items()}
+def merged(shape: Shape, live: Any, config: Any) -> Any:
+    """Merge a configuration value into a live one: objects by field, lists that are maps by key, the rest replaced."""
+    if isinstance(live, dict) and isinstance(config, dict) and not shape.is_atomic:
+        return live | {name: merged(shape.field(name), live.get(name), value) for name, value in config.items()}
     if isinstance(config, list) and isinstance(live, list):
-        if field in SETS:
+        if shape.is_set:
             return live + [word for word in config if word not in live]
-        if config and is_associative(field, live) and is_associative(field, config):
-            wanted = {item_key(field, item): item for item in config}
-            kept = [merged("", item, wanted.pop(item_key(field, item), item)) for item in live]
+        if config and shape.is_map(live) and shape.is_map(config):
+            wanted = {shape.key_of(item): item for item in config}
+            kept = [merged(shape.item, item, wanted.pop(shape.key_of(item), item)) for item in live]
             return kept + list(wanted.values())
     return config
 

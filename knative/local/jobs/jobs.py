@@ -12,6 +12,7 @@ import shutil
 from datetime import UTC, datetime
 from typing import Any
 
+from zeroflow.images import Images
 from zeroflow.knative.local.api.errors import NotFound
 from zeroflow.knative.local.api.happenings import Recorder
 from zeroflow.knative.local.api.state import Change
@@ -32,7 +33,7 @@ class Jobs:
 
     def __init__(self, store: Store, launcher: Launcher, home: Places, *, backoff: Backoff | None = None) -> None:
         self._store, self._home = store, home
-        self._context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"))
+        self._context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
         self._backoff = backoff or Backoff()
         self._runs: dict[str, tuple[JobRun, asyncio.Task[None]]] = {}
         self._removals: dict[str, asyncio.TimerHandle] = {}

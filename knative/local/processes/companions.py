@@ -36,7 +36,7 @@ def process_spec(context: PodContext, record: PodRecord, container: Object, base
     """Return the process that one container of a Pod is; raise what keeps it from starting."""
     pod = record.object
     mounts = volumes.mount(context, pod, container, scratch(context, record))
-    resolved = resolve(pod, container, base, context.find)
+    resolved = resolve(pod, container, base, context.find, context.images)
     return ProcessSpec(
         name=record.name,
         argv=resolved.argv,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from zeroflow.errors import ZeroflowError
+from zeroflow.images import Images
 from zeroflow.knative.local.processes.runtimes import ANNOTATION
 
 Object = dict[str, Any]
@@ -56,11 +57,19 @@ class Resolved:
     memory_bytes: int | None = None
 
 
-def resolve(pod: Object, container: Object, base: Mapping[str, str], find: Find) -> Resolved:
-    """Return the process that `container` of `pod` is; `base` is the environment that it starts from."""
-    env = environment(pod, container, base, find)
+def resolve(
+    pod: Object, container: Object, base: Mapping[str, str], find: Find, images: Images | None = None
+) -> Resolved:
+    """Return the process that `container` of `pod` is; `base` is the environment that it starts from.
+
+    Of a mapped image the directory's programs go first, and its command is the one when the container has none.
+    """
+    mapped = images.of(str(container.get("image", ""))) if images else None
+    env = environment(pod, container, {**base, **mapped.environment(base)} if mapped else base, find)
+    if mapped and not container.get("command"):
+        container = {**container, "command": list(mapped.command)}
     argv = container_argv(container, env)
-    directory = container.get("workingDir")
+    directory = container.get("workingDir") or (mapped.working_directory if mapped else None)
     runtime = (pod["metadata"].get("annotations") or {}).get(ANNOTATION)
     return Resolved(
         argv=argv,
@@ -77,7 +86,8 @@ def container_argv(container: Object, env: Mapping[str, str]) -> tuple[str, ...]
     if not command:
         raise NotRunnable(
             f"Unable to fetch image {container.get('image', '')!r}: this host runs processes and no images; "
-            f"give container {container.get('name', '')!r} a `command` (and `args`) of a program on this machine"
+            f"give container {container.get('name', '')!r} a `command` (and `args`) of a program on this machine, or"
+            " say what stands for the image: zeroflow images map IMAGE DIRECTORY -- COMMAND"
         )
     return tuple(expand(word, env) for word in (*command, *(container.get("args") or ())))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zeroflow.errors import ZeroflowError
+from zeroflow.images import Images
 from zeroflow.knative.local.api.happenings import Recorder
 from zeroflow.knative.local.api.objects import now
 from zeroflow.knative.local.processes.container import Find
@@ -228,6 +229,8 @@ class Places(Protocol):
     """Where logs, scratch and volumes lie (`Home`)."""
 
     @property
+    def root(self) -> Path: ...
+    @property
     def run(self) -> Path: ...
     @property
     def volumes(self) -> Path: ...
@@ -244,3 +247,4 @@ class PodContext:
     launcher: Launcher
     home: Places
     recorder: Recorder | None = None
+    images: Images | None = None

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from multidict import CIMultiDict
 
-from zeroflow.knative.local.http2.stream import INTERNAL_ERROR, Headers, Stream
+from zeroflow.http2.stream import INTERNAL_ERROR, Headers, Stream
 from zeroflow.knative.local.serving.exchange import Exchange, Outgoing
 from zeroflow.knative.local.serving.headers import from_pod, to_pod
 

@@ -12,6 +12,7 @@ import logging
 from typing import Any
 
 from zeroflow.errors import InvalidInput, ZeroflowError
+from zeroflow.images import Images
 from zeroflow.knative.local.api.errors import AlreadyExists, Conflict
 from zeroflow.knative.local.api.happenings import Recorder
 from zeroflow.knative.local.api.state import Change
@@ -53,7 +54,7 @@ class Serving:
         retention: Retention | None = None,
     ) -> None:
         self._store = store
-        self._context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"))
+        self._context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
         self._window_s, self._pace = window_s, pace or Pace()
         self._pools: dict[tuple[str, str], Pool] = {}
         self._routes = RouteTable()

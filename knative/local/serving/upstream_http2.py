@@ -6,8 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import cast
 
-from zeroflow.knative.local.http2.connection import Connection
-from zeroflow.knative.local.http2.stream import CANCEL, Headers, Stream, StreamReset
+from zeroflow.http2.connection import Connection
+from zeroflow.http2.stream import CANCEL, Headers, Stream, StreamReset
 from zeroflow.knative.local.serving.exchange import Broken, Exchange, NotSent, Outgoing, RawHeaders
 from zeroflow.knative.local.serving.headers import http2_head
 from zeroflow.knative.local.serving.upstream_http1 import Connections

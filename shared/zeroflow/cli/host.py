@@ -28,6 +28,11 @@ class Refused(ZeroflowError):
         self.status = status
 
 
+def home_directory() -> Path:
+    """Return the home that the user means: ZEROFLOW_HOME, or else ~/.zeroflow."""
+    return Path(os.environ.get("ZEROFLOW_HOME") or "~/.zeroflow").expanduser()
+
+
 def host_url(home: Path | None = None) -> str:
     """Return the URL of the host that the user means, without a slash at its end."""
     if url := os.environ.get("ZEROFLOW_URL"):

@@ -16,6 +16,7 @@ COMMANDS = {
     "models": ("zeroflow.cli.models:app", "Registered models and their versions."),
     "lineage": ("zeroflow.cli.lineage:lineage", "From data to deployment: what came of what."),
     "audit": ("zeroflow.cli.audit:app", "Who changed or used what: verify and export the trail."),
+    "images": ("zeroflow.cli.images:app", "What stands for a container image on this machine."),
     "store": ("zeroflow.cli.store:app", "Objects in the local store."),
 }
 

@@ -1,12 +1,12 @@
-"""Which format a model file is, told from its first bytes and, where those say nothing, from its name.
+"""Which format a model is, told from its files: their first bytes and, where those say nothing, their names.
 
 Reads a few bytes and never runs anything. Formats that are recognised but not served are named in the refusal, so
-that a user learns what the file is. Hidden files and files of no known format (a README, requirements.txt) do not
-count.
+that a user learns what the file is and what to do. Hidden files and files of no known format (a README,
+requirements.txt) do not count; a directory that holds two models is refused with both named.
 
 Sources: KServe sklearn server (model.joblib, .pkl, .pickle); the formats' own headers: pickle protocols 2-5, zlib,
 gzip, bzip2, xz, lz4 (joblib's compressors), zip (skops, torch.save, Keras, NumPy), HDF5, GGUF, safetensors, UBJSON,
-ONNX (protobuf).
+ONNX (protobuf). Directories: `zeroflow.models.directories`.
 """
 
 import json
@@ -14,13 +14,35 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from zeroflow.models.errors import AmbiguousModel, CorruptModel, FormatNotSupported, NoModel
+from zeroflow.models.errors import CorruptModel, FormatNotSupported
 
 HEAD_BYTES = 512
 
 SKLEARN = "sklearn"
-SERVED = (SKLEARN, "xgboost", "lightgbm", "onnx", "pytorch")
-"""The formats (KServe's names of `modelFormat`) that the predictor loads."""
+SERVED = (
+    SKLEARN,
+    "xgboost",
+    "lightgbm",
+    "onnx",
+    "pytorch",
+    "huggingface",
+    "mlflow",
+    "tensorflow",
+    "pmml",
+    "python",
+)
+"""The formats (KServe's names of `modelFormat`, and `python` for a class of one's own) that the predictor loads."""
+
+INSTEAD = {
+    "paddle": "export it with paddle2onnx",
+    "keras": "save it as a TensorFlow SavedModel (model.export) or convert it with tf2onnx",
+    "gguf": "save it as a Hugging Face directory with safetensors",
+    "safetensors": "add the config.json of a Hugging Face model, or a .py file with the torch.nn.Module that it fills",
+    "catboost": 'save it with save_model(..., format="onnx")',
+    "tensorrt": "serve the ONNX graph that it was built from",
+    "tflite": "convert it with tf2onnx --tflite",
+}
+"""What to do with a model of a format that is not served."""
 
 _PICKLE_NAMES = (".joblib", ".pkl", ".pickle", ".cloudpickle")
 _OTHER_NAMES = {
@@ -29,6 +51,7 @@ _OTHER_NAMES = {
     ".ubj": "xgboost",
     ".pmml": "pmml",
     ".pdmodel": "paddle",
+    ".pdiparams": "paddle",
     ".pt": "pytorch",
     ".pth": "pytorch",
     ".pt2": "pytorch",
@@ -38,33 +61,46 @@ _OTHER_NAMES = {
     ".h5": "keras",
     ".keras": "keras",
     ".cbm": "catboost",
-    ".tflite": "tensorflow",
+    ".tflite": "tflite",
     ".plan": "tensorrt",
 }
 _COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x5d\x00\x00", b"\x04\x22\x4d\x18", b"ZF")
 """How a joblib file begins that was written with `compress=`: zlib, gzip, bz2, xz, lzma, lz4, joblib's old format."""
-_DIRECTORIES = {
-    "MLmodel": "mlflow",
-    "saved_model.pb": "tensorflow",
-    "config.json": "huggingface",
-    "model-settings.json": "mlserver",
-}
+
+RUNS_CODE = ("pickle", "torchscript", "torch-export", "state-dict", "class", "pyfunc", "savedmodel")
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One model file: what it is and where."""
+    """One model: what it is and where."""
 
     path: Path
+    """The file that tells the format: the model itself, or the marker of its directory."""
     format: str
     """The name that `modelFormat` gives it: sklearn, onnx, xgboost, ..."""
     encoding: str
-    """How the format's object is stored: pickle, skops, torchscript, torch-export, or native."""
+    """How the format's object is stored: pickle, skops, torchscript, torch-export, state-dict, weights, class, pyfunc,
+    savedmodel, or native."""
+    class_name: str | None = None
+    """The class in `path`, for the encodings `class` and `state-dict`."""
+    weights: Path | None = None
+    """The file that a `state-dict` comes from."""
 
     @property
     def is_pickle(self) -> bool:
-        """Whether loading it runs whatever code its author put in: a pickle, or a program that torch runs."""
-        return self.encoding in ("pickle", "torchscript", "torch-export")
+        """Whether loading it runs whatever code its author put in: a pickle, Python code, a program of a framework."""
+        return self.encoding in RUNS_CODE
+
+    @property
+    def what(self) -> str:
+        """What it is, in a sentence such as `model.pkl is a pickle`."""
+        return {
+            "pickle": "pickle",
+            "class": "Python class",
+            "state-dict": "Python class",
+            "pyfunc": "MLflow model with Python code",
+            "savedmodel": "TensorFlow program",
+        }.get(self.encoding, "PyTorch program")
 
 
 def find_model(root: Path, declared: str | None = None) -> ModelFile:
@@ -72,48 +108,27 @@ def find_model(root: Path, declared: str | None = None) -> ModelFile:
 
     Raises NoModel, AmbiguousModel, CorruptModel, or FormatNotSupported - also when it is not what `declared` says.
     """
-    found = _only_model(root)
+    from zeroflow.models.directories import only_model
+
+    found = only_model(root)
     if found.format not in SERVED:
+        instead = f"; {INSTEAD[found.format]}" if found.format in INSTEAD else ""
         raise FormatNotSupported(
-            f"{found.path.name} is a {found.format} model; formats served now: {', '.join(SERVED)}"
+            f"{found.path.name} is a {found.format} model; formats served now: {', '.join(SERVED)}{instead}"
         )
-    if found.format == "pytorch" and found.encoding not in ("torchscript", "torch-export"):
+    if found.format == "pytorch" and found.encoding in ("weights", "native"):
         raise FormatNotSupported(
             f"{found.path.name} holds PyTorch weights without a program; save it with torch.jit.save or "
-            "torch.export.save"
+            "torch.export.save, or put a .py file with its torch.nn.Module beside it"
         )
     if declared is not None and declared != found.format:
         raise FormatNotSupported(f"{found.path.name} is a {found.format} model, but modelFormat says {declared}")
     return found
 
 
-def _only_model(root: Path) -> ModelFile:
-    if root.is_file():
-        found = identify(root)
-        if found is None:
-            raise FormatNotSupported(f"{root.name} is no model of a known format: it begins with {_head(root)[:16]!r}")
-        return found
-    if not root.is_dir():
-        raise NoModel(f"there is no model: {root.name} is neither a file nor a directory")
-    files = sorted(path for path in root.iterdir() if path.is_file() and not path.name.startswith("."))
-    for marker, format_name in _DIRECTORIES.items():
-        if (root / marker).is_file():
-            return ModelFile(root / marker, format_name, "native")
-    models = [found for path in files if (found := identify(path)) is not None]
-    if not models:
-        names = ", ".join(path.name for path in files[:5]) or "nothing"
-        raise NoModel(
-            f"the directory holds no model file: expected one such as model.joblib, .ubj or .onnx, found {names}"
-        )
-    if len(models) > 1:
-        names = ", ".join(found.path.name for found in models[:5])
-        raise AmbiguousModel(f"the directory holds {len(models)} models, expected one: {names}")
-    return models[0]
-
-
 def identify(path: Path) -> ModelFile | None:
     """Say what a file is; None when it is no model of a known format."""
-    suffix, head = path.suffix.lower(), _head(path)
+    suffix, head = path.suffix.lower(), head_of(path)
     if not head:
         if suffix in _PICKLE_NAMES or suffix in _OTHER_NAMES or suffix == ".skops":
             raise CorruptModel(f"{path.name} is empty")
@@ -123,7 +138,9 @@ def identify(path: Path) -> ModelFile | None:
     if native := _native_format(head, suffix):
         return ModelFile(path, native, "native")
     if _begins_pickle(head) or (suffix in _PICKLE_NAMES and head.startswith(_COMPRESSED)):
-        return ModelFile(path, SKLEARN if suffix not in (".pt", ".pth") else "pytorch", "pickle")
+        if suffix in (".pt", ".pth"):
+            return ModelFile(path, "pytorch", "weights")
+        return ModelFile(path, SKLEARN, "pickle")
     if suffix in _PICKLE_NAMES:
         raise CorruptModel(f"{path.name} is no pickle or joblib file: it begins with {head[:16]!r}")
     if suffix == ".skops":
@@ -134,7 +151,8 @@ def identify(path: Path) -> ModelFile | None:
     return ModelFile(path, other, "native") if other else None
 
 
-def _head(path: Path) -> bytes:
+def head_of(path: Path) -> bytes:
+    """Return the first bytes of a file."""
     with path.open("rb") as file:
         return file.read(HEAD_BYTES)
 
@@ -175,7 +193,7 @@ def _identify_zip(path: Path, suffix: str) -> ModelFile | None:
     if any("/code/" in name for name in names) and any(name.endswith("/constants.pkl") for name in names):
         return ModelFile(path, "pytorch", "torchscript")
     if any(name.endswith("data.pkl") for name in names):
-        return ModelFile(path, "pytorch", "pickle")
+        return ModelFile(path, "pytorch", "weights")
     if "config.json" in names and any(name.endswith(".h5") for name in names):
         return ModelFile(path, "keras", "native")
     if suffix in _PICKLE_NAMES or suffix == ".skops":

@@ -13,16 +13,21 @@ from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import NotFound
-from zeroflow.models import boosters, graphs, torches, trust
+from zeroflow.models import boosters, graphs, python, trust
 from zeroflow.models.errors import CorruptModel, FormatNotSupported, ModelRefused, NoModel
 from zeroflow.models.estimator import Estimator
 from zeroflow.models.formats import SKLEARN, ModelFile, find_model
+from zeroflow.models.python import PythonModel
 from zeroflow.models.tensormodel import TensorModel
 from zeroflow.models.trust import Word
 
 logger = logging.getLogger(__name__)
 
-Model = Estimator | TensorModel
+Model = Estimator | TensorModel | PythonModel
+
+READERS = {"huggingface": "huggingface", "tensorflow": "savedmodel", "pmml": "markup"}
+"""The modules that read what needs a library of its own, imported when a model of the format comes."""
+COMPILED = (SKLEARN, "mlflow")
 
 
 def load(
@@ -49,8 +54,10 @@ def load_versioned(
     compiling: bool = False,
 ) -> tuple[Model, str | None]:
     """Do the same, and return the version as well: the highest of a directory of numbered ones, else None."""
-    with tempfile.TemporaryDirectory(prefix="model-", dir=scratch) as private:
-        copy = Path(private) / _name_of(uri)
+    private = tempfile.TemporaryDirectory(prefix="model-", dir=scratch)
+    kept = False
+    try:
+        copy = Path(private.name) / _name_of(uri)
         try:
             stores.fetch(uri, copy)
         except NotFound as error:
@@ -58,10 +65,14 @@ def load_versioned(
         version = _latest_version(copy)
         model = find_model(copy if version is None else copy / version, declared)
         sha256 = trust.check(copy, model, word)
-        loaded = _read(model, sha256)
-        if isinstance(loaded, Estimator) and compiling and model.format == SKLEARN:
+        loaded = _read(model, sha256, private)
+        kept = isinstance(loaded, PythonModel)  # it may read its files whenever it likes
+        if isinstance(loaded, Estimator) and compiling and model.format in COMPILED:
             loaded = loaded.compiled()
         return loaded, version
+    finally:
+        if not kept:
+            private.cleanup()
 
 
 def directories(stores: Stores, uri: str, scratch: Path | None = None) -> list[str]:
@@ -92,11 +103,11 @@ def _name_of(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2] or "model"
 
 
-def _read(model: ModelFile, sha256: str) -> Estimator | TensorModel:
+def _read(model: ModelFile, sha256: str, private: Any) -> Model:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            loaded = _reader(model, sha256)
+            loaded = _reader(model, sha256, private)
     except ModelRefused:
         raise
     except ModuleNotFoundError as error:
@@ -112,15 +123,36 @@ def _read(model: ModelFile, sha256: str) -> Estimator | TensorModel:
     return loaded
 
 
-def _reader(model: ModelFile, sha256: str) -> Estimator | TensorModel:
-    if model.format in ("xgboost", "lightgbm"):
-        return boosters.read(model.path, model.format, sha256)
-    if model.format == "onnx":
-        return graphs.read(model.path, sha256)
-    if model.format == "pytorch":
-        return torches.read(model.path, model.encoding, sha256)
+def _reader(model: ModelFile, sha256: str, private: Any) -> Model:
+    match model.format:
+        case "xgboost" | "lightgbm":
+            return boosters.read(model.path, model.format, sha256)
+        case "onnx":
+            return graphs.read(model.path, sha256)
+        case "pytorch":
+            return importlib.import_module("zeroflow.models.torches").read(model, sha256)  # type: ignore[no-any-return]
+        case "python":
+            return python.read(model, sha256, private)
+        case "huggingface" | "tensorflow" | "pmml":
+            module = importlib.import_module(f"zeroflow.models.{READERS[model.format]}")
+            return module.read(model.path, sha256)  # type: ignore[no-any-return]
+        case "mlflow":
+            return _read_mlflow(model, sha256)
     found = _read_skops(model.path) if model.encoding == "skops" else _read_pickle(model.path)
     return Estimator.of(found, sha256)
+
+
+def _read_mlflow(model: ModelFile, sha256: str) -> Model:
+    from zeroflow.models import mlflow
+
+    known = mlflow.flavours(model.path)
+    if "onnx" in known:
+        return graphs.read(mlflow.file_of(model.path, "onnx"), sha256)
+    if "sklearn" in known:
+        path = mlflow.file_of(model.path, "sklearn")
+        found = _read_skops(path) if path.suffix == ".skops" else _read_pickle(path)
+        return Estimator.of(found, sha256)
+    return mlflow.read(model.path, sha256)
 
 
 def _read_pickle(path: Path) -> Any:

@@ -3,9 +3,9 @@
 Guarantees: safe to call from several threads.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zeroflow.models.estimator import Tensor
 
@@ -13,6 +13,45 @@ if TYPE_CHECKING:
     import numpy as np
 
 Run = Callable[[Mapping[str, Any], tuple[str, ...]], "dict[str, np.ndarray[Any, Any]]"]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a text is to be completed (the parameters of OpenAI's API)."""
+
+    max_tokens: int = 16
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a completion; the last one has a reason: `stop` or `length`."""
+
+    text: str
+    tokens: int
+    reason: str | None = None
+
+
+class Language(Protocol):
+    """A model of text. Safe to use from several threads."""
+
+    completes: bool
+    """Whether it completes text; else it embeds it."""
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens of a text."""
+
+    def prompt_of(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Return the text that stands for a chat, as the model's own template writes it."""
+
+    def complete(self, prompt: str, wish: Wish) -> Iterator[Piece]:
+        """Yield the completion of a text in pieces; ValueError when it is too long for the model."""
+
+    def embed(self, texts: Sequence[str]) -> "np.ndarray[Any, Any]":
+        """Return one vector for each text: (texts, dimensions), float32."""
 
 
 @dataclass(frozen=True)
@@ -31,3 +70,7 @@ class TensorModel:
     run: Run = field(repr=False)
     """Answer the outputs that are named; ValueError when the model refuses its inputs."""
     serves: str = "original"
+    language: "Language | None" = field(default=None, repr=False)
+    """What it does with text, for models that complete or embed it."""
+    keeps: Any = field(default=None, repr=False)
+    """Whatever must live as long as the model."""

@@ -1,34 +1,50 @@
-"""PyTorch programs: TorchScript archives (torch.jit.save) and exported programs (torch.export.save).
+"""PyTorch programs: TorchScript archives (torch.jit.save), exported programs (torch.export.save), and modules of a
+Python class that weights are filled into (torch.save of a state_dict, or safetensors).
 
-Both hold programs, not only weights, so they are loaded only when somebody vouches for their bytes. They run without
-gradients, on a GPU where there is one, and in one thread per request otherwise. An exported program says its inputs'
-types and shapes; a TorchScript module only their names, and is given float32.
+All are programs, not only weights, so they are loaded only when somebody vouches for their bytes; weights are read as
+data alone (`weights_only`). They run without gradients, on a GPU where there is one, and in one thread per request
+otherwise. An exported program says its inputs' types and shapes; the others only their names, and are given float32.
 """
 
 import importlib
+import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zeroflow.models import python
+from zeroflow.models.errors import CorruptModel
 from zeroflow.models.estimator import Tensor, datatype_of
+from zeroflow.models.formats import ModelFile
 from zeroflow.models.tensormodel import TensorModel
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def read(path: Path, encoding: str, sha256: str) -> TensorModel:
+KINDS = {
+    "torchscript": "TorchScript module",
+    "torch-export": "torch exported program",
+    "state-dict": "torch module",
+}
+
+
+def read(model: ModelFile, sha256: str) -> TensorModel:
     """Load a program; raise what torch raises."""
     torch: Any = importlib.import_module("torch")
     torch.set_num_threads(1)
+    path, encoding = model.path, model.encoding
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if encoding == "torchscript":
         module = torch.jit.load(str(path), map_location=device).eval()
         arguments = list(module.forward.schema.arguments)[1:]
         inputs = tuple(Tensor(each.name, "FP32", ()) for each in arguments if not each.has_default_value())
-    else:
+    elif encoding == "torch-export":
         program = torch.export.load(str(path))
         module, inputs = program.module().to(device), _inputs(torch, program)
+    else:
+        module = _filled(torch, model).to(device).eval()
+        parameters = inspect.signature(module.forward).parameters.values()
+        inputs = tuple(Tensor(each.name, "FP32", ()) for each in parameters if each.default is inspect.Parameter.empty)
 
     def run(given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
         with torch.inference_mode():
@@ -40,11 +56,11 @@ def read(path: Path, encoding: str, sha256: str) -> TensorModel:
                 raise ValueError(_first_line(error)) from error
             parts = found if isinstance(found, tuple | list) else (found,)
             answers = {f"output-{at}": part.cpu().numpy() for at, part in enumerate(parts)}
-        return {name: answers[name] for name in wanted}
+        return {name: answers[name] for name in wanted if name in answers}
 
     count = _outputs(module, encoding)
     return TensorModel(
-        kind="TorchScript module" if encoding == "torchscript" else "torch exported program",
+        kind=KINDS[encoding],
         sha256=sha256,
         platform=f"pytorch_{encoding}",
         inputs=inputs,
@@ -67,7 +83,29 @@ def _inputs(torch: Any, program: Any) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
+def _filled(torch: Any, model: ModelFile) -> Any:
+    """Return the module of a class with its weights in it; raise CorruptModel when they are not its own."""
+    assert model.class_name is not None
+    assert model.weights is not None
+    module = python.class_of(model.path, model.class_name)()
+    if model.weights.suffix == ".safetensors":
+        state = importlib.import_module("safetensors.torch").load_file(str(model.weights))
+    else:
+        state = torch.load(str(model.weights), map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise CorruptModel(f"{model.weights.name} holds a {type(state).__name__}, expected a state_dict")
+    state = state.get("state_dict", state)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        why = " ".join(str(error).split())[:300]
+        raise CorruptModel(f"{model.weights.name} does not fit {model.class_name}: {why}") from error
+    return module
+
+
 def _outputs(module: Any, encoding: str) -> int:
+    if encoding == "state-dict":
+        return 1
     if encoding == "torchscript":
         (returned,) = module.forward.schema.returns
         return len(returned.type.elements()) if returned.type.kind() == "TupleType" else 1

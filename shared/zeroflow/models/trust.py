@@ -36,9 +36,8 @@ def check(root: Path, model: ModelFile, word: Word) -> str:
             "store new bytes under a new location"
         )
     if model.is_pickle and word.by is None:
-        what = "pickle" if model.encoding == "pickle" else "PyTorch program"
         raise NotVouched(
-            f"{model.path.name} is a {what}, which runs code when it is loaded, and nobody vouches for its bytes "
+            f"{model.path.name} is a {model.what}, which runs code when it is loaded, and nobody vouches for its bytes "
             f"(sha256 {whole}): produce it in a pipeline run, register it, save it with skops, or annotate the "
             f'InferenceService with {TRUST_ANNOTATION}: "true"'
         )

@@ -21,6 +21,7 @@ from zeroflow.knative.local.api.rest.discovery import REVIEWS, Discovery
 from zeroflow.knative.local.api.rest.logs import LogFiles
 from zeroflow.knative.local.api.rest.openapi import OpenApi
 from zeroflow.knative.local.api.rest.replies import reply
+from zeroflow.knative.local.api.rest.scale import Scaler
 from zeroflow.knative.local.api.rest.target import NOWHERE, Target, parse
 from zeroflow.knative.local.api.rest.watch import Watch
 from zeroflow.knative.local.api.rest.writes import Writer
@@ -43,6 +44,7 @@ class ResourceApi:
         self._discovery = Discovery(store.kinds)
         self._openapi = OpenApi(store)
         self._writer = Writer(store)
+        self._scaler = Scaler(store)
         self._streams: set[asyncio.Task[object]] = set()
 
     @property
@@ -130,6 +132,8 @@ class ResourceApi:
             return await self._streaming(logs.log(self._store, self._home, request, target))
         if not parameters.accepts_json(request):
             raise NotAcceptable("only the following media types are accepted: application/json")
+        if target.subresource == "scale":
+            return await self._scaler.handle(request, target)
         if target.name is None:
             return await self._collection(request, target)
         match request.method:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from zeroflow.knative.local.api.builtin_schemas import schema_of
 from zeroflow.knative.local.api.errors import BadRequest, TooLarge, UnsupportedMediaType
 from zeroflow.knative.local.api.kinds import Kind
 from zeroflow.knative.local.api.objects import Object
@@ -100,9 +101,11 @@ def unknown_fields(kind: Kind, obj: Object) -> Iterator[str]:
         for name in obj:
             if name not in kind.fields and name not in ("apiVersion", "kind", "metadata"):
                 yield name
-    if kind.schema is not None:
-        known = {name: part for name, part in obj.items() if kind.fields is None or name in kind.fields}
-        yield from pruning.unknown(kind.schema, known)
+    schema = schema_of(kind)
+    if schema is not None:
+        looked_at = set(obj) - {"metadata"} if kind.fields is None else set(obj) & set(kind.fields)
+        known = {name: part for name, part in obj.items() if name in looked_at}
+        yield from pruning.unknown(schema, known)
 
 
 def drop_unknown(kind: Kind, obj: Object) -> None:
@@ -112,8 +115,9 @@ def drop_unknown(kind: Kind, obj: Object) -> None:
     if kind.fields is not None:
         for name in set(obj) - {"apiVersion", "kind", "metadata", *kind.fields}:
             del obj[name]
-    if kind.schema is not None:
-        pruning.prune(kind.schema, obj)
+    schema = schema_of(kind)
+    if schema is not None:
+        pruning.prune(schema, obj)
 
 
 def _yaml(body: bytes) -> Decoded:

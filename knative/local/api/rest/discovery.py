@@ -18,6 +18,7 @@ from zeroflow.knative.local.api.rest.target import NOWHERE
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 STATUS_VERBS: Final = ("get", "patch", "update")
+SCALE: Final = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
 # Requests that answer a question and keep nothing: (group, version) -> (kind, plural).
 REVIEWS: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
     ("authorization.k8s.io", "v1"): (
@@ -77,7 +78,7 @@ class Discovery:
                     "name": f"{kind.plural}/{name}",
                     "singularName": "",
                     "namespaced": kind.namespaced,
-                    "kind": kind.kind,
+                    **(SCALE if name == "scale" else {"kind": kind.kind}),
                     "verbs": verbs,
                 }
                 for name, verbs in _subresources(kind, version)
@@ -140,7 +141,7 @@ class Discovery:
                     "shortNames": list(kind.short_names),
                     "categories": list(kind.categories),
                     "subresources": [
-                        {"subresource": name, "responseKind": response, "verbs": verbs}
+                        {"subresource": name, "responseKind": SCALE if name == "scale" else response, "verbs": verbs}
                         for name, verbs in _subresources(kind, version)
                     ],
                 }
@@ -163,6 +164,8 @@ def _subresources(kind: Kind, version: str) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
     if served is not None and served.status:
         found.append(("status", list(STATUS_VERBS)))
+    if served is not None and served.scale is not None:
+        found.append(("scale", list(STATUS_VERBS)))
     if kind.key == "Pod":
         found.append(("log", ["get"]))
     return found

@@ -16,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from zeroflow.knative.local.api.builtin import CRD_KEY
+from zeroflow.knative.local.api.builtin_schemas import document
 from zeroflow.knative.local.api.errors import NotFound
 from zeroflow.knative.local.api.kinds import Kind
 from zeroflow.knative.local.api.objects import Object
@@ -121,14 +122,15 @@ class OpenApi:
         return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 
     def _schema(self, kind: Kind, version: str) -> Object:
-        schema: Object = {"type": "object", "description": DESCRIPTIONS.get(kind.key, "")}
+        table = None if kind.custom else document(kind.kind)
+        schema: Object = {**(table or {"type": "object"}), "description": DESCRIPTIONS.get(kind.key, "")}
         if kind.custom and (definition := self.store.find(CRD_KEY, None, kind.resource)) is not None:
             for served in definition["spec"]["versions"]:
                 if served["name"] == version:
                     schema = dict((served.get("schema") or {}).get("openAPIV3Schema") or schema)
         properties = dict(schema.get("properties") or {})
         if not kind.custom:
-            properties |= {field: {"description": ""} for field in kind.fields or ()}
+            properties |= {field: {"description": ""} for field in kind.fields or () if field not in properties}
         properties["apiVersion"] = {"type": "string", "description": "The group and version of this object's form."}
         properties["kind"] = {"type": "string", "description": "What kind of object this is."}
         properties["metadata"] = {

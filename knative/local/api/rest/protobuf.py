@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Final
 
 import orjson
 
 from zeroflow.knative.local.api.errors import BadRequest, UnsupportedMediaType
+from zeroflow.knative.local.api.messages import messages
 from zeroflow.knative.local.api.objects import Object
-from zeroflow.knative.local.api.rest.protobuf_messages import MESSAGES
 
 MEDIA_TYPE: Final = "application/vnd.kubernetes.protobuf"
 MAGIC: Final = b"k8s\x00"
@@ -32,18 +30,6 @@ ALWAYS_SENT: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a message; see `protobuf_messages` for the letters."""
-
-    name: str
-    type: str
-    repeated: bool
-    mapped: bool
-    pointer: bool
-    inline: bool
-
-
 def decode(body: bytes) -> Object:
     """Return the JSON object of an enveloped message."""
     if not body.startswith(MAGIC):
@@ -51,29 +37,15 @@ def decode(body: bytes) -> Object:
     envelope: dict[int, Any] = {number: value for number, _, value in _fields(body[len(MAGIC) :])}
     names = {number: value for number, _, value in _fields(envelope.get(1, b""))}
     api_version, kind = _text(names.get(1, b"")), _text(names.get(2, b""))
-    if envelope.get(3) or kind not in _messages():
+    if envelope.get(3) or kind not in messages():
         raise UnsupportedMediaType(f"{kind or 'this object'} is not accepted as protobuf here: send application/json")
     return {"apiVersion": api_version, "kind": kind} | _message(kind, envelope.get(2, b""), 0)
-
-
-@cache
-def _messages() -> dict[str, dict[int, Field]]:
-    found: dict[str, dict[int, Field]] = {}
-    for line in MESSAGES.strip().replace("\n  ", " ").splitlines():
-        name, _, text = line.partition(":")
-        found[name] = {}
-        for item in filter(None, (part.strip() for part in text.split(","))):
-            number, field, kind = item.split(" ")
-            found[name][int(number)] = Field(
-                field.lstrip("^"), kind.strip("*%?"), kind[0] == "*", kind[0] == "%", kind[-1] == "?", field[0] == "^"
-            )
-    return found
 
 
 def _message(kind: str, data: bytes, depth: int) -> Object:
     if depth > MAX_MESSAGES:
         raise BadRequest("the protobuf message nests too deep")
-    known = _messages()[kind]
+    known = messages()[kind]
     result: Object = {}
     if kind.endswith("Status"):
         return result  # a status is written through its subresource, which takes no protobuf

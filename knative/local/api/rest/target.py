@@ -50,8 +50,8 @@ def parse(parts: list[str], group: str, version: str, kinds: KindRegistry) -> Ta
     name = parts[1] if len(parts) > 1 else None
     subresource = parts[2] if len(parts) > 2 else ""
     if subresource:
-        allowed = SUBRESOURCES.get(kind.key, ("status",) if served.status else ())
-        if subresource not in allowed:
+        own = (*(("status",) if served.status else ()), *(("scale",) if served.scale else ()))
+        if subresource not in SUBRESOURCES.get(kind.key, own):
             raise NotFound(NOWHERE)
     if name is not None and kind.namespaced and namespace is None:
         raise NotFound(NOWHERE)

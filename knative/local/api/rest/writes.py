@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from zeroflow.knative.local.api import managers
+from zeroflow.knative.local.api.builtin_schemas import mistyped
 from zeroflow.knative.local.api.deletions import DeleteOptions
 from zeroflow.knative.local.api.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, UnsupportedMediaType
 from zeroflow.knative.local.api.managers import Manager
@@ -203,6 +204,10 @@ class Writer:
 
     def _check_fields(self, target: Target, obj: Object, options: WriteOptions, duplicates: list[str]) -> list[str]:
         """Refuse (Strict) or report (Warn) unknown and duplicate fields; unknown ones are dropped."""
+        if wrong := mistyped(target.kind, obj):
+            raise BadRequest(
+                f"{target.kind.kind} in version {target.version!r} cannot be handled as a {target.kind.kind}: {wrong}"
+            )
         unknown = list(bodies.unknown_fields(target.kind, obj))
         faults = [f'unknown field "{name}"' for name in unknown] + [f'duplicate field "{name}"' for name in duplicates]
         if faults and options.validation == "Strict":

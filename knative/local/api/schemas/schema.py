@@ -76,6 +76,7 @@ class Schema:
     default: Any = None
     list_type: str = "atomic"
     map_keys: tuple[str, ...] = ()
+    atomic: bool = False  # x-kubernetes-map-type: the object is replaced as a whole
     combined: tuple[tuple[str, tuple[Schema, ...]], ...] = ()  # allOf, anyOf, oneOf
     never: Schema | None = None  # not
     rules: tuple[Rule, ...] = ()
@@ -144,6 +145,7 @@ def compile_schema(given: Any, path: str, *, structural: bool = True) -> Schema:
         default=given.get("default"),
         list_type=given.get("x-kubernetes-list-type") or "atomic",
         map_keys=tuple(given.get("x-kubernetes-list-map-keys") or ()),
+        atomic=given.get("x-kubernetes-map-type") == "atomic",
         combined=tuple(_combined(given, path)),
         never=compile_schema(given["not"], f"{path}.not", structural=False) if given.get("not") else None,
         rules=rules,

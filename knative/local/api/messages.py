@@ -1,11 +1,14 @@
-"""The field numbers of the Kubernetes messages that kubectl sends as protobuf, in one compact table.
+"""The fields of the built-in kinds, in one compact table: what they are called, of which type, their protobuf numbers.
 
+By it protobuf bodies are read (`rest/protobuf.py`), unknown fields found and documentation shown (`builtin_schemas`).
 One line per message: `number name type`. Types: s text, b bool, i whole number, y bytes (base64 in JSON), a
 message's name; `*` before a type: repeated, `%`: a map from text; `?` after it: absent and zero differ (a pointer in
 the server's types); `^` before a name: the fields of that message belong to this one in JSON. Source: k8s.io/api and
 k8s.io/apimachinery, generated.proto (the numbers are part of the API and never change).
 """
 
+from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 MESSAGES: Final = """
@@ -64,7 +67,12 @@ ObjectMeta: 1 name s, 2 generateName s, 3 namespace s, 4 selfLink s, 5 uid s, 6 
   13 ownerReferences *OwnerReference, 14 finalizers *s, 17 managedFields *ManagedFieldsEntry
 ObjectReference: 1 kind s, 2 namespace s, 3 name s, 4 uid s, 5 apiVersion s, 6 resourceVersion s, 7 fieldPath s
 OwnerReference: 5 apiVersion s, 1 kind s, 3 name s, 4 uid s, 6 controller b?, 7 blockOwnerDeletion b?
+PersistentVolumeClaim: 1 metadata ObjectMeta, 2 spec PersistentVolumeClaimSpec, 3 status PersistentVolumeClaimStatus
+PersistentVolumeClaimSpec: 1 accessModes *s, 4 selector LabelSelector, 2 resources ResourceRequirements, 3 volumeName
+  s, 5 storageClassName s?, 6 volumeMode s?, 9 volumeAttributesClassName s?
+PersistentVolumeClaimStatus:
 PersistentVolumeClaimVolumeSource: 1 claimName s, 2 readOnly b
+Pod: 1 metadata ObjectMeta, 2 spec PodSpec, 3 status PodStatus
 PodSecurityContext: 2 runAsUser i?, 6 runAsGroup i?, 3 runAsNonRoot b?, 4 supplementalGroups *i, 12
   supplementalGroupsPolicy s, 5 fsGroup i?, 9 fsGroupChangePolicy s, 13 seLinuxChangePolicy s
 PodSpec: 1 volumes *Volume, 20 initContainers *Container, 2 containers *Container, 3 restartPolicy s, 4
@@ -74,6 +82,7 @@ PodSpec: 1 volumes *Volume, 20 initContainers *Container, 2 containers *Containe
   hostname s, 17 subdomain s, 19 schedulerName s, 24 priorityClassName s, 25 priority i?, 29 runtimeClassName s, 30
   enableServiceLinks b?, 31 preemptionPolicy s, 32 overhead %Quantity, 35 setHostnameAsFQDN b?, 37 hostUsers b?, 40
   resources ResourceRequirements
+PodStatus:
 PodTemplateSpec: 1 metadata ObjectMeta, 2 spec PodSpec
 Preconditions: 1 uid s, 2 resourceVersion s
 Probe: 1 ^handler ProbeHandler, 2 initialDelaySeconds i, 3 timeoutSeconds i, 4 periodSeconds i, 5 successThreshold
@@ -105,3 +114,30 @@ VolumeMount: 1 name s, 2 readOnly b, 7 recursiveReadOnly s, 3 mountPath s, 4 sub
 VolumeSource: 1 hostPath HostPathVolumeSource, 2 emptyDir EmptyDirVolumeSource?, 6 secret SecretVolumeSource, 10
   persistentVolumeClaim PersistentVolumeClaimVolumeSource, 19 configMap ConfigMapVolumeSource
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a message."""
+
+    name: str
+    type: str
+    repeated: bool
+    mapped: bool
+    pointer: bool
+    inline: bool
+
+
+@cache
+def messages() -> dict[str, dict[int, Field]]:
+    """Return the table: message -> number -> field."""
+    found: dict[str, dict[int, Field]] = {}
+    for line in MESSAGES.strip().replace("\n  ", " ").splitlines():
+        name, _, text = line.partition(":")
+        found[name] = {}
+        for item in filter(None, (part.strip() for part in text.split(","))):
+            number, field, kind = item.split(" ")
+            found[name][int(number)] = Field(
+                field.lstrip("^"), kind.strip("*%?"), kind[0] == "*", kind[0] == "%", kind[-1] == "?", field[0] == "^"
+            )
+    return found

@@ -17,8 +17,8 @@ from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
-from zeroflow.knative.local.http2.frames import PREFACE, Frames, goaway
-from zeroflow.knative.local.http2.stream import (
+from zeroflow.http2.frames import PREFACE, Frames, goaway
+from zeroflow.http2.stream import (
     INTERNAL_ERROR,
     NO_ERROR,
     REFUSED_STREAM,

@@ -1,0 +1,123 @@
+"""What stands for a container image on a machine that runs processes: a directory, and perhaps a command.
+
+The directory is a virtual environment (it has `bin/python`), whose programs go first on the PATH, or any other folder:
+what the image's working directory would hold. The mapping is a file of the machine, `<home>/images.json`, since it
+names the machine's directories; `zeroflow images` writes it, whoever starts a process reads it. A cluster has none.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zeroflow.errors import InvalidInput, NotFound
+
+FILE = "images.json"
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What stands for an image."""
+
+    directory: Path
+    command: tuple[str, ...] = ()
+    """What the image starts when a container names no command."""
+
+    @property
+    def python(self) -> Path | None:
+        """The interpreter of the directory, if it has one."""
+        found = self.directory / "bin" / "python"
+        return found if found.exists() else None
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that change: where programs and modules are looked for."""
+        path = [str(self.directory / "bin"), *([] if self.python else [str(self.directory)])]
+        changed = {"PATH": os.pathsep.join([*path, base.get("PATH", os.defpath)])}
+        if self.python:
+            return {**changed, "VIRTUAL_ENV": str(self.directory)}
+        given = base.get("PYTHONPATH")
+        return {**changed, "PYTHONPATH": os.pathsep.join([str(self.directory), *([given] if given else [])])}
+
+    @property
+    def working_directory(self) -> Path | None:
+        """Where a command of the image begins; a virtual environment is no place to work in."""
+        return None if self.python else self.directory
+
+
+class Images:
+    """The mapping of one machine. Safe to use from several threads; a change counts from the next look-up."""
+
+    def __init__(self, home: Path | None) -> None:
+        """Take the platform's home on this machine; without one no image is mapped."""
+        self._file = home / FILE if home else None
+        self._read: tuple[int, dict[str, Mapped]] = (0, {})
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Images":
+        """Open the mapping below ZEROFLOW_HOME."""
+        home = environment.get("ZEROFLOW_HOME")
+        return cls(Path(home) if home else None)
+
+    def of(self, image: str) -> Mapped | None:
+        """Return what stands for an image: what is mapped for exactly this name, or for it without tag and digest."""
+        known = self.all()
+        return known.get(image) or known.get(without_tag(image))
+
+    def all(self) -> dict[str, Mapped]:
+        """Return the whole mapping; raise InvalidInput when somebody has damaged the file."""
+        if self._file is None:
+            return {}
+        try:
+            changed = self._file.stat().st_mtime_ns
+        except FileNotFoundError:
+            return {}
+        if changed != self._read[0]:
+            self._read = changed, _parsed(self._file)
+        return self._read[1]
+
+    def map(self, image: str, mapped: Mapped) -> None:
+        """Let a directory stand for an image from now on; raise InvalidInput when it is none."""
+        if not image.strip() or any(letter.isspace() for letter in image):
+            raise InvalidInput(f"{image!r} is no name of an image; expected one such as ghcr.io/me/tool:1.2")
+        if not mapped.directory.is_dir():
+            raise InvalidInput(f"{mapped.directory} is not a directory; give a virtual environment or a folder")
+        self._write({**self.all(), image: Mapped(mapped.directory.resolve(), mapped.command)})
+
+    def unmap(self, image: str) -> None:
+        """Forget an image; raise NotFound."""
+        known = dict(self.all())
+        if known.pop(image, None) is None:
+            raise NotFound(f"image {image!r} is not mapped; see: zeroflow images list")
+        self._write(known)
+
+    def _write(self, known: Mapping[str, Mapped]) -> None:
+        if self._file is None:
+            raise InvalidInput("there is no home of the platform on this machine")
+        document = {
+            image: {"directory": str(found.directory), "command": list(found.command)} for image, found in known.items()
+        }
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False) as new:
+            json.dump(document, new, indent=2)
+        os.replace(new.name, self._file)
+
+
+def without_tag(image: str) -> str:
+    """Return the name of an image without its tag and digest."""
+    name = image.partition("@")[0]
+    head, colon, tag = name.rpartition(":")
+    return head if colon and "/" not in tag else name
+
+
+def _parsed(file: Path) -> dict[str, Mapped]:
+    try:
+        document: Any = json.loads(file.read_bytes())
+        return {
+            image: Mapped(Path(found["directory"]), tuple(map(str, found.get("command") or ())))
+            for image, found in document.items()
+        }
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{file} is damaged ({error}); remove it and map the images again") from error

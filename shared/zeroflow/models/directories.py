@@ -1,0 +1,184 @@
+"""Which model a directory is: one model file, or a layout that a framework gives to directories.
+
+Layouts: MLflow (`MLmodel`), TensorFlow SavedModel (`saved_model.pb`), Hugging Face (`config.json` that names
+architectures), MLServer (`model-settings.json`), a Python class with whatever it reads (`*.py`), a torch.nn.Module
+with its weights (`*.py` and one `.pt`, `.pth` or `.safetensors`). Python files are parsed, never run.
+"""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zeroflow.models.errors import AmbiguousModel, CorruptModel, FormatNotSupported, NoModel
+from zeroflow.models.formats import ModelFile, head_of, identify
+
+MAX_TEXT_BYTES = 4 << 20
+HUGGINGFACE_OWN = ("pytorch", "safetensors", "keras", "onnx", "tflite")
+"""What else a Hugging Face directory holds: the same weights for other frameworks."""
+MLSERVER_RUNTIMES = "mlserver_"
+
+
+def only_model(root: Path) -> ModelFile:
+    """Return the model at a path; raise NoModel, AmbiguousModel, CorruptModel, or FormatNotSupported."""
+    if root.is_file():
+        found = identify(root)
+        if found is None:
+            raise FormatNotSupported(
+                f"{root.name} is no model of a known format: it begins with {head_of(root)[:16]!r}"
+            )
+        return found
+    if not root.is_dir():
+        raise NoModel(f"there is no model: {root.name} is neither a file nor a directory")
+    files = sorted(path for path in root.iterdir() if path.is_file() and not path.name.startswith("."))
+    if (found := _mlserver(root)) is not None:
+        return found
+    single = [found for path in files if (found := identify(path)) is not None]
+    layouts = list(_layouts(root, files, single))
+    if len(layouts) == 1:
+        layout, own = layouts[0]
+        return _alone([layout, *(file for file in single if not own(file))])
+    if not layouts and not single:
+        names = ", ".join(path.name for path in files[:5]) or "nothing"
+        raise NoModel(
+            f"the directory holds no model file: expected one such as model.joblib, .ubj or .onnx, found {names}"
+        )
+    return _alone([layout for layout, _ in layouts] or _joined(single))
+
+
+def _alone(models: list[ModelFile]) -> ModelFile:
+    if len(models) > 1:
+        names = ", ".join(f"{found.path.name} ({found.format})" for found in models[:5])
+        raise AmbiguousModel(f"the directory holds {len(models)} models, expected one: {names}")
+    return models[0]
+
+
+def _joined(models: list[ModelFile]) -> list[ModelFile]:
+    """Take the two files of a Paddle model for one."""
+    paddle = [found for found in models if found.format == "paddle"]
+    return [*paddle[:1], *(found for found in models if found.format != "paddle")]
+
+
+def _layouts(root: Path, files: list[Path], single: list[ModelFile]) -> Iterator[tuple[ModelFile, Any]]:
+    """Yield the layouts that a directory has, each with what tells its own files from another model's."""
+    if (root / "MLmodel").is_file():
+        from zeroflow.models import mlflow
+
+        text = text_of(root / "MLmodel")
+        encoding = "native" if "onnx" in mlflow.flavours(root / "MLmodel") else "pyfunc"
+        yield ModelFile(root / "MLmodel", "mlflow", encoding), lambda file: file.path.name in text
+    if (root / "saved_model.pb").is_file():
+        yield ModelFile(root / "saved_model.pb", "tensorflow", "savedmodel"), lambda file: False
+    if (root / "config.json").is_file() and "architectures" in json_of(root / "config.json"):
+        yield (
+            ModelFile(root / "config.json", "huggingface", "native"),
+            lambda file: file.format in HUGGINGFACE_OWN,
+        )
+        return
+    yield from _python(files, single)
+
+
+def _python(files: list[Path], single: list[ModelFile]) -> Iterator[tuple[ModelFile, Any]]:
+    weights = [file for file in single if file.encoding == "weights" or file.format == "safetensors"]
+    for path in files:
+        if path.suffix != ".py":
+            continue
+        modules, models = _classes(path, alone=not single)
+        if models:  # whatever lies beside it, it reads itself
+            yield ModelFile(path, "python", "class", _chosen(path, models)), lambda file: True
+        elif modules and weights:
+            name = _chosen(path, modules)
+            (first, *_) = weights
+            yield (
+                ModelFile(path, "pytorch", "state-dict", name, first.path),
+                lambda file: file.path == weights[0].path,
+            )
+
+
+def _classes(path: Path, alone: bool) -> tuple[list[str], list[str]]:
+    """Return the classes of a file that are torch modules, and those that are models; helpers of others left out.
+
+    A model has `predict`, and, unless the file is `alone`, `load` or a base class Model or MLModel: beside a model
+    file, a class without may as well be part of that.
+    """
+    try:
+        tree = ast.parse(text_of(path), path.name)
+    except (SyntaxError, ValueError) as error:
+        raise CorruptModel(f"{path.name} is no Python that can be read: {error}") from error
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    used = {
+        node.id for each in classes for node in ast.walk(each) if isinstance(node, ast.Name) and node.id != each.name
+    }
+    free = [each for each in classes if each.name not in used] or classes
+    modules = [each.name for each in free if any(_last_name(base) == "Module" for base in each.bases)]
+    models = [each.name for each in free if each.name not in modules and _is_model(each, alone)]
+    return modules, models
+
+
+def _is_model(node: ast.ClassDef, alone: bool) -> bool:
+    methods = {_name_of(each) for each in node.body}
+    return "predict" in methods and (
+        alone or "load" in methods or any(_last_name(base) in ("Model", "MLModel") for base in node.bases)
+    )
+
+
+def _chosen(path: Path, names: list[str]) -> str:
+    if len(names) > 1:
+        raise AmbiguousModel(f"{path.name} holds {len(names)} model classes, expected one: {', '.join(names[:5])}")
+    return names[0]
+
+
+def _last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _name_of(node: ast.stmt) -> str:
+    return node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else ""
+
+
+def _mlserver(root: Path) -> ModelFile | None:
+    """Read MLServer's settings: the file that they name, or the class that implements the model."""
+    path = root / "model-settings.json"
+    if not path.is_file():
+        return None
+    settings = json_of(path)
+    implementation = settings.get("implementation")
+    if not isinstance(implementation, str) or "." not in implementation:
+        raise CorruptModel(f'{path.name} has no "implementation" such as "model.MyModel"')
+    module, _, name = implementation.rpartition(".")
+    parameters = settings.get("parameters")
+    uri = parameters.get("uri") if isinstance(parameters, dict) else None
+    if module.startswith(MLSERVER_RUNTIMES):
+        if not isinstance(uri, str):
+            raise CorruptModel(f"{path.name} has no parameters.uri that names the model file")
+        return only_model(_inside(root, uri))
+    return ModelFile(_inside(root, f"{module.replace('.', '/')}.py"), "python", "class", name)
+
+
+def _inside(root: Path, name: str) -> Path:
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()) or not path.exists():
+        raise CorruptModel(f"model-settings.json names {name[:200]!r}, which is not in the directory")
+    return path
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; raise CorruptModel when there is none."""
+    try:
+        found = json.loads(text_of(path))
+    except ValueError as error:
+        raise CorruptModel(f"{path.name} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise CorruptModel(f"{path.name} is no JSON object")
+    return found
+
+
+def text_of(path: Path) -> str:
+    """Return the text in a file; raise CorruptModel when it is none, or too much."""
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise CorruptModel(f"{path.name} is larger than {MAX_TEXT_BYTES} bytes, which no such file is")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CorruptModel(f"{path.name} is not UTF-8 text: {error}") from error

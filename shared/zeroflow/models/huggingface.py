@@ -1,0 +1,274 @@
+"""Hugging Face text models from a local directory: classification, embeddings, generation.
+
+Nothing is downloaded and no code of the directory is run: `trust_remote_code` is never set, and weights are read from
+safetensors or by torch with weights_only. What a model does is told from the architectures in its config.json.
+
+Source: transformers, AutoModel and AutoTokenizer; sentence-transformers' modules.json and pooling config.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from zeroflow.models.directories import json_of
+from zeroflow.models.errors import FormatNotSupported
+from zeroflow.models.estimator import Tensor
+from zeroflow.models.tensormodel import Piece, TensorModel, Wish
+
+if TYPE_CHECKING:
+    import numpy as np
+
+INPUT = Tensor("text", "BYTES", (-1,))
+GENERATED_TOKENS = 64
+"""How many a V1 or V2 request gets, which has no place to ask for another number."""
+COMPLETING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+STEP_S = 120.0
+
+
+def read(path: Path, sha256: str) -> TensorModel:
+    """Load the model whose config.json lies at `path`; raise what transformers raises."""
+    try:
+        transformers: Any = importlib.import_module("transformers")
+        torch: Any = importlib.import_module("torch")
+    except ImportError as error:
+        raise FormatNotSupported(
+            f"{path.parent.name} is a Hugging Face model; install zeroflow[huggingface] to serve it"
+        ) from error
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    (architecture, *_) = json_of(path)["architectures"] or [""]
+    kind = _kind(str(architecture))
+    if kind is None:
+        raise FormatNotSupported(
+            f"config.json names the architecture {architecture}; served are models of text that classify sequences, "
+            "embed or complete"
+        )
+    local = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(path.parent), **local)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = getattr(transformers, kind).from_pretrained(str(path.parent), **local).to(device).eval()
+    made = {"AutoModelForSequenceClassification": _Classifier, "AutoModel": _Embedder}.get(kind, _Completer)
+    task = made(torch, tokenizer, model, device, path.parent)
+    return TensorModel(
+        kind=str(architecture),
+        sha256=sha256,
+        platform="huggingface_transformers",
+        inputs=(INPUT,),
+        outputs=task.outputs,
+        run=task.run,
+        serves=f"original, {device}",
+        language=task if isinstance(task, _Embedder | _Completer) else None,
+    )
+
+
+def _kind(architecture: str) -> str | None:
+    """Return the class of transformers that loads an architecture."""
+    if architecture.endswith("ForSequenceClassification"):
+        return "AutoModelForSequenceClassification"
+    if architecture.endswith(("ForConditionalGeneration",)):
+        return "AutoModelForSeq2SeqLM"
+    if architecture.endswith(COMPLETING):
+        return "AutoModelForCausalLM"
+    return "AutoModel" if architecture.endswith("Model") else None
+
+
+@dataclass
+class _State:
+    """What the thread that generates and the one that listens tell each other."""
+
+    left: bool = False
+    """Nobody listens any more."""
+    stopped: bool = False
+    ended: bool = False
+    tokens: int = 0
+    error: Exception | None = None
+
+
+class _Task:
+    outputs: tuple[Tensor, ...]
+
+    def run(self, given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
+        raise NotImplementedError
+
+    def __init__(self, torch: Any, tokenizer: Any, model: Any, device: str, place: Path) -> None:
+        self._torch, self._tokenizer, self._model, self._device, self._place = torch, tokenizer, model, device, place
+        known = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
+        self._longest = int(known) if known else None
+
+    def count(self, text: str) -> int:
+        return len(self._tokenizer(text)["input_ids"])
+
+    def _encoded(self, texts: Sequence[str]) -> Any:
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.unk_token
+        longest = {"truncation": True, "max_length": self._longest} if self._longest else {}
+        encoded = self._tokenizer(list(texts), padding=True, return_tensors="pt", **longest)
+        return encoded.to(self._device)
+
+
+class _Classifier(_Task):
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        count = self._model.config.num_labels
+        self.outputs = (
+            Tensor("predict", "INT64", (-1,)),
+            Tensor("predict_proba", "FP32", (-1, count)),
+            Tensor("label", "BYTES", (-1,)),
+        )
+
+    def run(self, given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
+        import numpy as np
+
+        texts = [str(text) for text in given[INPUT.name].reshape(-1)]
+        with self._torch.inference_mode():
+            logits = self._model(**self._encoded(texts)).logits.float()
+            shares = logits.softmax(-1).cpu().numpy()
+        best = shares.argmax(axis=1)
+        labels = self._model.config.id2label
+        found = {
+            "predict": best,
+            "predict_proba": shares,
+            "label": np.array([labels[int(each)] for each in best], dtype=object),
+        }
+        return {name: found[name] for name in wanted}
+
+
+class _Embedder(_Task):
+    completes = False
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.outputs = (Tensor("embedding", "FP32", (-1, int(self._model.config.hidden_size))),)
+        pooling = self._place / "1_Pooling" / "config.json"
+        self._first = pooling.is_file() and bool(json_of(pooling).get("pooling_mode_cls_token"))
+
+    def run(self, given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
+        return {"embedding": self.embed([str(text) for text in given[INPUT.name].reshape(-1)])}
+
+    def embed(self, texts: Sequence[str]) -> "np.ndarray[Any, Any]":
+        """Return unit vectors: the mean over a text's tokens, or its first token where the pooling config says so."""
+        encoded = self._encoded(texts)
+        with self._torch.inference_mode():
+            hidden = self._model(**encoded).last_hidden_state.float()
+            if self._first:
+                pooled = hidden[:, 0]
+            else:
+                mask = encoded["attention_mask"].unsqueeze(-1).float()
+                pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+            found: np.ndarray[Any, Any] = self._torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
+        return found
+
+    def prompt_of(self, messages: Sequence[Mapping[str, str]]) -> str:
+        raise ValueError("this model embeds text; it does not complete it")
+
+    def complete(self, prompt: str, wish: Wish) -> Iterator[Piece]:
+        raise ValueError("this model embeds text; it does not complete it")
+
+
+class _Completer(_Task):
+    completes = True
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.outputs = (Tensor("generated", "BYTES", (-1,)),)
+
+    def run(self, given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
+        import numpy as np
+
+        made = []
+        for text in given[INPUT.name].reshape(-1):
+            left = self._longest - self.count(str(text)) if self._longest else GENERATED_TOKENS
+            wish = Wish(max_tokens=max(1, min(GENERATED_TOKENS, left)), temperature=0.0)
+            made.append("".join(piece.text for piece in self.complete(str(text), wish)))
+        return {"generated": np.array(made, dtype=object)}
+
+    def prompt_of(self, messages: Sequence[Mapping[str, str]]) -> str:
+        if getattr(self._tokenizer, "chat_template", None):
+            return str(self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+        said = "\n".join(f"{message['role']}: {message['content']}" for message in messages)
+        return f"{said}\nassistant:"
+
+    def embed(self, texts: Sequence[str]) -> "np.ndarray[Any, Any]":
+        raise ValueError("this model completes text; it does not embed it")
+
+    def complete(self, prompt: str, wish: Wish) -> Iterator[Piece]:
+        """Yield the completion as it is made, in a thread that ends with it or when nobody listens any more."""
+        ids = self._tokenizer(prompt, return_tensors="pt").to(self._device)
+        length = int(ids["input_ids"].shape[1])
+        if not length:
+            raise ValueError("the prompt is empty")
+        if self._longest and length + wish.max_tokens > self._longest:
+            raise ValueError(
+                f"the prompt has {length} tokens and {wish.max_tokens} more are asked for; this model takes "
+                f"{self._longest} together"
+            )
+        return self._pieces(ids, wish)
+
+    def _pieces(self, ids: Any, wish: Wish) -> Iterator[Piece]:
+        transformers: Any = importlib.import_module("transformers")
+        encodes = bool(self._model.config.is_encoder_decoder)
+        streamer = transformers.TextIteratorStreamer(
+            self._tokenizer, skip_prompt=not encodes, skip_special_tokens=True, timeout=STEP_S
+        )
+        state = _State()
+        length = 1 if encodes else int(ids["input_ids"].shape[1])
+
+        def watch(found: Any, scores: Any, **_: Any) -> Any:
+            state.tokens = int(found.shape[1]) - length
+            return found.new_full((found.shape[0],), state.left).bool()
+
+        sampling: dict[str, Any] = {"do_sample": False}
+        if wish.temperature > 0:
+            sampling = {"do_sample": True, "temperature": wish.temperature, "top_p": wish.top_p, "top_k": 0}
+
+        def make() -> None:
+            try:
+                with self._torch.inference_mode():
+                    if wish.seed is not None:
+                        self._torch.manual_seed(wish.seed)
+                    made = self._model.generate(
+                        **ids,
+                        **sampling,
+                        max_new_tokens=wish.max_tokens,
+                        streamer=streamer,
+                        stopping_criteria=transformers.StoppingCriteriaList([watch]),
+                        pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id or 0,
+                    )
+                    ends = self._model.generation_config.eos_token_id
+                    state.ended = int(made[0, -1]) in (ends if isinstance(ends, list) else [ends])
+            except Exception as error:
+                state.error = error
+                streamer.end()
+
+        thread = Thread(target=make, name="generate", daemon=True)
+        thread.start()
+        try:
+            yield from _until_stop(streamer, wish.stop, state)
+        finally:
+            state.left = True
+        thread.join(STEP_S)
+        if state.error is not None:
+            raise RuntimeError(f"generation failed: {type(state.error).__name__}") from state.error
+        yield Piece("", state.tokens, "stop" if state.ended or state.stopped else "length")
+
+
+def _until_stop(streamer: Any, stops: tuple[str, ...], state: _State) -> Iterator[Piece]:
+    """Yield text until one of `stops`, holding back what may be the beginning of one."""
+    held, keep = "", max((len(stop) for stop in stops), default=1) - 1
+    for text in streamer:
+        held += text
+        found = [at for stop in stops if (at := held.find(stop)) >= 0]
+        if found:
+            state.left = state.stopped = True
+            held = held[: min(found)]
+            break
+        if len(held) > keep:
+            cut = len(held) - keep
+            yield Piece(held[:cut], 0)
+            held = held[cut:]
+    if held:
+        yield Piece(held, 0)
