@@ -4,11 +4,11 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
-down_revision = "0004"
+down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Go from 0003 to 0004."""
+    """Go from 0002 to 0003."""
     op.create_table(
         "registry_governed_versions",
         sa.Column("version_id", sa.BigInteger(), autoincrement=False, nullable=False),
