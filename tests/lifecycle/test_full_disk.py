@@ -1,6 +1,6 @@
 """A home whose disk is full: what is answered, what is kept, and that it goes on when there is room again."""
 
-import errno
+import contextlib
 import json
 import shutil
 import subprocess
@@ -24,12 +24,9 @@ def small_disk(folder, size):
 
 
 def fill(path):
-    with open(path, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 65536)
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+    with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):  # no space left
+        while True:
+            file.write(b"x" * 65536)
 
 
 def publish(host, number, size=1):
