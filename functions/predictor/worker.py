@@ -51,6 +51,7 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         """Serve until told to stop."""
         application = self.wsgi
+        self.pool._max_workers = max(self.cfg.threads, application.config["THREADS"])
         self.is_quick = application.wsgi_app.is_quick
         self.busy = application.wsgi_app.busy
         self.max_body_bytes = int(application.config["BODY_BYTES"])

@@ -5,7 +5,10 @@ properties below `approval.` are the server's own, and a change that does not fi
 it comes. Models that no policy names know none of this.
 
 An approval is for bytes: `approval.content` is a hash over location and sha256 of the version's model artifacts. When
-those change, the version is a draft again, and a deployment compares the bytes that it loads.
+those change, the version is a draft again, and a deployment compares the bytes that it loads. The same happens when the
+evidence that the policy asked for goes away after the approval.
+
+A policy also takes in the versions that are there already: whatever they claim, they are drafts from then on.
 """
 
 import hashlib
@@ -16,16 +19,26 @@ from sqlalchemy import select
 from zeroflow.errors import Conflict, Forbidden, InvalidInput
 from zeroflow.functions.register import lookup, properties, registration
 from zeroflow.functions.register.documents import Document, Row
-from zeroflow.functions.register.entities import METRIC, MODEL_VERSION
+from zeroflow.functions.register.entities import (
+    DATASET_ARTIFACT,
+    DOC_ARTIFACT,
+    METRIC,
+    MODEL_VERSION,
+    REGISTERED_MODEL,
+)
 from zeroflow.functions.register.policy import Approval
 from zeroflow.functions.register.properties import MAX_TEXT, WireProperties
 from zeroflow.functions.register.writing import Writing
-from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
+from zeroflow.metadata.registry import GovernedVersion, RegistryArtifact, RegistryContext
 
 PREFIX = "approval."
 STATE, REASON = "approval.state", "approval.reason"
 CONTENT, REGISTERED_BY, SUBMITTED_BY = "approval.content", "approval.registered_by", "approval.submitted_by"
 DECIDED_BY, DECIDED_MS = "approval.decided_by", "approval.decided_ms"
+
+_BATCH = 400
+_GONE = ("MARKED_FOR_DELETION", "DELETED", "ABANDONED")
+"""States of an artifact that no longer counts as evidence."""
 
 TRANSITIONS = {
     "draft": ("pending", "archived"),
@@ -36,15 +49,38 @@ TRANSITIONS = {
 }
 
 
-def begin(writing: Writing, model: RegistryContext, version: Row) -> None:
-    """Make a new version a draft; a body that claims more is refused."""
+def enroll(writing: Writing) -> None:
+    """Make drafts of the versions of governed models that were made before the policy named their models."""
+    session = writing.session
+    models = session.execute(select(RegistryContext.id, RegistryContext.name).filter_by(kind=REGISTERED_MODEL.kind))
+    governed = [number for number, name in models if writing.policy.approval(name) is not None]
+    for at in range(0, len(governed), _BATCH):
+        waiting = select(RegistryContext).where(
+            RegistryContext.kind == MODEL_VERSION.kind,
+            RegistryContext.parent_id.in_(governed[at : at + _BATCH]),
+            RegistryContext.id.not_in(select(GovernedVersion.version_id)),
+        )
+        for version in session.scalars(waiting).all():
+            _restart(writing, version, "enrolled", None, "unknown")
+            keep(writing, version)
+
+
+def keep(writing: Writing, version: RegistryContext) -> None:
+    """Note that this version's approval is the server's."""
+    writing.session.add(GovernedVersion(version_id=version.id, since_ms=version.updated_ms))
+    writing.session.flush()
+
+
+def begin(writing: Writing, model: RegistryContext, version: Row) -> bool:
+    """Make a new version of a governed model a draft; a body that claims more is refused. Say whether it is one."""
     if writing.policy.approval(model.name) is None:
-        return
+        return False
     claimed = [name for name in version.custom_properties if name.startswith(PREFIX)]
     if claimed and properties.text(version.custom_properties, STATE) != "draft":
         raise Forbidden(f"{claimed[0]}: a new version of {model.name!r} is a draft; it is approved by its own rules")
     kept = {name: value for name, value in version.custom_properties.items() if not name.startswith(PREFIX)}
     version.custom_properties = kept | properties.wire({STATE: "draft", REGISTERED_BY: writing.origin.actor})
+    return True
 
 
 def guard(writing: Writing, version: RegistryContext, document: Document) -> None:
@@ -58,6 +94,8 @@ def guard(writing: Writing, version: RegistryContext, document: Document) -> Non
     for name, value in asked.items():
         if name not in (STATE, REASON) and own.get(name) != value:
             raise Forbidden(f"{name} is written by the server only; ask for a change of {STATE}")
+    if STATE in asked and _state(asked) is None:
+        raise InvalidInput(f"{STATE} must be a MetadataStringValue")
     state = _state(own) or "draft"
     wanted = _state(asked) or state
     if wanted != state:
@@ -67,22 +105,48 @@ def guard(writing: Writing, version: RegistryContext, document: Document) -> Non
 
 
 def recheck(writing: Writing, version: RegistryContext) -> None:
-    """Make a version whose bytes are not those that were submitted a draft again."""
+    """Make a version a draft again when its bytes are not those submitted, or what it was approved on is gone."""
     stated = properties.text(version.custom_properties, CONTENT)
-    if stated is None or stated == content(lookup.model_artifacts(writing.session, version)):
+    if stated is None or writing.session.get(GovernedVersion, version.id) is None:
         return
+    state = _state(version.custom_properties) or "draft"
+    reason = None
+    if stated != content(lookup.model_artifacts(writing.session, version)):
+        reason = f"the model's bytes changed while it was {state}"
+    elif state == "approved":
+        rule = writing.policy.approval(lookup.get_model(writing.session, version.parent_id).name)
+        try:
+            if rule is not None:
+                _check_evidence(writing, rule, version)
+        except Conflict as missing:
+            reason = f"after the approval: {missing}"
+    if reason is not None:
+        if state == "approved":
+            _revoke(writing, version, reason)
+        registered_by = properties.text(version.custom_properties, REGISTERED_BY) or writing.origin.actor
+        _restart(writing, version, "reset", reason, registered_by)
+
+
+def _restart(writing: Writing, version: RegistryContext, verb: str, reason: str | None, registered_by: str) -> None:
+    """Make a version a draft, and leave a record."""
     from zeroflow.functions.register.registry import reindex
 
-    state = _state(version.custom_properties)
+    before = _own(version.custom_properties)
     kept = {name: value for name, value in version.custom_properties.items() if not name.startswith(PREFIX)}
-    registered_by = properties.text(version.custom_properties, REGISTERED_BY) or writing.origin.actor
-    told = {STATE: "draft", REGISTERED_BY: registered_by, REASON: f"the model's bytes changed while it was {state}"}
+    told = {STATE: "draft", REGISTERED_BY: registered_by} | ({REASON: reason} if reason else {})
     version.custom_properties = kept | properties.wire(told)
     version.updated_ms = writing.tick()
     writing.session.flush()
     reindex(writing.session, MODEL_VERSION, version)
     entity = (MODEL_VERSION.kind, str(version.id), version.name)
-    writing.audit("approval.reset", entity, {STATE: state}, {STATE: "draft"})
+    writing.audit(f"approval.{verb}", entity, before, told)
+
+
+def _revoke(writing: Writing, version: RegistryContext, reason: str) -> None:
+    """Tell those who serve the version that it is approved no longer."""
+    model = lookup.get_model(writing.session, version.parent_id)
+    for artifact in lookup.model_artifacts(writing.session, version):
+        registration.announce_revocation(writing.tx, model, version, artifact, reason)
 
 
 def content(artifacts: list[RegistryArtifact]) -> str:
@@ -123,6 +187,8 @@ def _moved(
         told[REASON] = reason[:MAX_TEXT]
     entity = (MODEL_VERSION.kind, str(version.id), version.name)
     writing.audit(f"approval.{wanted}", entity, {STATE: state}, told)
+    if state == "approved":
+        _revoke(writing, version, f"{actor} made it {wanted}")
     if wanted == "approved":
         for artifact in artifacts:
             registration.announce_approval(writing.tx, model, version, artifact, actor)
@@ -156,12 +222,15 @@ def _check_hashed(artifacts: list[RegistryArtifact]) -> None:
 
 
 def _check_evidence(writing: Writing, rule: Approval, version: RegistryContext) -> None:
-    below = writing.session.scalars(select(RegistryArtifact).where(RegistryArtifact.parent_id == version.id)).all()
+    found = writing.session.scalars(select(RegistryArtifact).where(RegistryArtifact.parent_id == version.id))
+    below = [one for one in found if one.state not in _GONE]
     metrics: dict[str, Any] = {one.name: one.fields.get("value") for one in below if one.kind == METRIC.kind}
-    names = {one.name for one in below}
+    names = {one.name for one in below if one.kind in (DOC_ARTIFACT.kind, DATASET_ARTIFACT.kind)}
     for name in rule.artifacts:
         if name not in names:
-            raise Conflict(f"the policy asks for an artifact {name!r} under the version, and there is none")
+            raise Conflict(
+                f"the policy asks for a doc- or dataset-artifact {name!r} under the version, and there is none"
+            )
     for name, bounds in rule.metrics.items():
         value = metrics.get(name)
         if value is None:

@@ -20,7 +20,7 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -79,6 +79,8 @@ class PolicyFile:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self.on_change: Callable[[Policy], None] = lambda _policy: None
+        """What to do with a policy before it is used for the first time."""
         self._seen: tuple[int, int] | None = None
         self._policy = NO_POLICY
 
@@ -106,7 +108,9 @@ class PolicyFile:
                 f"the approval policy {self.path} is gone; restore it, or restart to go without"
             ) from None
         if self._seen != (stat.st_mtime_ns, stat.st_size):
-            self._policy = parse(self.path)
+            policy = parse(self.path)
+            self.on_change(policy)
+            self._policy = policy
             self._seen = (stat.st_mtime_ns, stat.st_size)
         return self._policy
 

@@ -21,6 +21,7 @@ from zeroflow.metadata.registry import LineageEdge, RegistryArtifact, RegistryCo
 
 REGISTERED = "dev.zeroflow.modelversion.registered"
 APPROVED = "dev.zeroflow.modelversion.approved"
+REVOKED = "dev.zeroflow.modelversion.revoked"
 
 DEFAULT_NAMESPACE = "default"
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
@@ -140,6 +141,18 @@ def announce_approval(
         subject=f"models/{model.name}/versions/{version.name}",
         event_id=f"{artifact.id}.{version.updated_ms}.approved",
         data=_described(model, version, artifact) | {"approved_by": approved_by},
+    )
+
+
+def announce_revocation(
+    tx: Transaction, model: RegistryContext, version: RegistryContext, artifact: RegistryArtifact, reason: str
+) -> None:
+    """Emit the event that a version's model artifact may be served no longer."""
+    tx.emit(
+        REVOKED,
+        subject=f"models/{model.name}/versions/{version.name}",
+        event_id=f"{artifact.id}.{version.updated_ms}.revoked",
+        data=_described(model, version, artifact) | {"reason": reason},
     )
 
 

@@ -56,11 +56,14 @@ def create(writing: Writing, entity: EntityType, document: Document, parent: Reg
     _say_run(entity, row, parent)
     check_references(session, entity, row)
     _refuse_taken(session, entity, row)
+    governed = False
     if entity is MODEL_VERSION and parent is not None:
-        approval.begin(writing, parent, row)
+        governed = approval.begin(writing, parent, row)
         _count(parent, name)
     session.add(row)
     _flush(session, entity, row)
+    if governed and isinstance(row, RegistryContext):
+        approval.keep(writing, row)
     _index(session, entity, row)
     writing.audit("create", (entity.kind, str(row.id), name), None, write(entity, row))
     _follow(writing, row, parent)

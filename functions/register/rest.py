@@ -10,9 +10,10 @@ from http import HTTPStatus
 from flask import Blueprint, Response
 from werkzeug.exceptions import HTTPException
 
+from zeroflow.artifacts import Stores
 from zeroflow.errors import ZeroflowError
 from zeroflow.events import FunctionApp
-from zeroflow.functions.register import audit_routes, graph_routes
+from zeroflow.functions.register import audit_routes, downloads, graph_routes
 from zeroflow.functions.register.anchors import Anchors
 from zeroflow.functions.register.answers import (
     CATALOG,
@@ -44,13 +45,14 @@ Route = tuple[str, str, Callable[..., Response]]
 VERSIONS = ("v1alpha3", "v1")
 
 
-def mount(app: FunctionApp, policy: PolicyFile, identify: Identify, catalog: CatalogFile) -> None:
+def mount(app: FunctionApp, policy: PolicyFile, identify: Identify, catalog: CatalogFile, stores: Stores) -> None:
     """Add the APIs to the function, and their error bodies to everything below their prefixes."""
     for version in VERSIONS:
         operations = Operations(app, policy, identify, v1=version == "v1")
         routes = _models(operations) + _serving(operations) + ([] if version == "v1" else _experiments(operations))
         app.flask.register_blueprint(_blueprint(f"{PREFIX}/{version}", routes))
     own = graph_routes.routes(app) + audit_routes.routes(app, policy, identify, Anchors.from_environment())
+    own += downloads.routes(app, policy, identify, stores)
     app.flask.register_blueprint(_blueprint(f"{PREFIX}/zeroflow", own))
     app.flask.register_blueprint(_blueprint(f"{CATALOG}/v1alpha1", catalog_routes(catalog)))
     app.flask.get("/")(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 
+EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)(?::.*)?")
 UNDEFINED = re.compile(r"NameError: name '([^']+)' is not defined")
 MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 ALIASES = {"np": "numpy as np", "pd": "pandas as pd", "plt": "matplotlib.pyplot as plt", "tf": "tensorflow as tf"}

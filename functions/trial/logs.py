@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zeroflow.resources.client import Resources
-from zeroflow.tuning.spec import Object
+from zeroflow.tuning.spec import TRIAL_LABEL, Object
 
-JOB_LABEL = "batch.kubernetes.io/job-name"
 SIGNALLED = 128
 """Exit codes from here on mean a signal: the program did not end by itself."""
 
 
 def pods(resources: Resources, trial: Object) -> list[Object]:
-    """Return the pods of a trial's Job, the oldest first."""
+    """Return the pods whose primary container tells of a trial, the oldest first."""
     metadata = trial["metadata"]
-    found = resources.list("v1", "Pod", metadata["namespace"], {JOB_LABEL: metadata["name"]})
+    labels = {TRIAL_LABEL: metadata["name"], **(trial["spec"].get("primaryPodLabels") or {})}
+    found = resources.list("v1", "Pod", metadata["namespace"], labels)
     return sorted(found, key=lambda pod: str((pod.get("status") or {}).get("startTime") or ""))
 
 

@@ -1,4 +1,4 @@
-"""The objects of an Experiment: its Suggestion, its Trials and their Jobs.
+"""The objects of an Experiment: its Suggestion, its Trials and what runs them.
 
 Names follow from the Experiment's uid and the trial's number, so that creating one again finds it there.
 """
@@ -6,13 +6,18 @@ Names follow from the Experiment's uid and the trial's number, so that creating 
 from __future__ import annotations
 
 import hashlib
+import math
 import string
 
 from zeroflow.resources.owners import owned_by
 from zeroflow.tuning.spec import API_VERSION, EXPERIMENT_LABEL, SUGGESTION, TRIAL, TRIAL_LABEL, Object
 from zeroflow.tuning.template import rendered
 
-JOB_API_VERSION, JOB = "batch/v1", "Job"
+ALTERNATIVE_RULES = ("median", "asha")
+ALTERNATIVES = "zeroflow.dev/early-stopping-alternatives"
+"""Annotation of a Trial whose early stopping rules end it one by one; in Katib all of them must come true."""
+CHECKPOINT_DIRECTORY = "zeroflow.dev/checkpoint-directory"
+"""Annotation of a Trial: where its checkpoint lies."""
 ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -34,14 +39,15 @@ def suggestion(experiment: Object, requests: int) -> Object:
     }
 
 
-def trial(experiment: Object, assignment: Object) -> Object:
-    """Return the Trial of one assignment."""
+def trial(experiment: Object, assignment: Object, remaining_s: float | None = None) -> Object:
+    """Return the Trial of one assignment; `remaining_s` is how long it may run at most."""
     spec, template = experiment["spec"], experiment["spec"]["trialTemplate"]
     name, namespace = assignment["name"], experiment["metadata"]["namespace"]
     assigned = {each["name"]: each["value"] for each in assignment["parameterAssignments"]}
     fields = {
         "objective": spec["objective"],
         "parameterAssignments": assignment["parameterAssignments"],
+        "earlyStoppingRules": assignment.get("earlyStoppingRules"),
         "metricsCollector": spec["metricsCollectorSpec"],
         "primaryContainerName": template.get("primaryContainerName"),
         "primaryPodLabels": template.get("primaryPodLabels"),
@@ -49,10 +55,12 @@ def trial(experiment: Object, assignment: Object) -> Object:
         "failureCondition": template.get("failureCondition"),
         "retainRun": True if template.get("retain") else None,
         "labels": assignment.get("labels"),
-        "runSpec": rendered(template, template["trialSpec"], name, namespace, assigned),
+        "runSpec": _limited(rendered(template, template["trialSpec"], name, namespace, assigned), remaining_s),
     }
     made = _metadata(experiment, name)
     made["labels"] |= assignment.get("labels") or {}
+    if annotations := _annotations(spec):
+        made["annotations"] = annotations
     return {
         "apiVersion": API_VERSION,
         "kind": TRIAL,
@@ -61,24 +69,32 @@ def trial(experiment: Object, assignment: Object) -> Object:
     }
 
 
-def job(trial: Object) -> Object:
-    """Return the Job of a Trial; its pods carry the labels by which clients find a trial's log."""
+def _annotations(spec: Object) -> dict[str, str]:
+    annotations = {}
+    if (spec.get("earlyStopping") or {}).get("algorithmName") in ALTERNATIVE_RULES:
+        annotations[ALTERNATIVES] = "true"
+    if spec["algorithm"]["algorithmName"] == "pbt":
+        settings = {each["name"]: str(each["value"]) for each in spec["algorithm"]["algorithmSettings"]}
+        annotations[CHECKPOINT_DIRECTORY] = settings["suggestion_trial_dir"]
+    return annotations
+
+
+def _limited(run: Object, remaining_s: float | None) -> Object:
+    """Have a Job end when its Experiment may run no longer."""
+    if remaining_s is None or run.get("kind") != "Job":
+        return run
+    limit = max(1, math.ceil(remaining_s))
+    own = run["spec"].get("activeDeadlineSeconds")
+    return {**run, "spec": {**run["spec"], "activeDeadlineSeconds": min(limit, own) if own else limit}}
+
+
+def run_of(trial: Object) -> Object:
+    """Return the object that runs a Trial, as its template says, under the Trial's name and owned by it."""
     run = trial["spec"]["runSpec"]
     marks = {EXPERIMENT_LABEL: trial["metadata"]["labels"][EXPERIMENT_LABEL], TRIAL_LABEL: trial["metadata"]["name"]}
-    metadata, template = run["metadata"], run["spec"]["template"]
-    pod = template.get("metadata") or {}
-    return {
-        **run,
-        "metadata": {
-            **metadata,
-            "labels": {**(metadata.get("labels") or {}), **marks},
-            "ownerReferences": owned_by(trial),
-        },
-        "spec": {
-            **run["spec"],
-            "template": {**template, "metadata": {**pod, "labels": {**(pod.get("labels") or {}), **marks}}},
-        },
-    }
+    metadata = run["metadata"]
+    labels = {**(metadata.get("labels") or {}), **marks}
+    return {**run, "metadata": {**metadata, "labels": labels, "ownerReferences": owned_by(trial)}}
 
 
 def _metadata(experiment: Object, name: str) -> Object:

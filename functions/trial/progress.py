@@ -7,13 +7,15 @@ an Experiment whose trials have all ended without one that succeeded has Failed,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from zeroflow.functions.trial import conditions
-from zeroflow.functions.trial.observing import objective_value
+from zeroflow.functions.trial.observing import UNAVAILABLE, objective_value
 from zeroflow.resources.conditions import now
-from zeroflow.tuning.spec import ExperimentSpec, Object
+from zeroflow.tuning.extensions import Extensions
+from zeroflow.tuning.spec import ExperimentSpec, Object, Objective
 
 FIELDS: Mapping[str, tuple[str, str]] = {
     "Pending": ("trialsPending", "pendingTrialList"),
@@ -71,16 +73,30 @@ def tally(trials: Iterable[Object], spec: ExperimentSpec) -> Tally:
         status = trial.get("status") or {}
         state = conditions.outcome(status) or ("Running" if conditions.is_true(status, "Running") else "Pending")
         states[state].append(trial["metadata"]["name"])
-        value = objective_value(status.get("observation"), spec.objective) if state == "Succeeded" else None
+        if state not in ("Succeeded", "EarlyStopped"):
+            continue
+        value = objective_value(status.get("observation"), spec.objective)
         if value is None:
+            if is_worded(status.get("observation"), spec.objective):
+                best = trial  # words cannot be compared: the latest is taken
             continue
         if best_value is None or (value > best_value if spec.objective.maximize else value < best_value):
             best, best_value = trial, value
     return Tally(counted, states, best, best_value)
 
 
-def verdict(counted: Tally, spec: ExperimentSpec) -> Verdict | None:
-    """Return how the Experiment ends, None while it goes on."""
+def remaining_s(experiment: Object, extensions: Extensions) -> float | None:
+    """Return how long an Experiment may still run, None when it has no limit."""
+    if extensions.max_duration_s is None:
+        return None
+    started = (experiment.get("status") or {}).get("startTime") or experiment["metadata"].get("creationTimestamp")
+    if started is None:
+        return extensions.max_duration_s
+    return extensions.max_duration_s - (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds()
+
+
+def verdict(counted: Tally, spec: ExperimentSpec, remaining: float | None) -> Verdict | None:
+    """Return how the Experiment ends, None while it goes on; `remaining` is in seconds."""
     if counted.best_value is not None and spec.objective.reaches_goal(counted.best_value):
         goal, metric = spec.objective.goal, spec.objective.metric
         return Verdict(
@@ -95,6 +111,8 @@ def verdict(counted: Tally, spec: ExperimentSpec) -> Verdict | None:
         )
     if spec.max_trials is not None and counted.completed >= spec.max_trials:
         return _ended(counted, MAX_TRIALS_REACHED, f"All {spec.max_trials} trials have ended")
+    if remaining is not None and remaining <= 0:
+        return _ended(counted, "ExperimentMaxDurationReached", "The Experiment has run as long as it may")
     return None
 
 
@@ -103,8 +121,8 @@ def exhausted(counted: Tally) -> Verdict:
     return _ended(counted, "ExperimentSuggestionEndReached", "Every combination of parameters was tried")
 
 
-def status_of(experiment: Object, counted: Tally, ended: Verdict | None) -> Object:
-    """Return the Experiment's status."""
+def status_of(experiment: Object, counted: Tally, ended: Verdict | None, front: Sequence[str] = ()) -> Object:
+    """Return the Experiment's status; `front` has the trials with the best trade-offs of several objectives."""
     status: Object = {
         name: value
         for name, value in (experiment.get("status") or {}).items()
@@ -130,10 +148,20 @@ def status_of(experiment: Object, counted: Tally, ended: Verdict | None) -> Obje
             "parameterAssignments": counted.best["spec"]["parameterAssignments"],
             "observation": counted.best["status"]["observation"],
         }
+    if front:
+        status["paretoFront"] = list(front)
     generation = experiment["metadata"].get("generation")
     if generation is not None:
         status["observedGeneration"] = generation
     return status
+
+
+def is_worded(observed: Object | None, objective: Objective) -> bool:
+    """Say whether the objective was observed as words, such as an architecture."""
+    latest = next(
+        (each["latest"] for each in (observed or {}).get("metrics") or () if each["name"] == objective.metric), None
+    )
+    return latest is not None and latest != UNAVAILABLE
 
 
 def _going_on(status: Object) -> Object:

@@ -1,7 +1,7 @@
-"""One Trial: starts its Job, and when the Job has ended says what came of it.
+"""One Trial: starts the object that runs it, and when that has ended says what came of it.
 
-Level-triggered and idempotent: the Job has the Trial's name, so there is one; metrics are recorded whole under the
-Trial's uid; a Job is deleted only after the Trial says how it ended.
+Level-triggered and idempotent: the object has the Trial's name, so there is one; metrics are recorded whole under the
+Trial's uid; the object is deleted only after the Trial says how it ended and that is recorded.
 
 A program that fails by itself fails its trial at once, unless the template says how often to try (backoffLimit): the
 same parameters fail again, and Kubernetes' default of six retries takes ten minutes to say so. A pod that was lost or
@@ -14,21 +14,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import delete
-
-from zeroflow.errors import Conflict, InvalidInput, NotFound
-from zeroflow.functions.trial import conditions, diagnosis, logs, manifests, observing
-from zeroflow.functions.trial.manifests import JOB, JOB_API_VERSION
-from zeroflow.metadata import Database
-from zeroflow.metadata.tuning import TrialMetric
+from zeroflow.errors import Conflict, Forbidden, InvalidInput, NotFound
+from zeroflow.functions.trial import conditions, diagnosis, injection, logs, observing, workload
+from zeroflow.functions.trial.manifests import run_of
+from zeroflow.functions.trial.records import Records
+from zeroflow.functions.trial.workload import JOB, JOB_API_VERSION, State, Workloads
 from zeroflow.resources.client import Resources
-from zeroflow.resources.conditions import find_condition, is_true, now
-from zeroflow.tuning.spec import EXPERIMENT_LABEL, Object, parse_objective
+from zeroflow.resources.conditions import now
+from zeroflow.tuning.collectors import REPORTING, parse_collector
+from zeroflow.tuning.spec import Object, Objective, parse_objective
 
 logger = logging.getLogger(__name__)
-
-KEPT_VALUES = 10_000
-"""How many values of a metric are kept as a series; the observation counts all."""
 
 
 @dataclass(frozen=True)
@@ -36,114 +32,98 @@ class Trials:
     """Drives Trials to their end."""
 
     resources: Callable[[], Resources]
-    database: Database
+    records: Records
+    manager: Callable[[], str | None] = lambda: None
+    """Returns host:port at which metrics can be pushed."""
 
-    def advance(self, trial: Object, job: Object | None) -> Object:
-        """Do what is next for a Trial; return it as it is afterwards."""
+    @property
+    def workloads(self) -> Workloads:
+        """The objects that run trials."""
+        return Workloads(self.resources)
+
+    def advance(self, trial: Object, number: int) -> Object:
+        """Do what is next for the Trial that is suggestion `number`; return it as it is afterwards."""
         status = trial.get("status") or {}
+        running = self.workloads.find(trial)
         if conditions.outcome(status) is not None:
-            self._clean(trial, job)
-            return trial
-        if job is None:
-            return self._start(trial)
-        if is_true(job, "Complete"):
-            return self._finish(trial, job, self._observed(trial))
-        if is_true(job, "Failed"):
-            return self._finish(trial, job, self._failed(trial, job))
-        self._give_up(trial, job)
-        return self._written(trial, _running(status))
+            return self._close(trial, running, number)
+        if running is None:
+            return self._start(trial, number)
+        state = workload.state(trial, running)
+        if state.kind == "Running":
+            if workload.is_job(running):
+                self._give_up(trial, running)
+            return self._written(trial, _running(status))
+        output = self._output(trial, succeeded=state.kind == "Succeeded")
+        ended = _succeeded(trial, output) if state.kind == "Succeeded" else _failed(trial, state, output)
+        return self._finish(trial, ended, output, number)
 
-    def kill(self, trial: Object) -> Object:
+    def kill(self, trial: Object, number: int) -> Object:
         """End a Trial that its Experiment no longer needs."""
         why = "The Experiment ended while the trial was running"
-        killed = self._written(
-            trial, conditions.ended(_running(trial.get("status") or {}), "Killed", "TrialKilled", why)
-        )
-        self._delete_job(trial)
-        return killed
+        status = conditions.ended(_running(trial.get("status") or {}), "Killed", "TrialKilled", why)
+        return self._finish(trial, status, None, number)
 
-    def _start(self, trial: Object) -> Object:
+    def _start(self, trial: Object, number: int) -> Object:
         status = trial.get("status") or {}
+        self.records.started(trial, number)
+        run = injection.injected(trial, run_of(trial), self.manager())
         try:
-            self.resources().create(manifests.job(trial))
+            self.workloads.create(run)
         except Conflict:
             pass  # it was created when this was last tried
-        except InvalidInput as error:  # the template makes an object that the cluster refuses
-            return self._written(trial, conditions.ended(_running(status), "Failed", "TrialFailed", str(error)))
+        except (InvalidInput, Forbidden, workload.KindMissing) as error:
+            return self._finish(
+                trial, conditions.ended(_running(status), "Failed", "TrialFailed", str(error)), None, number
+            )
         return self._written(trial, _running(status))
 
-    def _observed(self, trial: Object) -> Object:
-        """Return the status of a Trial whose Job is complete."""
-        objective = parse_objective(trial["spec"]["objective"])
-        output = self._output(trial, succeeded=True)
-        status = _running(trial.get("status") or {})
-        if output is None:
-            return conditions.ended(
-                status, "MetricsUnavailable", "MetricsUnavailable", "The trial's pod and its log are gone"
-            )
-        self._record(trial, output)
-        status = {**status, "observation": observing.observation(output, objective)}
-        if observing.objective_value(status["observation"], objective) is None:
-            said = (
-                f"Its output has no value of the objective metric {objective.metric!r}; print {objective.metric}=NUMBER"
-            )
-            if output.without_number:
-                said = (
-                    f"Its output has no number for the objective metric {objective.metric!r}: {output.without_number}"
-                )
-            return conditions.ended(status, "MetricsUnavailable", "MetricsUnavailable", said)
-        return conditions.ended(status, "Succeeded", "TrialSucceeded", "The trial has succeeded")
-
-    def _failed(self, trial: Object, job: Object) -> Object:
-        """Return the status of a Trial whose Job has failed; what it measured before stays visible."""
-        output = self._output(trial, succeeded=False)
-        condition = find_condition(job, "Failed") or {}
-        because = f"{condition.get('reason', 'Failed')}: {condition.get('message', '')}"
-        status = _running(trial.get("status") or {})
-        if output is not None:
-            self._record(trial, output)
-            said = output.error or output.last_words
-            if said and condition.get("reason") == "BackoffLimitExceeded":
-                because = diagnosis.diagnosed(said)
-        return conditions.ended(status, "Failed", "TrialFailed", because)
-
-    def _finish(self, trial: Object, job: Object, status: Object) -> Object:
+    def _finish(self, trial: Object, status: Object, output: observing.Output | None, number: int) -> Object:
         trial = self._written(trial, status)
         last = status["conditions"][-1]
         logger.info("trial=%s outcome=%s: %s", trial["metadata"]["name"], last["type"], last["message"])
-        self._clean(trial, job)
+        self.records.started(trial, number)
+        self.records.finished(trial, status, output)
+        self.clean(trial)
         return trial
 
-    def _output(self, trial: Object, *, succeeded: bool) -> observing.Output | None:
-        objective, collector = parse_objective(trial["spec"]["objective"]), trial["spec"]["metricsCollector"]
-        pod = logs.telling(logs.pods(self.resources(), trial), succeeded)
-        if pod is None:
-            logger.warning("trial=%s: its Job has no pod that ran", trial["metadata"]["name"])
-            return None
-        try:
-            return observing.read(logs.lines(self.resources(), trial, pod), objective, observing.filters(collector))
-        except (NotFound, InvalidInput) as error:  # the pod went, or its container never started
-            logger.warning("trial=%s: no log: %s", trial["metadata"]["name"], error)
-            return None
+    def _close(self, trial: Object, running: Object | None, number: int) -> Object:
+        """Record and clean up what a crash has left of a Trial whose status says how it ended."""
+        killed = conditions.is_true(trial["status"], "Killed")
+        output = None if killed or running is None else self._output(trial, succeeded=True)
+        self.records.started(trial, number)
+        self.records.finished(trial, trial["status"], output)
+        self.clean(trial)
+        return trial
 
-    def _record(self, trial: Object, output: observing.Output) -> None:
-        metadata = trial["metadata"]
-        with self.database.transaction() as session:
-            session.execute(delete(TrialMetric).where(TrialMetric.trial_uid == metadata["uid"]))
-            session.add_all(
-                TrialMetric(
-                    trial_uid=metadata["uid"],
-                    metric=metric,
-                    step=step,
-                    namespace=metadata["namespace"],
-                    experiment=metadata["labels"][EXPERIMENT_LABEL],
-                    trial=metadata["name"],
-                    value=value.text,
-                    reported_at=value.reported_at,
-                )
-                for metric, values in output.series.items()
-                for step, value in enumerate(values[:KEPT_VALUES])
-            )
+    def clean(self, trial: Object) -> None:
+        """Delete the object of a Trial that has ended, unless it is to be retained."""
+        if conditions.is_true(trial.get("status") or {}, "Killed") or not trial["spec"].get("retainRun"):
+            self.workloads.delete(trial)
+
+    def _output(self, trial: Object, *, succeeded: bool) -> observing.Output | None:
+        """Return what a trial has printed and reported, None when nothing can be known of it."""
+        objective = parse_objective(trial["spec"]["objective"])
+        collector = parse_collector(trial["spec"]["metricsCollector"])
+        pod = logs.telling(logs.pods(self.resources(), trial), succeeded)
+        output = None
+        if pod is not None:
+            try:
+                output = observing.read(logs.lines(self.resources(), trial, pod), objective, collector)
+            except (NotFound, InvalidInput) as error:  # the pod went, or its container never started
+                logger.warning("trial=%s: no log: %s", trial["metadata"]["name"], error)
+        else:
+            logger.warning("trial=%s: it has no pod that ran", trial["metadata"]["name"])
+        if collector.kind in REPORTING:
+            output = output or observing.Output({name: [] for name in objective.metrics})
+            self._add_reported(trial, output, objective)
+        return output
+
+    def _add_reported(self, trial: Object, output: observing.Output, objective: Objective) -> None:
+        reported = self.records.series(trial["metadata"]["uid"])
+        output.series = {**{name: [] for name in objective.metrics}, **reported}
+        odd = [value.text for value in output.series[objective.metric] if value.number is None]
+        output.odd = f"{objective.metric}={odd[-1]}" if odd else ""
 
     def _give_up(self, trial: Object, job: Object) -> None:
         """Let a Job fail whose program failed by itself, when nobody asked for another try."""
@@ -155,22 +135,50 @@ class Trials:
             patch = {"spec": {"backoffLimit": 0}}
             self.resources().merge(JOB_API_VERSION, JOB, metadata["namespace"], metadata["name"], patch)
 
-    def _clean(self, trial: Object, job: Object | None) -> None:
-        killed = conditions.is_true(trial.get("status") or {}, "Killed")
-        if job is not None and (killed or not trial["spec"].get("retainRun")):
-            self._delete_job(trial)
-
-    def _delete_job(self, trial: Object) -> None:
-        self.resources().delete(JOB_API_VERSION, JOB, trial["metadata"]["namespace"], trial["metadata"]["name"])
-
     def _written(self, trial: Object, status: Object) -> Object:
         if status == trial.get("status"):
             return trial
         return self.resources().write_status({**trial, "status": status})
 
 
+def _succeeded(trial: Object, output: observing.Output | None) -> Object:
+    """Return the status of a Trial whose object has succeeded."""
+    objective = parse_objective(trial["spec"]["objective"])
+    status = _running(trial.get("status") or {})
+    if output is None:
+        return conditions.ended(
+            status, "MetricsUnavailable", "MetricsUnavailable", "The trial's pod and its log are gone"
+        )
+    if observing.is_worded(output, objective):
+        status = {**status, "observation": observing.worded(output, objective)}
+    else:
+        status = {**status, "observation": observing.observation(output, objective)}
+        if observing.objective_value(status["observation"], objective) is None and not output.stopped:
+            said = observing.missing(output, objective, parse_collector(trial["spec"]["metricsCollector"]))
+            return conditions.ended(status, "MetricsUnavailable", "MetricsUnavailable", said)
+    if output.stopped:
+        return conditions.ended(
+            status, "EarlyStopped", "TrialEarlyStopped", f"The trial is early stopped: {output.stopped}"
+        )
+    message = "The trial has succeeded"
+    series = output.series[objective.metric]
+    if series and series[-1].number is None and not observing.is_worded(output, objective):
+        message += f"; the last value of {objective.metric} is {series[-1].text}, which does not count"
+    return conditions.ended(status, "Succeeded", "TrialSucceeded", message)
+
+
+def _failed(trial: Object, state: State, output: observing.Output | None) -> Object:
+    """Return the status of a Trial whose object has failed; what it measured before stays visible."""
+    because = f"{state.reason or 'Failed'}: {state.message}"
+    status = _running(trial.get("status") or {})
+    said = (output.error or output.last_words) if output is not None else ""
+    if said and state.reason not in ("DeadlineExceeded", "ContainerMissing"):
+        because = diagnosis.diagnosed(said)
+    return conditions.ended(status, "Failed", "TrialFailed", because)
+
+
 def _running(status: Object) -> Object:
-    """Return the status of a Trial whose Job is there."""
+    """Return the status of a Trial whose object is there."""
     if conditions.find(status, "Running") is not None:
         return status
     status = {**status, "startTime": status.get("startTime") or now()}

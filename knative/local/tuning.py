@@ -16,15 +16,16 @@ EXPERIMENT_KIND = "Experiment.kubeflow.org"
 
 def register(store: Store) -> None:
     """Have `store` ask here about every write of an Experiment."""
-    store.admit(EXPERIMENT_KIND, admit)
 
-
-def admit(new: Object, old: Object | None) -> Object:
-    """Return the Experiment with defaults; raise Invalid with the fields that are wrong."""
-    if new["metadata"].get("deletionTimestamp"):
+    def admit(new: Object, old: Object | None) -> Object:
+        """Return the Experiment with defaults; raise Invalid with the fields that are wrong."""
+        if new["metadata"].get("deletionTimestamp"):
+            return new
+        new = defaulted(new)
+        wrong = faults(new, old, lambda namespace, name: store.find("ConfigMap", namespace, name))
+        causes = [Cause(field, message) for field, message in wrong]
+        if causes:
+            raise Invalid.fields("Experiment", "kubeflow.org", str(new["metadata"].get("name", "")), *causes)
         return new
-    new = defaulted(new)
-    causes = [Cause(field, message) for field, message in faults(new, old)]
-    if causes:
-        raise Invalid.fields("Experiment", "kubeflow.org", str(new["metadata"].get("name", "")), *causes)
-    return new
+
+    store.admit(EXPERIMENT_KIND, admit)

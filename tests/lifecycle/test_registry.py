@@ -6,16 +6,47 @@ import subprocess
 import sys
 
 import joblib
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from sklearn.dummy import DummyClassifier
 
+from zeroflow.artifacts import content
 
-def zeroflow(host, *arguments: str) -> str:
+
+def zeroflow(host, *arguments: str, code: int = 0) -> str:
     environment = {**os.environ, "ZEROFLOW_URL": host.url}
     ran = subprocess.run(
         [sys.executable, "-m", "zeroflow", *arguments], env=environment, capture_output=True, text=True, timeout=120
     )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+    assert ran.returncode == code, ran.stderr
+    return ran.stdout if code == 0 else ran.stderr
+
+
+def test_a_model_is_signed_where_it_is_registered_and_comes_back_whole(host, tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = tmp_path / "key.pem", tmp_path / "key.pub"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    folder = tmp_path / "signed"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"\x08\x07")
+    (folder / "sub" / "notes").write_bytes(b"n" * 3_000_000)
+    made = json.loads(zeroflow(host, "models", "push", str(folder), "signed", "-o", "json"))
+    assert "has no signature" in zeroflow(host, "models", "verify", "signed", "1", "--key", str(public), code=1)
+    zeroflow(host, "models", "sign", "signed", "1", "--key", str(private))
+    assert "verified: 2 files" in zeroflow(host, "models", "verify", "signed", "1", "--key", str(public))
+    pulled = tmp_path / "pulled"
+    zeroflow(host, "models", "pull", "signed", "1", str(pulled))
+    assert content.of(pulled) == content.of(folder)
+    assert "is there already" in zeroflow(host, "models", "pull", "signed", "1", str(pulled), code=1)
+    trail = [json.loads(line) for line in zeroflow(host, "audit", "export").splitlines()]
+    downloads = [one for one in trail if one["verb"] == "download" and one["entity_id"] == made["version"]["id"]]
+    assert {one["after"]["sha256"] for one in downloads} == {made["sha256"]}
+
+    stored = host.home / "store" / made["artifact"]["uri"].removeprefix("store://") / "model.onnx"
+    stored.write_bytes(b"something else")
+    assert "were changed" in zeroflow(host, "models", "pull", "signed", "1", str(tmp_path / "again"), code=1)
+    assert not (tmp_path / "again").exists()
 
 
 def test_pushed_model_is_served_and_traced(host, tmp_path, wait_until):
@@ -42,7 +73,7 @@ def test_pushed_model_is_served_and_traced(host, tmp_path, wait_until):
         return [edge for edge in graph["edges"] if edge["kind"] == "deployed_as"]
 
     [edge] = wait_until(deployed, "the deployment in the lineage graph")
-    assert edge["to"] == "inference_service:default/pushed"
+    assert edge["to"] == "revision:default/pushed-predictor-00001"
     trail = [json.loads(line) for line in zeroflow(host, "audit", "export").splitlines()]
     [deploy] = [one for one in trail if one["verb"] == "deploy" and one["entity_id"] == "default/pushed"]
     assert deploy["after"]["version_id"] == first["version"]["id"]

@@ -66,7 +66,7 @@ class Registry:
 
     def __init__(self, url: str, database_url: str, broker: RecordingBroker) -> None:
         self.url, self.database_url, self.broker = url, database_url, broker
-        self.store = Path()
+        self.store = self.policy = Path()
         self.documents: dict[str, Callable[[str, str, Answer], None]] = {}
         self._pool = urllib3.PoolManager(maxsize=32, retries=False)
 
@@ -278,6 +278,7 @@ def registry(
     try:
         running = Registry(_address(process, log), registry_database_url, broker)
         running.documents, running.store = openapi_documents(), folder / "store"
+        running.policy = folder / "policy.yaml"
         yield running
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:
@@ -304,3 +305,25 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
 def client_python() -> Callable[[str], str]:
     """Return a function from a client release to the Python of an environment that has it."""
     return lambda release: python_of(f"model-registry=={release}")
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Run an S3 server of moto's with bucket `models`; yield a client of it."""
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        import boto3
+
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        client = boto3.client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket="models")
+        yield client
+    finally:
+        server.stop()

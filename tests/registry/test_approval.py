@@ -1,5 +1,6 @@
 """The approval workflow of the models that a policy names; there is no way around it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,16 @@ class Governed:
         return self.registry.call("PATCH", path, {"customProperties": asked}, version="v1", headers=headers)
 
     def approved_events(self) -> list[dict[str, Any]]:
+        return self._events("approved")
+
+    def revoked_events(self) -> list[dict[str, Any]]:
+        return self._events("revoked")
+
+    def _events(self, what: str) -> list[dict[str, Any]]:
         return [
             event["data"]
             for event in self.registry.broker.received
-            if event["ce-type"] == "dev.zeroflow.modelversion.approved"
+            if event["ce-type"] == f"dev.zeroflow.modelversion.{what}"
             and event["data"]["registered_model"] == self.model["name"]
         ]
 
@@ -188,6 +195,66 @@ def test_bytes_without_a_hash_are_not_submitted(registry: Any) -> None:
 def test_model_without_a_policy_knows_nothing_of_it(registry: Any) -> None:
     version = registry.version(customProperties={"approval.state": text("whatever")})
     assert version["customProperties"] == {"approval.state": text("whatever")}
+
+
+def test_an_approval_falls_with_its_evidence(governed: Governed) -> None:
+    governed.with_evidence()
+    governed.ask("pending", "ada")
+    assert governed.ask("approved", "bob").status == 200
+    governed.add(artifactType="metric", name="other", value=0.1)
+    assert governed.state == "approved"
+    governed.add(artifactType="metric", name="auc", value=0.5)
+    assert governed.state == "draft"
+    assert "metric 'auc' is 0.5" in governed.properties["approval.reason"]
+    (event,) = governed.revoked_events()
+    assert event["sha256"] == SHA
+
+
+def test_archiving_an_approved_version_revokes_it(governed: Governed) -> None:
+    governed.with_evidence()
+    governed.ask("pending", "ada")
+    governed.ask("approved", "bob")
+    assert governed.ask("archived", "bob").status == 200
+    assert [event["reason"] for event in governed.revoked_events()] == ["user:bob made it archived"]
+
+
+@pytest.mark.parametrize("kind", ["metric", "deleted"])
+def test_evidence_is_a_document_that_is_there(governed: Governed, kind: str) -> None:
+    governed.add(artifactType="metric", name="auc", value=0.9)
+    if kind == "metric":
+        governed.add(artifactType="metric", name="evaluation", value=1.0)
+    else:
+        governed.add(artifactType="doc-artifact", name="evaluation", uri="s3://b/e", state="DELETED")
+    governed.ask("pending", "ada")
+    assert "doc- or dataset-artifact 'evaluation'" in governed.ask("approved", "bob").body["message"]
+
+
+def test_a_state_of_another_type_is_refused(governed: Governed) -> None:
+    body = {"customProperties": {"approval.state": {"metadataType": "MetadataBoolValue", "bool_value": True}}}
+    answer = governed.registry.call("PATCH", f"model_versions/{governed.id}", body, headers=as_user("bob"))
+    assert (answer.status, "MetadataStringValue" in answer.body["message"]) == (400, True)
+
+
+def test_a_policy_takes_in_the_versions_that_are_there(registry: Any) -> None:
+    claims = {"approval.state": text("approved"), "approval.registered_by": text("user:x"), "team": text("blue")}
+    version = registry.version(customProperties=claims)
+    model = registry.ok("GET", f"registered_models/{version['registeredModelId']}")
+    document = json.loads(registry.policy.read_text())
+    rule = {**document["approvals"][0], "models": [model["name"]]}
+    try:
+        registry.policy.write_text(json.dumps({**document, "approvals": [*document["approvals"], rule]}))
+        registry.version()  # any call after the change
+        found = registry.ok("GET", f"model_versions/{version['id']}")["customProperties"]
+        assert found == {
+            "approval.state": text("draft"),
+            "approval.registered_by": text("unknown"),
+            "team": text("blue"),
+        }
+        asked = {"customProperties": found | {"approval.state": text("approved")}}
+        answer = registry.call("PATCH", f"model_versions/{version['id']}", asked, headers=as_user("bob"))
+        assert answer.status == 409
+    finally:
+        registry.policy.write_text(json.dumps(document))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A host for the Experiments of a module."""
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ def own_host(tmp_path: Path) -> Iterator[Host]:
     """A host of the test's own, to be killed."""
     with running(tmp_path / "home") as started:
         yield started
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="session")

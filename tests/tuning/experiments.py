@@ -27,7 +27,7 @@ def experiment(name: str, script: str = SQUARE, job: dict[str, Any] | None = Non
         "spec": {
             "objective": {"type": "minimize", "objectiveMetricName": "loss"},
             "algorithm": {"algorithmName": "random"},
-            "parallelTrialCount": 2,
+            "parallelTrialCount": min(2, spec.get("maxTrialCount", 4)),
             "maxTrialCount": 4,
             "parameters": [X],
             "trialTemplate": template,
@@ -77,6 +77,6 @@ class Tuning:
 
 def outcome(obj: dict[str, Any]) -> dict[str, Any] | None:
     """Return the condition with which an Experiment or Trial has ended."""
-    ends = ("Succeeded", "Failed", "Killed", "MetricsUnavailable")
+    ends = ("Succeeded", "Failed", "Killed", "MetricsUnavailable", "EarlyStopped")
     conditions = obj.get("status", {}).get("conditions", [])
     return next((each for each in conditions if each["type"] in ends and each["status"] == "True"), None)

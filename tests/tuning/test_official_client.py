@@ -1,7 +1,9 @@
 """The unmodified kubeflow-katib client, in an environment of its own."""
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,14 @@ def client_python() -> str:
 @pytest.fixture(scope="module")
 def seen(client_python: str, tuned_host: Any) -> dict[str, Any]:
     """Return what the script saw."""
+    environment = Path(client_python).parents[1]
+    zeroflow = [sys.executable, "-m", "zeroflow", "images", "map", "katib-client", str(environment)]
+    subprocess.run(zeroflow, check=True, capture_output=True, env=os.environ | {"ZEROFLOW_HOME": str(tuned_host.home)})
     done = subprocess.run(
-        [client_python, str(SCRIPT), str(tuned_host.home / "kubeconfig")], capture_output=True, text=True, timeout=150
+        [client_python, str(SCRIPT), str(tuned_host.home / "kubeconfig"), f"localhost:{tuned_host.port}"],
+        capture_output=True,
+        text=True,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     document: dict[str, Any] = json.loads(done.stdout)
@@ -56,6 +64,22 @@ def test_a_name_from_outside_the_objective_is_named_with_its_cure(seen):
 
 
 def test_experiments_are_listed_edited_and_deleted(seen):
-    assert seen["listed"] == ["tutorial", "unimported"]
+    assert seen["listed"] == ["pushing", "tutorial", "unimported"]
     assert seen["budget"] == 5
     assert seen["left"] == []
+
+
+def test_what_a_trial_has_measured_is_read_by_grpc(seen):
+    assert seen["metrics"] == [["result", seen["observed"]]]
+    assert "NOT_FOUND" in seen["nobody"]
+    assert "there is no trial 'nobody'" in seen["nobody"]
+
+
+def test_a_trial_pushes_its_metrics_by_grpc(seen):
+    """`katib.report_metrics` as it is in a pod: by the manager's name, with its namespace in a file."""
+    pushed = seen["pushed"]
+    assert pushed["state"] == "All 2 trials have ended"
+    a = float(pushed["best"]["a"])
+    assert float(pushed["observed"]["result"]) == a + 2
+    assert [float(value) for name, value in pushed["log"] if name == "result"] == [a, a + 1, a + 2]
+    assert [value for name, value in pushed["log"] if name == "other"] == ["0", "1", "2"]

@@ -9,6 +9,7 @@ Source: Katib's scikit-optimize settings (n_initial_points, acq_func).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from zeroflow.functions.trial.algorithms.history import Search, Suggested
@@ -28,27 +29,31 @@ def by_gaussian_process(search: Search) -> Suggested:
     """Return the most promising of many candidates."""
     import numpy
 
-    done = [each for each in search.history if each.value is not None]
+    done = [each for each in search.known if each.value is not None]
     if len(done) < int(search.settings.get("n_initial_points", INITIAL_POINTS)):
         return by_chance(search)
     losses = numpy.array([search.loss(each) for each in done])
     running = [each for each in search.history if each.running]
-    known = numpy.array([_features(search.parameters, each.parameters) for each in (*done, *running)])
+    known = numpy.array([features(search.parameters, each.parameters, each.inactive) for each in (*done, *running)])
     values = numpy.concatenate([losses, numpy.full(len(running), losses.mean())])
     mean, spread = values.mean(), values.std() or 1.0
     values = (values - mean) / spread
     chance = numpy.random.default_rng(search.seed_of("candidates"))
     candidates = chance.random((CANDIDATES, len(search.parameters)))
-    best = done[int(losses.argmin())].parameters
-    centre = numpy.array([coordinate_of(each, best[each.name]) for each in search.parameters])
+    best = done[int(losses.argmin())]
+    centre = numpy.array([_place(each, best.parameters, best.inactive) for each in search.parameters])
     near = numpy.clip(centre + chance.normal(0, 0.05, (NEAR, len(search.parameters))), 0, 1)
     assignments = [
         {each.name: value_at(each, float(at)) for each, at in zip(search.parameters, point, strict=True)}
         for point in numpy.concatenate([candidates, near])
     ]
+    feasible = [each for each in assignments if search.is_feasible(each)]
+    if not feasible:
+        return Suggested(assignments[0])
+    assignments = feasible
     process = _fitted(known, values, search.seed_of("fit"))
     expected, deviation = process.predict(
-        numpy.array([_features(search.parameters, each) for each in assignments]), return_std=True
+        numpy.array([features(search.parameters, each) for each in assignments]), return_std=True
     )
     scores = _acquisition(search, expected, numpy.maximum(deviation, 1e-9), float(values[: len(done)].min()))
     return Suggested(assignments[int(scores.argmax())])
@@ -80,11 +85,18 @@ def _acquisition(search: Search, expected: Any, deviation: Any, best: float) -> 
     return gain * norm.cdf(gain / deviation) + deviation * norm.pdf(gain / deviation)
 
 
-def _features(parameters: tuple[Parameter, ...], assignment: Any) -> list[float]:
-    features: list[float] = []
+def features(
+    parameters: tuple[Parameter, ...], assignment: Mapping[str, str], inactive: Collection[str] = ()
+) -> list[float]:
+    """Return an assignment as numbers; what was not searched lies in the middle."""
+    found: list[float] = []
     for each in parameters:
         if each.is_numeric:
-            features.append(coordinate_of(each, assignment[each.name]))
+            found.append(_place(each, assignment, inactive))
         else:
-            features += [float(choice == assignment[each.name]) for choice in each.choices]
-    return features
+            found += [float(each.name not in inactive and choice == assignment[each.name]) for choice in each.choices]
+    return found
+
+
+def _place(parameter: Parameter, assignment: Mapping[str, str], inactive: Collection[str]) -> float:
+    return 0.5 if parameter.name in inactive else coordinate_of(parameter, assignment[parameter.name])

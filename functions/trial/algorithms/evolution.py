@@ -7,7 +7,8 @@ list are not the optimiser's business; they are drawn by chance.
 
 from __future__ import annotations
 
-import random
+import math
+from typing import Any
 
 from zeroflow.functions.trial.algorithms.history import Search, Suggested, Tried
 from zeroflow.functions.trial.algorithms.space import coordinate_of, value_at
@@ -20,28 +21,56 @@ SIGMA = 1 / 6
 
 def by_cmaes(search: Search) -> Suggested:
     """Return a candidate of the present generation."""
-    import numpy
-    from cmaes import CMA  # type: ignore[import-untyped]  # cmaes ships no types
-
     numeric = [each for each in search.parameters if each.is_numeric]
-    optimizer = CMA(
-        mean=numpy.full(len(numeric), 0.5),
-        sigma=float(search.settings.get("sigma", SIGMA)),
-        bounds=numpy.array([[0.0, 1.0]] * len(numeric)),
-        seed=search.seed_of("cmaes") % (2**31),
-    )
-    generation = 0
+    optimizer, generation, restarts = _begun(search, numeric, 0), 0, 0
     while (told := _complete(search, generation, optimizer.population_size)) is not None:
-        worst = max((search.loss(each) for each in told if each.value is not None), default=0.0)
-        optimizer.tell(
-            [(numpy.array(_point(numeric, each)), worst if each.value is None else search.loss(each)) for each in told]
-        )
+        _tell(search, optimizer, numeric, told)
         generation += 1
-    point = dict(zip((each.name for each in numeric), optimizer.ask(), strict=True))
-    chance = random.Random(search.seed_of())  # noqa: S311  # not a secret: it must be repeatable
+        if search.settings.get("restart_strategy") == "ipop" and optimizer.should_stop():
+            restarts += 1
+            optimizer = _begun(search, numeric, restarts)
+    point = dict(zip((each.name for each in numeric), _asked(search, optimizer), strict=True))
+    chance = search.chance()
     drawn = {each.name: chance.random() for each in search.parameters}
     chosen = {each.name: value_at(each, float(point.get(each.name, drawn[each.name]))) for each in search.parameters}
     return Suggested(chosen, {GENERATION: str(generation)})
+
+
+def _begun(search: Search, numeric: list[Parameter], restarts: int) -> Any:
+    """Return a new optimiser: around the best of earlier Experiments, and twice as large after each restart."""
+    import numpy
+    from cmaes import CMA  # type: ignore[import-untyped]  # cmaes ships no types
+
+    dimension = len(numeric)
+    mean = numpy.full(dimension, 0.5)
+    known = [each for each in search.prior if each.value is not None]
+    if known and not restarts:
+        mean = numpy.array(_point(numeric, min(known, key=search.loss)))
+    elif restarts:
+        mean = numpy.random.default_rng(search.seed + restarts).random(dimension)
+    size = (4 + int(3 * math.log(dimension))) * 2**restarts
+    return CMA(
+        mean=mean,
+        sigma=float(search.settings.get("sigma", SIGMA)),
+        bounds=numpy.array([[0.0, 1.0]] * dimension),
+        seed=search.seed_of("cmaes") % (2**31),
+        population_size=size,
+    )
+
+
+def _asked(search: Search, optimizer: Any) -> Any:
+    for _ in range(search.attempt):
+        optimizer.ask()
+    return optimizer.ask()
+
+
+def _tell(search: Search, optimizer: Any, numeric: list[Parameter], told: list[Tried]) -> None:
+    import numpy
+
+    worst = max((search.loss(each) for each in told if each.value is not None), default=0.0)
+    optimizer.tell(
+        [(numpy.array(_point(numeric, each)), worst if each.value is None else search.loss(each)) for each in told]
+    )
 
 
 def _complete(search: Search, generation: int, size: int) -> list[Tried] | None:
@@ -51,4 +80,6 @@ def _complete(search: Search, generation: int, size: int) -> list[Tried] | None:
 
 
 def _point(numeric: list[Parameter], tried: Tried) -> list[float]:
-    return [coordinate_of(each, tried.parameters[each.name]) for each in numeric]
+    return [
+        0.5 if each.name in tried.inactive else coordinate_of(each, tried.parameters[each.name]) for each in numeric
+    ]

@@ -9,10 +9,13 @@ import warnings
 from zeroflow.functions.trial.algorithms.history import Search, Suggested
 from zeroflow.functions.trial.algorithms.space import value_at
 
+PLACE = "zeroflow.dev/place"
+"""Label of a suggestion: its place in the grid or sequence; places that do not fulfil the constraints are left out."""
+
 
 def by_chance(search: Search) -> Suggested:
     """Return parameters drawn from their distributions."""
-    chance = random.Random(search.seed_of())  # noqa: S311  # not a secret: it must be repeatable
+    chance = search.chance()
     return Suggested({each.name: value_at(each, chance.random()) for each in search.parameters})
 
 
@@ -23,10 +26,13 @@ def grid_size(search: Search) -> int:
 
 def by_grid(search: Search) -> Suggested | None:
     """Return the next combination, None after the last: the last parameter changes fastest, or all by random_state."""
-    size = grid_size(search)
-    if search.number >= size:
+    size, tried = grid_size(search), [int(each.labels.get(PLACE, -1)) for each in search.history]
+    index = max(tried, default=-1) + 1 + search.attempt
+    if tried and min(tried) < 0:  # recorded before places were
+        index = search.number + search.attempt
+    if index >= size:
         return None
-    index = search.number
+    place_label = {PLACE: str(index)}
     if "random_state" in search.settings:
         order = list(range(size))
         random.Random(search.seed).shuffle(order)  # noqa: S311  # as above
@@ -36,17 +42,22 @@ def by_grid(search: Search) -> Suggested | None:
         values = parameter.grid() or ()
         index, place = divmod(index, len(values))
         chosen[parameter.name] = values[place]
-    return Suggested({each.name: chosen[each.name] for each in search.parameters})
+    return Suggested({each.name: chosen[each.name] for each in search.parameters}, place_label)
 
 
 def by_sobol(search: Search) -> Suggested:
     """Return the next point of a scrambled Sobol sequence, which fills the space evenly."""
     from scipy.stats import qmc  # type: ignore[import-untyped]  # scipy ships no types
 
+    tried = [int(each.labels.get(PLACE, -1)) for each in search.history]
+    index = max((search.number - 1, *tried)) + 1 + search.attempt
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sequence = qmc.Sobol(len(search.parameters), scramble=True, seed=search.seed)
-        if search.number:
-            sequence.fast_forward(search.number)
+        if index:
+            sequence.fast_forward(index)
         point = sequence.random(1)[0]
-    return Suggested({each.name: value_at(each, float(at)) for each, at in zip(search.parameters, point, strict=True)})
+    return Suggested(
+        {each.name: value_at(each, float(at)) for each, at in zip(search.parameters, point, strict=True)},
+        {PLACE: str(index)},
+    )

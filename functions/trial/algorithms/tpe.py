@@ -26,11 +26,15 @@ def by_tpe(search: Search, *, multivariate: bool = False) -> Suggested:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental or deprecated arguments: ours to know, not the operator's
         sampler = optuna.samplers.TPESampler(
-            seed=search.seed_of(), multivariate=multivariate, constant_liar=True, **_options(search.settings)
+            seed=search.seed_of(),
+            multivariate=multivariate,
+            group=multivariate and any(tried.inactive for tried in search.known),
+            constant_liar=True,
+            **_options(search.settings),
         )
         study = optuna.create_study(direction="maximize" if search.maximize else "minimize", sampler=sampler)
         distributions = {each.name: _distribution(each) for each in search.parameters}
-        study.add_trials([_frozen(search, tried, distributions) for tried in search.history])
+        study.add_trials([_frozen(search, tried, distributions) for tried in search.known])
         asked = study.ask(distributions)
     return Suggested({each.name: _written(each, asked.params[each.name]) for each in search.parameters})
 
@@ -87,7 +91,9 @@ def _written(parameter: Parameter, value: Any) -> str:
 def _frozen(search: Search, tried: Tried, distributions: dict[str, Any]) -> Any:
     from optuna.trial import TrialState, create_trial
 
-    params = {each.name: _internal(each, tried.parameters[each.name]) for each in search.parameters}
+    active = [each for each in search.parameters if each.name not in tried.inactive]
+    params = {each.name: _internal(each, tried.parameters[each.name]) for each in active}
+    distributions = {each.name: distributions[each.name] for each in active}
     state = TrialState.RUNNING if tried.running else TrialState.FAIL if tried.value is None else TrialState.COMPLETE
     return create_trial(
         params=params, distributions=distributions, state=state, value=None if tried.running else tried.value

@@ -11,6 +11,8 @@ from zeroflow import __version__
 COMMANDS = {
     "up": ("zeroflow.cli.up:up", "Run the platform on this machine."),
     "run": ("zeroflow.cli.run:run", "Run a KFP pipeline and show its progress."),
+    "runs": ("zeroflow.cli.runs:app", "Runs: list, show, logs, events, diff, retry, fork, cancel."),
+    "why": ("zeroflow.cli.why:why", "Why a step ran again, or did not have to."),
     "tune": ("zeroflow.cli.tune:tune", "Find the best parameters of a Python function."),
     "events": ("zeroflow.cli.events:app", "What happened: events and what became of them."),
     "models": ("zeroflow.cli.models:app", "Registered models and their versions."),

@@ -1,10 +1,12 @@
-"""`zeroflow models push`: upload a model and register it as a new version.
+"""`zeroflow models push`: register a model that was made elsewhere as a new version, with what it was made from.
 
 The bytes are uploaded before anything is registered, under a location that no other push uses, so that a push that is
 interrupted leaves a registry that names nothing that is not there. The hash is taken of the local files; whoever
 serves the model compares.
 """
 
+import json
+import re
 import uuid
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,28 +16,44 @@ import typer
 import urllib3
 
 from zeroflow.artifacts import content
-from zeroflow.cli.host import Host, Refused, host_url
+from zeroflow.cli.host import Host, Refused, authorization, host_url
+from zeroflow.cli.model_source import ModelSource, opened
+from zeroflow.cli.model_source import code as code_of
 from zeroflow.cli.output import as_json, fail
-from zeroflow.errors import ZeroflowError
+from zeroflow.errors import InvalidInput, ZeroflowError
 
 API = "/api/model_registry/v1"
 BUCKET = "models"
 UPLOAD_TIMEOUT_S = 600.0
+_SIDES = ("inputs", "outputs")
 MAX_INT = 999_999_999
 """What a custom property's int_value holds."""
 
 
 def push(
-    model: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="The model's directory or file.")],
+    model: Annotated[str, typer.Argument(metavar="DIR|FILE|OCI-LAYOUT|s3://...", help="The model's files.")],
     name: Annotated[str, typer.Argument(help="The registered model; made when it is not there.")],
     version: Annotated[str | None, typer.Option(help="The version's name; the next number by default.")] = None,
     author: Annotated[str | None, typer.Option(help="Who made it.")] = None,
     description: Annotated[str | None, typer.Option(help="Of the version.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="URI[@SHA256]", help="What it was trained on; may be repeated.")
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option(metavar="REPOSITORY@COMMIT", help="Its code; this git repository by default.")
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option(help='JSON file {"inputs": [...], "outputs": [...]}; read from the model by default.')
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="Of an OCI layout with more than one.")] = None,
     output: Annotated[str, typer.Option("--output", "-o", help="table or json")] = "table",
 ) -> None:
-    """Upload DIR or FILE and register it as a version of NAME."""
+    """Register files as a version of NAME; what lies in S3 stays there, all else is uploaded."""
+    told = {"author": author, "description": description}
     try:
-        made = _push(Host(host_url()), model, name, version, {"author": author, "description": description})
+        with opened(model, tag) as source:
+            lineage = code_of(code) | source.told | _signature(signature, source.path)
+            made = _push(Host(host_url()), source, name, version, told, lineage, data or [])
     except ZeroflowError as error:
         fail(str(error))
     if output == "json":
@@ -45,38 +63,81 @@ def push(
     typer.echo(f"next: zeroflow models show {name} {made['version']['name']}", err=True)
 
 
-def _push(host: Host, model: Path, name: str, version: str | None, told: dict[str, str | None]) -> dict[str, Any]:
-    files = sorted(path for path in model.rglob("*") if path.is_file()) if model.is_dir() else [model]
-    if not model.exists() or not files:
-        fail(f"{model} holds no file")
-    described = content.of(model)
-    key = f"{quote(name.lower(), safe='').replace('%', '_')}/{uuid.uuid4().hex[:12]}"
-    for path in files:
-        _upload(host, path, f"{key}/{path.relative_to(model).as_posix() if model.is_dir() else path.name}")
-    uri = f"store://{BUCKET}/{key}" + ("" if model.is_dir() else f"/{model.name}")
+def _push(
+    host: Host,
+    source: ModelSource,
+    name: str,
+    version: str | None,
+    told: dict[str, str | None],
+    properties: dict[str, str],
+    data: list[str],
+) -> dict[str, Any]:
+    sets = [_data_set(one) for one in data]
+    described = content.of(source.path)
+    uri = source.uri or _upload_all(host, source.path, source.name, name)
     registered = _model(host, name)
-    made = _version(host, registered, version, {key: value for key, value in told.items() if value is not None})
+    fields = {key: value for key, value in told.items() if value is not None}
+    made = _version(host, registered, version, {**fields, "customProperties": _texts(properties)})
     size: dict[str, Any] = {"metadataType": "MetadataDoubleValue", "double_value": float(described.size_bytes)}
     if described.size_bytes <= MAX_INT:
         size = {"metadataType": "MetadataIntValue", "int_value": str(described.size_bytes)}
+    path = f"{API}/model_versions/{made['id']}/artifacts"
+    for one in sets:
+        host.json("POST", path, one)
     artifact = {
         "artifactType": "model-artifact",
-        "name": model.name,
+        "name": source.name,
         "uri": uri,
         "state": "LIVE",
-        "customProperties": {
-            "sha256": {"metadataType": "MetadataStringValue", "string_value": described.sha256},
-            "size_bytes": size,
-        },
-        **_format(model),
+        "customProperties": {**_texts({"sha256": described.sha256}), "size_bytes": size},
+        **_format(source.path),
     }
-    stored = host.json("POST", f"{API}/model_versions/{made['id']}/artifacts", artifact)
+    stored = host.json("POST", path, artifact)
     return {"registeredModel": registered, "version": made, "artifact": stored, "sha256": described.sha256}
+
+
+def _upload_all(host: Host, path: Path, title: str, name: str) -> str:
+    key = f"{quote(name.lower(), safe='').replace('%', '_')}/{uuid.uuid4().hex[:12]}"
+    if not path.is_dir():
+        _upload(host, path, f"{key}/{title}")
+        return f"store://{BUCKET}/{key}/{title}"
+    for file in content.files_of(path):
+        _upload(host, file, f"{key}/{file.relative_to(path).as_posix()}")
+    return f"store://{BUCKET}/{key}"
+
+
+def _data_set(stated: str) -> dict[str, Any]:
+    uri, _, sha256 = stated.rpartition("@")
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        uri, sha256 = stated, ""
+    if "://" not in uri:
+        raise InvalidInput(f"--data must be URI or URI@SHA256, got {stated!r}")
+    told: dict[str, Any] = {"artifactType": "dataset-artifact", "name": uri[-200:], "uri": uri}
+    return told | ({"digest": f"sha256:{sha256}"} if sha256 else {})
+
+
+def _signature(file: Path | None, model: Path) -> dict[str, str]:
+    from zeroflow.models import signatures
+
+    if file is None:
+        found: Any = signatures.of(model)
+    else:
+        try:
+            found = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"the signature {file} cannot be read: {error}") from error
+        if not isinstance(found, dict) or not all(isinstance(found.get(side), list) for side in _SIDES):
+            raise InvalidInput(f'the signature {file} must be {{"inputs": [...], "outputs": [...]}}')
+    return {f"signature.{side}": json.dumps(found[side]) for side in _SIDES} if found else {}
+
+
+def _texts(values: dict[str, str]) -> dict[str, Any]:
+    return {name: {"metadataType": "MetadataStringValue", "string_value": value} for name, value in values.items()}
 
 
 def _upload(host: Host, path: Path, key: str) -> None:
     url = f"{host.url}/objects/{BUCKET}/{quote(key)}"
-    headers = {"Content-Length": str(path.stat().st_size)}
+    headers = {"Content-Length": str(path.stat().st_size), **authorization()}
     with path.open("rb") as body:
         try:
             answer = urllib3.request("PUT", url, body=body, headers=headers, retries=False, timeout=UPLOAD_TIMEOUT_S)
@@ -96,7 +157,7 @@ def _model(host: Host, name: str) -> dict[str, Any]:
     return found
 
 
-def _version(host: Host, model: dict[str, Any], name: str | None, told: dict[str, str]) -> dict[str, Any]:
+def _version(host: Host, model: dict[str, Any], name: str | None, told: dict[str, Any]) -> dict[str, Any]:
     """Make the version; without a name, the number after the highest, again when somebody else took it meanwhile."""
     path = f"{API}/registered_models/{model['id']}/versions"
     while True:

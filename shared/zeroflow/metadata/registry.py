@@ -166,6 +166,15 @@ class RegistryClock(Base):
     last_ms: Mapped[int] = mapped_column(BigInteger)
 
 
+class GovernedVersion(Base):
+    """A model version whose approval the server keeps; a version that is not here has none, whatever it claims."""
+
+    __tablename__ = "registry_governed_versions"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("registry_contexts.id"), primary_key=True, autoincrement=False)
+    since_ms: Mapped[int] = mapped_column(BigInteger)
+
+
 class LineageEdge(Base):
     """One typed edge of the lineage graph, from what was there first to what came of it; never changed.
 

@@ -8,6 +8,7 @@ otherwise. An exported program says its inputs' types and shapes; the others onl
 
 import importlib
 import inspect
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ KINDS = {
 def read(model: ModelFile, sha256: str) -> TensorModel:
     """Load a program; raise what torch raises."""
     torch: Any = importlib.import_module("torch")
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     path, encoding = model.path, model.encoding
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if encoding == "torchscript":

@@ -8,13 +8,39 @@ from __future__ import annotations
 
 import copy
 
+from zeroflow.tuning.collectors import defaulted_collector
 from zeroflow.tuning.spec import STRATEGIES, Object
 
 PARALLEL_TRIALS = 3
 CONDITIONS = {
     "Job": ("Complete", "Failed"),
+    "TrainJob": ("Complete", "Failed"),
+    "TFJob": ("Succeeded", "Failed"),
+    "PyTorchJob": ("Succeeded", "Failed"),
+    "XGBoostJob": ("Succeeded", "Failed"),
+    "MPIJob": ("Succeeded", "Failed"),
+    "MXJob": ("Succeeded", "Failed"),
+    "PaddleJob": ("Succeeded", "Failed"),
+    "JAXJob": ("Succeeded", "Failed"),
 }
 """Of each trial kind: the condition that means success, and the one that means failure."""
+PRIMARY_POD_LABELS = {
+    **{
+        kind: {"training.kubeflow.org/job-role": "master"}
+        for kind in CONDITIONS
+        if kind not in ("Job", "TrainJob", "MXJob")
+    },
+    "TrainJob": {
+        "jobset.sigs.k8s.io/replicatedjob-name": "node",
+        "batch.kubernetes.io/job-completion-index": "0",
+    },
+}
+"""Of each trial kind: the labels of the pod that has the metrics."""
+
+
+def condition_path(condition: str) -> str:
+    """Return the GJSON path that finds a condition which is true."""
+    return f'status.conditions.#(type=="{condition}")#|#(status=="True")#'
 
 
 def defaulted(experiment: Object) -> Object:
@@ -24,15 +50,15 @@ def defaulted(experiment: Object) -> Object:
     if not isinstance(spec, dict):
         return experiment
     if spec.get("parallelTrialCount") is None:
-        spec["parallelTrialCount"] = PARALLEL_TRIALS
+        most = spec.get("maxTrialCount")
+        limited = isinstance(most, int) and 0 < most < PARALLEL_TRIALS
+        spec["parallelTrialCount"] = most if limited else PARALLEL_TRIALS
     spec["resumePolicy"] = spec.get("resumePolicy") or "Never"
-    collector = spec.get("metricsCollectorSpec") or {}
-    if isinstance(collector, dict):
-        spec["metricsCollectorSpec"] = {**collector, "collector": collector.get("collector") or {"kind": "StdOut"}}
+    spec["metricsCollectorSpec"] = defaulted_collector(spec.get("metricsCollectorSpec"))
     if isinstance(spec.get("objective"), dict):
         _strategies(spec["objective"])
     if isinstance(spec.get("trialTemplate"), dict):
-        _template(spec["trialTemplate"])
+        spec["trialTemplate"] = default_template(spec["trialTemplate"])
     for parameter in spec.get("parameters") or () if isinstance(spec.get("parameters"), list) else ():
         space = parameter.get("feasibleSpace") if isinstance(parameter, dict) else None
         if isinstance(space, dict) and parameter.get("parameterType") in ("double", "int"):
@@ -53,11 +79,16 @@ def _strategies(objective: Object) -> None:
         ]
 
 
-def _template(template: Object) -> None:
+def default_template(template: Object) -> Object:
+    """Return a trialTemplate with the conditions of its kind."""
+    template = dict(template)
     trial_spec = template.get("trialSpec")
     kind = trial_spec.get("kind") if isinstance(trial_spec, dict) else None
     if kind not in CONDITIONS:
-        return
+        return template
     success, failure = CONDITIONS[kind]
     for field, condition in (("successCondition", success), ("failureCondition", failure)):
-        template[field] = template.get(field) or f'status.conditions.#(type=="{condition}")#|#(status=="True")#'
+        template[field] = template.get(field) or condition_path(condition)
+    if not template.get("primaryPodLabels") and kind in PRIMARY_POD_LABELS:
+        template["primaryPodLabels"] = dict(PRIMARY_POD_LABELS[kind])
+    return template

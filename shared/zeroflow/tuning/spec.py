@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -54,6 +54,13 @@ class Parameter:
         count = int((Decimal(repr(self.high)) - low) / step) + 1
         return tuple(self.written(float(low + step * index)) for index in range(count))
 
+    def holds(self, value: str) -> bool:
+        """Say whether a value, as an assignment holds it, lies in the parameter's range or list."""
+        if not self.is_numeric:
+            return value in self.choices
+        found = number(value)
+        return found is not None and self.low <= found <= self.high
+
     def written(self, value: float) -> str:
         """Return a number as an assignment holds it."""
         return str(round(value)) if self.kind == "int" else repr(float(value))
@@ -96,22 +103,30 @@ class ExperimentSpec:
     resume_policy: str
     template: Object
     collector: Object
+    nas: Object | None = None
+    """The network whose architecture is searched, instead of parameters."""
+    early_stopping: str | None = None
+    stopping_settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(spec: Object) -> ExperimentSpec:
     """Read a spec that is complete and valid."""
     objective, algorithm = spec["objective"], spec["algorithm"]
+    stopping = spec.get("earlyStopping") or {}
     return ExperimentSpec(
         objective=parse_objective(objective),
         algorithm=algorithm["algorithmName"],
         settings={each["name"]: str(each["value"]) for each in algorithm.get("algorithmSettings") or ()},
-        parameters=tuple(_parameter(each) for each in spec["parameters"]),
+        parameters=tuple(parse_parameter(each) for each in spec.get("parameters") or ()),
         parallel=spec["parallelTrialCount"],
         max_trials=spec.get("maxTrialCount"),
         max_failed=spec.get("maxFailedTrialCount"),
         resume_policy=spec["resumePolicy"],
         template=spec["trialTemplate"],
         collector=spec["metricsCollectorSpec"],
+        nas=spec.get("nasConfig"),
+        early_stopping=stopping.get("algorithmName"),
+        stopping_settings={each["name"]: str(each["value"]) for each in stopping.get("algorithmSettings") or ()},
     )
 
 
@@ -138,7 +153,8 @@ def number(text: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _parameter(written: Object) -> Parameter:
+def parse_parameter(written: Object) -> Parameter:
+    """Read one parameter that is valid."""
     space, kind = written["feasibleSpace"], written["parameterType"]
     if kind not in ("double", "int"):
         return Parameter(written["name"], kind, choices=tuple(str(choice) for choice in space["list"]))

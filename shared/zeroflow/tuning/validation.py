@@ -12,34 +12,42 @@ from collections.abc import Iterator
 from typing import Any
 
 from zeroflow.tuning import settings
+from zeroflow.tuning.architectures import PLACEHOLDERS, architecture_faults
+from zeroflow.tuning.collectors import collector_faults
+from zeroflow.tuning.early_stopping import early_stopping_faults
+from zeroflow.tuning.extensions import extension_faults
 from zeroflow.tuning.spec import DISTRIBUTIONS, GOALS, STRATEGIES, TYPES, Object, number
-from zeroflow.tuning.template_faults import template_faults
+from zeroflow.tuning.template_faults import FindConfigMap, template_faults
 
 Fault = tuple[str, str]
 
-NAME = re.compile(r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?")
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,52}[a-z0-9])?")
+"""A trial's name has nine characters more and is the value of a label, which has at most 63."""
 RESUME_POLICIES = ("Never", "LongRunning", "FromVolume")
 EDITABLE = ("parallelTrialCount", "maxTrialCount", "maxFailedTrialCount")
 
 
-def faults(experiment: Object, old: Object | None = None) -> list[Fault]:
-    """Return every fault of an Experiment, or of its change from `old`."""
+def faults(experiment: Object, old: Object | None = None, config_map: FindConfigMap | None = None) -> list[Fault]:
+    """Return every fault of an Experiment, or of its change from `old`.
+
+    With `config_map` the template in a ConfigMap is looked at too.
+    """
     spec = experiment.get("spec")
     if not isinstance(spec, dict) or not spec:
         return [("spec", "Required value: an Experiment needs a spec")]
-    found = list(_faults(experiment, spec))
+    found = list(_faults(experiment, spec, config_map))
     if old is not None and not found:
         found = list(_changed(spec, old))
     return found
 
 
-def _faults(experiment: Object, spec: Object) -> Iterator[Fault]:
+def _faults(experiment: Object, spec: Object, config_map: FindConfigMap | None) -> Iterator[Fault]:
     name = str(experiment["metadata"].get("name") or experiment["metadata"].get("generateName") or "").rstrip("-")
     if not NAME.fullmatch(name):
         yield (
             "metadata.name",
             f'Invalid value: "{name}": must begin with a letter, end with a letter or digit and have at most '
-            "42 lower case letters, digits or '-'",
+            "54 lower case letters, digits or '-'",
         )
     yield from _counts(spec)
     objective = spec.get("objective")
@@ -48,22 +56,39 @@ def _faults(experiment: Object, spec: Object) -> Iterator[Fault]:
     else:
         yield from _objective(objective)
     if spec["resumePolicy"] not in RESUME_POLICIES:
-        yield "spec.resumePolicy", f'Unsupported value: "{spec["resumePolicy"]}": one of {", ".join(RESUME_POLICIES)}'
-    for field in ("earlyStopping", "nasConfig"):
-        if spec.get(field):
-            yield f"spec.{field}", "Forbidden: Zeroflow does not have it yet"
-    parameters = spec.get("parameters")
-    if not isinstance(parameters, list) or not parameters:
-        yield "spec.parameters", "Required value: at least one parameter"
-        parameters = []
+        yield (
+            "spec.resumePolicy",
+            f'Invalid value: "{spec["resumePolicy"]}": invalid ResumePolicyType; one of {", ".join(RESUME_POLICIES)}',
+        )
+    yield from early_stopping_faults(spec)
+    algorithm, nas, parameters = spec.get("algorithm"), spec.get("nasConfig"), spec.get("parameters")
+    name = str(algorithm.get("algorithmName")) if isinstance(algorithm, dict) else ""
+    yield from _searched(parameters, nas, name)
+    parameters = parameters if isinstance(parameters, list) else []
     yield from _parameters(parameters)
-    algorithm = spec.get("algorithm")
     if not isinstance(algorithm, dict):
         yield "spec.algorithm", "Required value: which algorithm suggests"
     else:
-        yield from settings.faults(algorithm, parameters, spec.get("maxTrialCount"))
-    yield from _collector(spec["metricsCollectorSpec"])
-    yield from template_faults(spec.get("trialTemplate"), parameters)
+        yield from settings.faults(spec, parameters)
+    yield from collector_faults(spec["metricsCollectorSpec"])
+    references = [each.get("name") for each in parameters if isinstance(each, dict)]
+    yield from template_faults(spec.get("trialTemplate"), [*references, *PLACEHOLDERS.get(name, ())], config_map)
+    yield from extension_faults(experiment["metadata"], parameters)
+
+
+def _searched(parameters: Any, nas: Any, algorithm: str) -> Iterator[Fault]:
+    """Either parameters or an architecture are searched."""
+    if nas:
+        if parameters:
+            yield "spec", "Invalid value: only one of spec.parameters and spec.nasConfig can be specified"
+        elif algorithm not in settings.ARCHITECTURES:
+            yield "spec.nasConfig", f"Forbidden: only {' and '.join(settings.ARCHITECTURES)} search an architecture"
+        else:
+            yield from architecture_faults(nas, algorithm)
+    elif algorithm in settings.ARCHITECTURES:
+        yield "spec.nasConfig", f"Required value: {algorithm} searches an architecture"
+    elif not isinstance(parameters, list) or not parameters:
+        yield "spec.parameters", "Required value: spec.parameters or spec.nasConfig must be specified"
 
 
 def _counts(spec: Object) -> Iterator[Fault]:
@@ -74,7 +99,16 @@ def _counts(spec: Object) -> Iterator[Fault]:
             return
     total, failed = spec.get("maxTrialCount"), spec.get("maxFailedTrialCount")
     if total is not None and failed is not None and failed > total:
-        yield "spec.maxFailedTrialCount", f"Invalid value: {failed}: must be at most maxTrialCount, {total}"
+        yield (
+            "spec.maxFailedTrialCount",
+            f"Invalid value: {failed}: should be less than or equal to spec.maxTrialCount, {total}",
+        )
+    parallel = spec.get("parallelTrialCount")
+    if total is not None and parallel is not None and parallel > total:
+        yield (
+            "spec.parallelTrialCount",
+            f"Invalid value: {parallel}: should be less than or equal to spec.maxTrialCount, {total}",
+        )
 
 
 def _objective(objective: Object) -> Iterator[Fault]:
@@ -150,28 +184,6 @@ def _space(where: str, kind: str, space: Object) -> Iterator[Fault]:
         yield f"{where}.min", f'Invalid value: "{space["min"]}": must be greater than 0 for {distribution}'
 
 
-def _collector(collector: Any) -> Iterator[Fault]:
-    where = "spec.metricsCollectorSpec"
-    kind = ((collector or {}).get("collector") or {}).get("kind") if isinstance(collector, dict) else None
-    if kind != "StdOut":
-        yield f"{where}.collector.kind", f'Unsupported value: "{kind}": Zeroflow collects from StdOut'
-        return
-    source = collector.get("source") or {}
-    formats = (source.get("filter") or {}).get("metricsFormat") or []
-    for index, pattern in enumerate(formats):
-        field = f"{where}.source.filter.metricsFormat[{index}]"
-        try:
-            groups = re.compile(str(pattern)).groups
-        except re.error as error:
-            yield field, f'Invalid value: "{pattern}": not a regular expression: {error}'
-            continue
-        if groups < 2:
-            yield field, f'Invalid value: "{pattern}": must have two groups, the metric\'s name and its value'
-    for field in ("fileSystemPath", "httpGet"):
-        if source.get(field):
-            yield f"{where}.source.{field}", "Forbidden: StdOut is read from the trial's log"
-
-
 def _changed(spec: Object, old: Object) -> Iterator[Fault]:
     """Katib lets the budget of an Experiment be edited, and that of a finished one only when it can be resumed."""
     before = old["spec"]
@@ -181,16 +193,19 @@ def _changed(spec: Object, old: Object) -> Iterator[Fault]:
         yield f"spec.{fixed[0]}", f"Forbidden: only {', '.join(EDITABLE)} can be changed"
         return
     ended = _ended(old)
-    if not changed or ended is None:
+    if not changed:
         return
-    if ended.get("reason") != "ExperimentMaxTrialsReached" or before["resumePolicy"] == "Never":
+    may_resume = (ended or {}).get("reason") == "ExperimentMaxTrialsReached" and before["resumePolicy"] != "Never"
+    if ended is not None and not may_resume:
         yield (
-            f"spec.{changed[0]}",
-            "Forbidden: the Experiment has ended; it can be resumed when it ended by maxTrialCount and its "
-            "resumePolicy is LongRunning or FromVolume",
+            "spec.resumePolicy",
+            f'Invalid value: "{before["resumePolicy"]}": Experiment can be restarted if it is in succeeded state by '
+            "reaching max trials and spec.resumePolicy = LongRunning or spec.resumePolicy = FromVolume",
         )
-    elif (spec.get("maxTrialCount") or 0) <= ((old.get("status") or {}).get("trials") or 0):
-        yield "spec.maxTrialCount", "Invalid value: must be more than the trials there were, to resume the Experiment"
+    trials = (old.get("status") or {}).get("trials") or 0
+    most = spec.get("maxTrialCount")
+    if most is not None and most <= trials:
+        yield "spec.maxTrialCount", f"Invalid value: {most}: must be greater than status.trials count, {trials}"
 
 
 def _ended(experiment: Object) -> Object | None:
