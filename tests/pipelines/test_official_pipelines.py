@@ -7,17 +7,13 @@ needs a package index is skipped where there is none, saying so. REFUSED: it is 
 import functools
 import json
 import os
-import subprocess
-import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
-import yaml
 
 DEADLINE_S = 120.0
 http = urllib3.PoolManager(retries=False, timeout=60.0)
@@ -110,31 +106,9 @@ ENTRIES = _entries()
 
 
 @pytest.fixture(scope="module")
-def host(contracts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A host with the Secrets and ConfigMaps that the official pipelines expect; yields its URL."""
-    home = tmp_path_factory.mktemp("official")
-    command = [sys.executable, "-m", "zeroflow", "up", "--home", str(home), "--port", "0"]
-    with (home / "host.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("zeroflow is up"), (home / "host.log").read_text()
-    url = str(json.loads((home / "host.json").read_text())["url"])
-    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "my-cm"}, "data": {"foo": "bar"}}
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "given-claim"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
-    }
-    for name in ("a", "b"):
-        assert http.request("PUT", f"{url}/objects/given/{name}.txt", body=name.encode()).status == 201
-    secrets = yaml.safe_load_all((contracts / "kfp/test-secrets.yaml").read_text())
-    for obj in (config_map, claim, *(found for found in secrets if found["kind"] == "Secret")):
-        path = f"{url}/api/v1/namespaces/default/{obj['kind'].lower()}s"
-        assert http.request("POST", path, json=obj).status == 201
-    yield url
-    process.terminate()
-    process.communicate(timeout=60)
+def host(official_host: tuple[str, Path]) -> str:
+    """The URL of the host."""
+    return official_host[0]
 
 
 @pytest.fixture(scope="module")
