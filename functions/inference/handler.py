@@ -3,6 +3,10 @@
 * `dev.knative.apiserver.resource.{add,update,delete}` of an InferenceService, of the Knative Service made for one, or
   of its DomainMapping: reconcile that InferenceService.
 * `dev.zeroflow.modelversion.registered`: the InferenceServices that follow the registered model get the new version.
+* `dev.zeroflow.predictions.observed` and `dev.zeroflow.feedback.given`: evidence of a canary.
+* `dev.zeroflow.rollout.decided`: bring the traffic in line with the decision.
+
+`GET /api/inference/v1/rollouts/<namespace>/<name>` tells why a rollout is as it is.
 
 Served by `gunicorn zeroflow.functions.inference.handler:create_app()`.
 """
@@ -17,10 +21,15 @@ from flask import Flask
 from zeroflow.errors import Conflict, InvalidInput, NotFound
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.inference import names
+from zeroflow.functions.inference.canary import rollouts, telling
+from zeroflow.functions.inference.canary.following import Canaries
 from zeroflow.functions.inference.containers import Platform
 from zeroflow.functions.inference.reconcile import ATTEMPTS, Reconciler
 from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.refusals import Refusals
 from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out
+from zeroflow.predictions.feedback import FEEDBACK, Feedback
+from zeroflow.predictions.observation import OBSERVED, Observation
 from zeroflow.resources.client import LazyResources, Resources
 from zeroflow.settings import Settings
 
@@ -45,7 +54,10 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     settings = settings or Settings.from_environment()
     app = FunctionApp.from_settings(FUNCTION, settings)
     resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
-    reconciler = Reconciler(resources, app.database, _platform(settings, os.environ))
+    refusals = Refusals(app.outbox)
+    reconciler = Reconciler(
+        resources, app.database, _platform(settings, os.environ), Canaries(app.outbox), refusals.note
+    )
 
     def on_change(delivery: Delivery) -> None:
         concerned = _concerned(delivery.data())
@@ -60,10 +72,32 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
             if follows(isvc, version.registered_model):
                 _roll_out(resources(), isvc, version)
 
+    def on_observation(delivery: Delivery) -> None:
+        seen = Observation.from_data(delivery.data())
+        with delivery.transaction() as tx:
+            rollouts.observe(tx, seen)
+
+    def on_feedback(delivery: Delivery) -> None:
+        given = Feedback.from_data(delivery.data())
+        with delivery.transaction() as tx:
+            rollouts.judge(tx, given)
+
+    def on_decision(delivery: Delivery) -> None:
+        data = delivery.data()
+        reconciler.reconcile(str(data.get("namespace")), str(data.get("inferenceservice")))
+
+    @app.flask.get("/api/inference/v1/rollouts/<namespace>/<name>")
+    def why(namespace: str, name: str) -> dict[str, Any]:
+        with app.database.reading() as session:
+            return {"rollouts": telling.rollouts_of(session, namespace, name)}
+
     for change in CHANGES:
         app.on(change)(on_change)
     app.on(VERSION_REGISTERED)(on_version)
     app.on(VERSION_APPROVED)(on_version)
+    app.on(OBSERVED)(on_observation)
+    app.on(FEEDBACK)(on_feedback)
+    app.on(rollouts.DECIDED)(on_decision)
     return app.flask
 
 

@@ -32,6 +32,9 @@ SPEC_SEEN = "zeroflow.dev/spec-seen"
 RUNTIME_API_VERSION = "serving.kserve.io/v1alpha1"
 RUNTIME_KIND, CLUSTER_RUNTIME_KIND = "ServingRuntime", "ClusterServingRuntime"
 
+TEMPLATE = "zeroflow.dev/template"
+"""On the predictor's Knative Service: the hash of what its newest revision runs."""
+
 CONTAINER = "kserve-container"
 DEFAULT_CANARY_PERCENT = 20
 

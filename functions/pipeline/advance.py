@@ -19,8 +19,10 @@ from sqlalchemy import update
 from zeroflow.artifacts import Stores
 from zeroflow.errors import ZeroflowError
 from zeroflow.events import Transaction
-from zeroflow.functions.pipeline import cache, cachekeys, executions, inputs, loops, outcomes, outgoing, placeholders
+from zeroflow.functions.pipeline import costs, executions, inputs, loops, outcomes, outgoing, placeholders
+from zeroflow.functions.pipeline.cache import Cache, Found
 from zeroflow.functions.pipeline.conditions import holds
+from zeroflow.functions.pipeline.forks import Fork
 from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.outcomes import Outcome
 from zeroflow.functions.pipeline.plan import Constant, FromTask, Plan, Scope, TaskPlan
@@ -37,6 +39,7 @@ class Advance:
         self.tx, self.session, self.run, self.plan, self.stores = tx, tx.session, run, plan, stores
         self.now = now_ms()
         self.rows = Rows(self.session, run, plan)
+        self.cache = Cache(self.session, stores, run, Fork(plan, run.forked_at) if run.forked_from else None)
         self._items = loops.Items()
         self._ready: deque[Task] = deque()
         self._final: deque[Task] = deque()
@@ -59,6 +62,7 @@ class Advance:
         self.rows.add(row)
         task = self.plan.task(row.name)
         row.exit_code, row.timings = outcome.exit_code, outcome.timings
+        row.usage = costs.with_attempt(row.usage, outcome, values(row.inputs))
         row.started_ms, row.log_uri = outcome.started_ms or row.requested_ms, outcome.log_uri or row.log_uri
         error = outcome.error
         if outcome.succeeded:
@@ -128,12 +132,8 @@ class Advance:
         if row.attempt == 0:
             outcomes.record_uses(self.tx, row, "input", given["artifacts"])
         row.inputs = dict(given)
-        # What lies at a place may have changed, and so may the claims of a namespace.
-        if task.enable_cache and task.component.importer is None and not task.component.claim:
-            row.cache_key = cachekeys.of_task(self.run.namespace, task, given)
-            if self._reuse(row):
-                return
-        self.request(row)
+        if not self._reuse(row, self.cache.find(row, task, given)):
+            self.request(row)
 
     def _open(self, row: Task, scope: Scope, given: Values) -> None:
         row.state, row.inputs, row.started_ms, row.open_children = "RUNNING", dict(given), self.now, len(scope.tasks)
@@ -266,22 +266,21 @@ class Advance:
         row.outputs, row.error = dict(given), None
         outcomes.record_artifacts(self.tx, self.run, row, given, known)
         outcomes.record_uses(self.tx, row, "output", given["artifacts"])
-        if row.cache_key is not None:
-            cache.keep(self.session, self.run, row, given, self.now)
+        row.usage = costs.with_output(row.usage, given)
+        self.cache.keep(row, given, self.now)
         self._end(row, "SUCCEEDED", finished_ms or self.now)
         self.session.flush()
         outcomes.announce_models(self.tx, self.run, row, given)
 
-    def _reuse(self, row: Task) -> bool:
-        """Take the outputs of an earlier execution with the same content, if their bytes are still there."""
-        entry = cache.find(self.session, self.stores, row.cache_key)
-        if entry is None:
+    def _reuse(self, row: Task, found: Found | None) -> bool:
+        """Take the outputs of an earlier execution with the same content, if there are any."""
+        if found is None:
             return False
-        row.cached_from, row.outputs = entry.task_id, entry.outputs
+        row.cached_from, row.outputs = found.task_id, found.outputs
         row.requested_ms = row.started_ms = self.now
-        outcomes.record_uses(self.tx, row, "output", entry.outputs["artifacts"])
+        outcomes.record_uses(self.tx, row, "output", found.outputs["artifacts"])
         self._end(row, "SUCCEEDED", self.now)
-        outcomes.announce_models(self.tx, self.run, row, values(entry.outputs))
+        outcomes.announce_models(self.tx, self.run, row, values(found.outputs))
         return True
 
     def _again(self, row: Task, delay_ms: int, error: str) -> None:

@@ -38,13 +38,21 @@ class Context:
 
 def blueprint(context: Context) -> Blueprint:
     """Build the routes of the API."""
-    from zeroflow.functions.pipeline import api_catalog, api_others, api_recurring, api_runs, api_tasks
+    from zeroflow.functions.pipeline import (
+        api_artifacts,
+        api_catalog,
+        api_history,
+        api_others,
+        api_recurring,
+        api_runs,
+        api_tasks,
+    )
 
     routes = Blueprint("kfp", __name__, url_prefix=PREFIX)
     routes.register_error_handler(ZeroflowError, errors.answer)
     routes.register_error_handler(Exception, errors.answer_unexpected)
     routes.record(lambda state: state.app.register_error_handler(HTTPException, _answer_unrouted))
-    for part in (api_catalog, api_runs, api_recurring, api_tasks, api_others):
+    for part in (api_catalog, api_runs, api_recurring, api_tasks, api_artifacts, api_history, api_others):
         part.register(routes, context)
     return routes
 

@@ -1,13 +1,12 @@
-"""Routes where the contract has none: tasks with all that is known of them, logs, artifacts and their lineage."""
+"""Routes of a run's tasks, with all that is known of them, and of their logs."""
 
 from flask import Blueprint, Response, request
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput, NotFound
-from zeroflow.functions.pipeline import lineage, runs, wire
+from zeroflow.functions.pipeline import runs, wire
 from zeroflow.functions.pipeline.api import Context, answer
-from zeroflow.functions.pipeline.executions import log_uri, task_id
+from zeroflow.functions.pipeline.executions import log_uri
 from zeroflow.functions.pipeline.logs import read_log
 from zeroflow.metadata.pipelines import Task
 
@@ -27,13 +26,13 @@ def register(routes: Blueprint, context: Context) -> None:
     @routes.get("/runs/<run_id>/tasks/<task>")
     def get_task(run_id: str, task: str) -> Response:
         with app.database.reading() as session:
-            return answer(wire.task(_task(session, run_id, task)))
+            return answer(wire.task(runs.task(session, run_id, task)))
 
     @routes.get("/runs/<run_id>/tasks/<task>/log")
     def get_log(run_id: str, task: str) -> Response:
         attempt, offset = _number("attempt"), _number("offset")
         with app.database.reading() as session:
-            row = _task(session, run_id, task)
+            row = runs.task(session, run_id, task)
         number = attempt or row.attempt
         if row.kind != "step" or not 1 <= number <= row.attempt:
             reason = "its outputs came from the cache" if row.cached_from else f"its state is {row.state}"
@@ -41,29 +40,10 @@ def register(routes: Blueprint, context: Context) -> None:
         uri = row.log_uri if number == row.attempt and row.log_uri else log_uri(run_id, row.name, number)
         return Response(read_log(context.stores, uri, offset), mimetype="text/plain")
 
-    @routes.get("/artifacts/<artifact_id>")
-    def get_artifact(artifact_id: str) -> Response:
-        with app.database.reading() as session:
-            return answer(lineage.artifact(session, artifact_id))
-
-    @routes.get("/artifacts/<artifact_id>/lineage")
-    def get_lineage(artifact_id: str) -> Response:
-        with app.database.reading() as session:
-            return answer(lineage.of(session, artifact_id))
-
 
 def _began(row: Task) -> tuple[float, str]:
     """Sort tasks as they began, those that did not at the end."""
     return row.requested_ms or row.started_ms or float("inf"), row.name
-
-
-def _task(session: Session, run_id: str, task: str) -> Task:
-    """Find a task by its id or its name."""
-    runs.get(session, run_id)
-    row = session.get(Task, task) or session.get(Task, task_id(run_id, task))
-    if row is None or row.run_id != run_id:
-        raise NotFound(f"run {run_id} has no task {task!r}")
-    return row
 
 
 def _number(name: str) -> int:

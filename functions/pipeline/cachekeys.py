@@ -17,19 +17,25 @@ OURS = ("store://", "s3://")
 """Where an artifact without a hash has no bytes."""
 
 
-def of_task(namespace: str, task: TaskPlan, inputs: Values) -> str:
-    """Return the key of one execution; one that the author chose stands for all but component and namespace."""
-    if task.cache_key:
-        return _hash({"namespace": namespace, "component": task.component.name, "key": task.cache_key})
+def content(namespace: str, task: TaskPlan, inputs: Values) -> str:
+    """Return what tells one execution of a step from any that might end differently."""
     return _hash(
         {
             "namespace": namespace,
             "component": _component(task.component),
             "parameters": inputs["parameters"],
-            "artifacts": {name: [_content(item) for item in held] for name, held in inputs["artifacts"].items()},
+            "artifacts": {name: [of_artifact(item) for item in held] for name, held in inputs["artifacts"].items()},
             **({"platform": inputs["platform"]} if "platform" in inputs else {}),
         }
     )
+
+
+def key(namespace: str, task: TaskPlan, content_key: str) -> str:
+    """Return the cache key of an execution; one that the author chose stands for all but component and namespace."""
+    if not task.cache_key:
+        return content_key
+    outputs = task.component.definitions.get("outputDefinitions")
+    return _hash({"namespace": namespace, "component": task.component.name, "outputs": outputs, "key": task.cache_key})
 
 
 def _component(component: Component) -> dict[str, Any]:
@@ -37,11 +43,12 @@ def _component(component: Component) -> dict[str, Any]:
     return {"definitions": component.definitions, "container": container}
 
 
-def _content(artifact: dict[str, Any]) -> dict[str, Any]:
-    content = {key: artifact.get(key) for key in ("type", "sha256", "metadata")}
+def of_artifact(artifact: dict[str, Any]) -> dict[str, Any]:
+    """Return what an artifact is, apart from its name and place."""
+    found = {name: artifact.get(name) for name in ("type", "sha256", "metadata")}
     if artifact.get("sha256") is None and not str(artifact.get("uri")).startswith(OURS):
-        content["uri"] = artifact.get("uri")  # by reference: where it lies is all that is known of its bytes
-    return content
+        found["uri"] = artifact.get("uri")  # by reference: where it lies is all that is known of its bytes
+    return found
 
 
 def _hash(value: Any) -> str:

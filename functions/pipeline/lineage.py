@@ -14,16 +14,37 @@ from zeroflow.functions.pipeline.states import rfc3339
 from zeroflow.metadata.artifacts import Artifact, ArtifactUse
 from zeroflow.metadata.pipelines import Run, Task
 
+METRICS = ("system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics")
 MAX_NODES = 2000
 """A larger graph is cut, and says so."""
 
 
 def artifact(session: Session, artifact_id: str) -> dict[str, Any]:
     """Describe one artifact; raise NotFound."""
-    found = session.get(Artifact, artifact_id)
-    if found is None:
+    return described(found(session, artifact_id))
+
+
+def found(session: Session, artifact_id: str) -> Artifact:
+    """Return one artifact; raise NotFound."""
+    row = session.get(Artifact, artifact_id)
+    if row is None:
         raise NotFound(f"there is no artifact {artifact_id}")
-    return _artifact(found)
+    return row
+
+
+def metrics(session: Session, run_id: str) -> list[dict[str, Any]]:
+    """Return what the steps of a run measured: the metadata of their Metrics artifacts, of every kind."""
+    written = (
+        select(Artifact, Task.name, ArtifactUse.key)
+        .join(ArtifactUse, ArtifactUse.artifact_id == Artifact.id)
+        .join(Task, Task.id == ArtifactUse.task_id)
+        .where(Task.run_id == run_id, ArtifactUse.direction == "output", Artifact.type.in_(METRICS))
+        .order_by(Task.created_ms, Task.name, ArtifactUse.key, ArtifactUse.position)
+    )
+    return [
+        {"task": task, "output": key, "artifact_id": row.id, "type": row.type, "values": row.meta}
+        for row, task, key in session.execute(written)
+    ]
 
 
 def of(session: Session, artifact_id: str) -> dict[str, Any]:
@@ -37,7 +58,7 @@ def of(session: Session, artifact_id: str) -> dict[str, Any]:
     runs = {run.id: run for run in _by_ids(session, Run, {task.run_id for task in tasks})}
     return {
         "artifact": start,
-        "artifacts": [_artifact(found) for found in artifacts],
+        "artifacts": [described(one) for one in artifacts],
         "tasks": [_task(task, runs.get(task.run_id)) for task in tasks],
         "edges": [_edge(use) for use in edges],
         "truncated": up_cut or down_cut,
@@ -77,7 +98,8 @@ def _by_ids(session: Session, table: Any, ids: Iterable[str]) -> list[Any]:
     return found
 
 
-def _artifact(row: Artifact) -> dict[str, Any]:
+def described(row: Artifact) -> dict[str, Any]:
+    """Write an artifact."""
     return {
         "artifact_id": row.id,
         "namespace": row.namespace,

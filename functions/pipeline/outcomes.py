@@ -38,6 +38,8 @@ class Outcome:
     started_ms: int | None
     finished_ms: int | None
     timings: dict[str, Any]
+    usage: dict[str, Any]
+    """`cpu_ms` and `max_rss_bytes` of the step's process."""
     parameters: dict[str, Any]
     artifacts: dict[str, list[dict[str, Any]]]
     log_uri: str
@@ -63,6 +65,7 @@ def parse(data: dict[str, Any]) -> Outcome:
         started_ms=data.get("started_ms"),
         finished_ms=data.get("finished_ms"),
         timings=mapping(data.get("timings"), "timings"),
+        usage=mapping(data.get("usage"), "usage"),
         parameters=mapping(outputs.get("parameterValues"), "outputs.parameterValues"),
         artifacts={
             key: [mapping(item, f"artifact {key}") for item in sequence(held, f"artifact {key}")]

@@ -1,7 +1,7 @@
 """Creating and removing runs."""
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -13,6 +13,7 @@ from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.events import Transaction
 from zeroflow.functions.pipeline import catalog, outgoing
 from zeroflow.functions.pipeline.engine import Engine, WrongState
+from zeroflow.functions.pipeline.executions import task_id
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.states import FINAL
 from zeroflow.metadata import now_ms
@@ -20,6 +21,8 @@ from zeroflow.metadata.artifacts import ArtifactUse
 from zeroflow.metadata.pipelines import Experiment, Run, Task
 
 ROOT_SCHEMES = ("store", "s3")
+MAX_NAMED = 5
+"""Tasks that a message names when a name fits several."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Submission:
     recurring_run_id: str | None = None
     spec_sha256: str = ""
     """A definition that is kept already, instead of `document`."""
+    forked_from: str | None = None
+    forked_at: str | None = None
 
 
 def submit(tx: Transaction, engine: Engine, asked: Submission) -> Run:
@@ -85,6 +90,8 @@ def submit(tx: Transaction, engine: Engine, asked: Submission) -> Run:
         state_history=[{"state": "PENDING", "update_ms": now}],
         cause=asked.cause,
         recurring_run_id=asked.recurring_run_id,
+        forked_from=asked.forked_from,
+        forked_at=asked.forked_at,
     )
     engine.start(tx, run, plan)
     return run
@@ -96,6 +103,53 @@ def get(session: Session, run_id: str) -> Run:
     if run is None:
         raise NotFound(f"there is no run {run_id}")
     return run
+
+
+def task(session: Session, run_id: str, name: str) -> Task:
+    """Return a task of a run by its id, its path, or the last part of its path if that is the only such task."""
+    get(session, run_id)
+    row = session.get(Task, name) or session.get(Task, task_id(run_id, name))
+    if row is not None and row.run_id == run_id:
+        return row
+    ending = select(Task).where(Task.run_id == run_id, Task.name.endswith(f".{name}", autoescape=True)).limit(MAX_NAMED)
+    found = session.scalars(ending.order_by(Task.name)).all()
+    if len(found) == 1:
+        return found[0]
+    several = f"; did you mean {', '.join(row.name for row in found)}?" if found else ""
+    raise NotFound(f"run {run_id} has no task {name!r}{several}")
+
+
+def step(session: Session, run_id: str, name: str) -> Task:
+    """Return a step of a run; raise InvalidInput for a task that is more than one."""
+    row = task(session, run_id, name)
+    if row.kind != "step":
+        raise InvalidInput(f"task {row.name or 'root'} of run {run_id} is a {row.kind} of steps; name one of them")
+    return row
+
+
+def fork(tx: Transaction, engine: Engine, run_id: str, at: str, asked: Submission) -> Run:
+    """Start a run that takes over from another what has not changed; what is not asked for is as it was there.
+
+    `at` names the task from which on everything runs again; empty takes over all that is unchanged.
+    """
+    before = get(tx.session, run_id)
+    point = task(tx.session, run_id, at).name if at else None
+    if at and not point:
+        raise InvalidInput("a run cannot be forked from its root; submit it again instead")
+    changed = replace(
+        asked,
+        namespace=before.namespace,
+        name=asked.name or f"fork of {before.name}",
+        experiment_id=asked.experiment_id or before.experiment_id,
+        spec_sha256="" if asked.document is not None else before.spec_sha256,
+        description=asked.description or f"forked from {before.id}" + (f" at {point}" if point else ""),
+        parameters={**before.parameters, **asked.parameters},
+        pipeline_root=asked.pipeline_root or before.pipeline_root,
+        service_account=asked.service_account or before.service_account,
+        forked_from=before.id,
+        forked_at=point,
+    )
+    return submit(tx, engine, changed)
 
 
 def remove(tx: Transaction, engine: Engine, run_id: str) -> None:

@@ -118,6 +118,8 @@ def run(session: Session, row: Run, plan: Plan | None = None) -> dict[str, Any]:
         namespace=row.namespace,
         pipeline_name=row.pipeline_name,
         cause=row.cause,
+        forked_from=row.forked_from,
+        forked_at=row.forked_at,
     )
     if row.recurring_run_id:
         body["recurring_run_id"] = row.recurring_run_id
@@ -180,6 +182,8 @@ def task(row: Task) -> dict[str, Any]:
         "timings_ms": row.timings,
         "cache_hit": row.cached_from is not None,
         "cached_from_task_id": row.cached_from,
+        "cache_note": row.cache_note,
+        "usage": row.usage,
         "inputs": row.inputs,
         "outputs": _outputs(row),
         "error": row.error,

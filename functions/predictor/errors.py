@@ -15,6 +15,8 @@ STATUS = {
     "AmbiguousModel": 400,
     "ModelLoadFailed": 400,
     "PickleNotVouched": 403,
+    "ModelNotApproved": 403,
+    "UntrustedTypes": 403,
     "ModelNotFound": 404,
     "ModelFailed": 500,
 }

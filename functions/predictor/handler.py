@@ -9,6 +9,7 @@ usable. Bodies are read as JSON whatever their content type says. Every answer c
 Served by `gunicorn zeroflow.functions.predictor.handler:create_app()`, which listens on PORT.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -22,15 +23,21 @@ from zeroflow.functions.predictor.predictor import Predictor
 from zeroflow.functions.predictor.routes import edge, feedback, health, openai, v1, v2
 from zeroflow.functions.predictor.settings import PredictorSettings
 
+MAX_THREADS = 64
+"""Where requests are joined, so many of them may wait for each other."""
 EXIT_NO_MODEL = 3
 """gunicorn's own code for a worker that did not boot: its arbiter stops instead of starting another."""
 
 TERMINATION_LOG = "/dev/termination-log"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Requests run side by side in threads of their own; a row is too little work to share between more."""
 
 
 def create_app(settings: PredictorSettings | None = None) -> Flask:
     """Load the models and return the WSGI application; end the process when the one model cannot be loaded."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
     try:
         settings = settings or PredictorSettings.from_environment()
         predictor = Predictor.start(settings)
@@ -38,10 +45,13 @@ def create_app(settings: PredictorSettings | None = None) -> Flask:
         _give_up(settings, error)
     app = Flask("zeroflow.functions.predictor", static_folder=None)
     app.config["BODY_BYTES"], app.config["WAITING"] = settings.max_body_bytes, settings.max_waiting
+    app.config["THREADS"] = 1 if settings.batch_rows is None else min(2 * settings.batch_rows, MAX_THREADS)
     edge.install(app, predictor)
     for routes in (health, v1, v2, openai, feedback):
         routes.add(app, predictor)
     app.wsgi_app = FastPath(app.wsgi_app, predictor)  # type: ignore[method-assign]
+    gc.collect()
+    gc.freeze()  # what is loaded stays: workers that are forked from here share it
     return app
 
 

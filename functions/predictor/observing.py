@@ -44,7 +44,7 @@ class Observer:
 
     def __init__(self, identity: Identity, sender: Sender | None) -> None:
         self._identity, self._sender = identity, sender
-        self._process, self._sequence = secrets.token_hex(4), 0
+        self._process, self._sequence = "", 0
         self._windows: dict[int, _Window] = {}
         self._unsent: deque[Observation] = deque(maxlen=KEPT)
         self._lock, self._closing = threading.Lock(), threading.Event()
@@ -60,6 +60,7 @@ class Observer:
             if window is None:
                 window = self._windows[id(served)] = _Window(served, time.time_ns() // 1_000_000)
                 if self._thread is None and not self._closing.is_set():
+                    self._process = secrets.token_hex(4)  # now, since workers may have been forked from one parent
                     self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
                     self._thread.start()
             window.requests += 1

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from zeroflow.errors import ZeroflowError
-from zeroflow.functions.predictor import served
+from zeroflow.functions.predictor import refusals, served
 from zeroflow.functions.predictor.answers import Answers
 from zeroflow.functions.predictor.errors import STATUS
 from zeroflow.functions.predictor.metrics import Metrics
@@ -26,7 +26,7 @@ class Predictor:
     @classmethod
     def start(cls, settings: PredictorSettings) -> "Predictor":
         """Load what the settings name; raise a ZeroflowError when the one model cannot be loaded."""
-        repository = Repository(lambda name: served.load(settings, name), lambda: served.names(settings))
+        repository = Repository(lambda name: _load(settings, name), lambda: served.names(settings))
         predictor = cls(settings, repository, Metrics(), Witness.of(settings))
         repository.changed = predictor.refresh
         if predictor.witness.log is not None:
@@ -50,6 +50,14 @@ class Predictor:
         asked = self.repository.get(name, version)
         found = self.answers.get(name)
         return found if found is not None and found.served is asked else Answers(asked, self.metrics.recorder(name))
+
+
+def _load(settings: PredictorSettings, name: str) -> served.Served:
+    try:
+        return served.load(settings, name)
+    except ZeroflowError as error:
+        refusals.tell(settings, name, error)
+        raise
 
 
 def status_of(error: Exception) -> int:

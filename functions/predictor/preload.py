@@ -24,11 +24,14 @@ MODULES = (
     "sklearn.tree",
     "sklearn.utils.validation",
     "zeroflow.artifacts.local",
+    "zeroflow.functions.predictor.grpc.edge",
     "zeroflow.functions.predictor.handler",
+    "zeroflow.functions.predictor.streams",
     "zeroflow.functions.predictor.worker",
     "zeroflow.models.compiled.linear",
     "zeroflow.models.compiled.plan",
     "zeroflow.models.compiled.trees",
+    "zeroflow.http2.connection",
     "zeroflow.models.loading",
 )
 

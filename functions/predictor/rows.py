@@ -6,6 +6,7 @@ value, for models that bear one. Numbers must be finite; booleans count as 0 and
 
 from typing import TYPE_CHECKING, Any
 
+from zeroflow.functions.predictor import numbers
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.models.estimator import Estimator
 
@@ -52,6 +53,8 @@ def _numbers(instances: list[Any]) -> "np.ndarray[Any, Any] | None":
     """Convert rows of finite numbers in one go; None when they are anything else."""
     import numpy as np
 
+    if (quick := numbers.matrix(instances)) is not None:
+        return quick if np.isfinite(quick).all() else None
     try:
         matrix = np.array(instances)
     except ValueError:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zeroflow.artifacts import Stores
+from zeroflow.functions.predictor.batching import Batcher
 from zeroflow.functions.predictor.errors import BadRequest, ModelFailed
 from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.models.estimator import Estimator
 from zeroflow.models.loading import Model, directories, load_versioned
+from zeroflow.models.python import PythonModel
 from zeroflow.models.tensormodel import TensorModel
 from zeroflow.models.trust import Word
 
@@ -36,6 +38,8 @@ class Served:
     """Whether a prediction of one row takes less than QUICK_S, so that no thread is worth its while."""
     uri: str | None = None
     """Where the model came from."""
+    batcher: Batcher | None = None
+    """Joins requests, where that is asked for and the model is not quicker than the joining."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -54,12 +58,22 @@ class Served:
     def ask(self, method: str, rows: Any) -> "np.ndarray[Any, Any]":
         """Return a matrix model's answer; BadRequest for rows that it refuses, ModelFailed for anything else."""
         assert isinstance(self.model, Estimator)
-        return self.guarded(self.model.call, method, rows)
+        model = self.model
+        if self.batcher is None:
+            return self.guarded(model.call, method, rows)
+        key = (method, rows.dtype.str, rows.shape[1:])
+        given = {method: rows}
+        found = self.guarded(self.batcher.ask, key, given, lambda joined: {method: model.call(method, joined[method])})
+        return found[method]
 
     def run(self, given: Any, outputs: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
         """Return a tensor model's outputs, with the same errors."""
         assert isinstance(self.model, TensorModel)
-        return self.guarded(self.model.run, given, outputs)
+        model = self.model
+        if self.batcher is None or len({array.shape[:1] for array in given.values()} | {()}) != 2:
+            return self.guarded(model.run, given, outputs)
+        key = (outputs, *((name, array.dtype.str, array.shape[1:]) for name, array in sorted(given.items())))
+        return self.guarded(self.batcher.ask, key, given, lambda joined: model.run(joined, outputs))
 
     def guarded(self, call: Callable[..., T], *arguments: object) -> T:
         """Call the model; BadRequest when it refuses what it is asked, ModelFailed when it fails."""
@@ -88,7 +102,10 @@ def load(settings: PredictorSettings, name: str) -> Served:
         raise FormatNotSupported(f"PREDICT_PROBA is set, but a {model.kind} has no predict_proba")
     logger.info("model %s (%s) is served: %s", name, model.kind, model.serves)
     version = version if settings.multi_model else settings.model_version or version
-    return Served(name, model, version, settings.probabilities, _is_quick(model), uri)
+    quick = _is_quick(model)
+    joins = settings.batch_rows is not None and not quick and not isinstance(model, PythonModel)
+    batcher = Batcher(settings.batch_rows or 0) if joins else None
+    return Served(name, model, version, settings.probabilities, quick, uri, batcher)
 
 
 def names(settings: PredictorSettings) -> list[str]:

@@ -13,6 +13,7 @@ from zeroflow.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 << 20
 MAX_WAITING = 1000
+BATCH_ROWS = 32
 MODES = ("all", "request", "response")
 
 
@@ -91,6 +92,8 @@ class PredictorSettings:
     logger: LoggerSettings | None = None
     """ZEROFLOW_LOGGER: JSON with KServe's fields (url, mode, metadataHeaders, metadataAnnotations as an object) and
     inferenceservice, namespace, component, endpoint, source."""
+    batch_rows: int | None = None
+    """ZEROFLOW_BATCHER: JSON with KServe's fields; its maxBatchSize, in rows. None joins no requests."""
     explainer: str | None = None
     """EXPLAINER_HOST: host[:port][/path] of the explainer that V1's explain is sent to."""
 
@@ -124,6 +127,7 @@ class PredictorSettings:
             identity=_identity(env),
             observed=_observed(env),
             logger=_logger(env),
+            batch_rows=_batch_rows(env),
             explainer=env.get("EXPLAINER_HOST") or None,
         )
 
@@ -165,6 +169,17 @@ def _url(given: Mapping[str, Any], field_name: str, place: str) -> str:
 def _observed(env: Mapping[str, str]) -> Observed | None:
     given = _object(env, "ZEROFLOW_OBSERVED")
     return None if given is None else Observed(_url(given, "sink", "ZEROFLOW_OBSERVED"), given.get("token"))
+
+
+def _batch_rows(env: Mapping[str, str]) -> int | None:
+    given = _object(env, "ZEROFLOW_BATCHER")
+    if given is None:
+        return None
+    rows, latency_ms = given.get("maxBatchSize", BATCH_ROWS), given.get("maxLatency", 1)
+    for name, value in (("maxBatchSize", rows), ("maxLatency", latency_ms)):
+        if type(value) is not int or value < 1:
+            raise InvalidInput(f"ZEROFLOW_BATCHER.{name} must be a whole number of 1 or more, got {value!r}")
+    return int(rows)
 
 
 def _identity(env: Mapping[str, str]) -> Identity:

@@ -7,7 +7,7 @@ integer.
 
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor import binary
+from zeroflow.functions.predictor import binary, numbers
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.models.estimator import Tensor, datatype_of
 from zeroflow.models.tensormodel import TensorModel
@@ -30,6 +30,7 @@ NUMPY_TYPES = {
     "FP64": "float64",
     "BYTES": "object",
 }
+QUICK = ("FP32", "FP64")
 
 
 def read(tensor: Any, place: str, buffer: binary.Buffer) -> tuple[str, "np.ndarray[Any, Any]"]:
@@ -78,6 +79,9 @@ def from_json(rows: list[Any], tensor: Tensor, place: str) -> "np.ndarray[Any, A
     import numpy as np
 
     text = tensor.datatype == "BYTES"
+    quick = numbers.matrix(rows) if tensor.datatype in QUICK else None
+    if quick is not None:
+        return _shaped(_typed(quick, tensor.datatype, place), tensor, place)
     try:
         found = np.array(rows, dtype=object) if text else np.array(rows)
     except ValueError:
@@ -133,8 +137,9 @@ def _array(data: Any, shape: tuple[int, ...], datatype: str, place: str) -> "np.
     if not isinstance(data, list):
         raise BadRequest(f"{place}: data must be a list")
     text = datatype == "BYTES"
+    quick = numbers.flat(data) if datatype in QUICK else None
     try:
-        found = np.array(data, dtype=object) if text else np.array(data)
+        found = quick if quick is not None else np.array(data, dtype=object) if text else np.array(data)
     except ValueError:
         raise BadRequest(f"{place}: data is ragged: its rows differ in length") from None
     size = 1

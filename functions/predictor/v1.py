@@ -42,8 +42,9 @@ def write(served: Served, answer: Any) -> Any:
     """Return the answer for the JSON encoder, which takes numpy's numbers as they are."""
     if isinstance(served.model, PythonModel):
         return answer
+    told = {} if served.batcher is None else {"message": "", "batchId": served.batcher.batch_id}
     plain = answer.dtype.kind in "fiu" and answer.dtype.itemsize > 2 and answer.flags.c_contiguous
-    return {"predictions": answer if plain else answer.tolist()}
+    return {**told, "predictions": answer if plain else answer.tolist()}
 
 
 def _named(model: TensorModel, instances: Any, field: str) -> dict[str, Any]:

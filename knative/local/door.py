@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
 from zeroflow.errors import Unavailable
 from zeroflow.http2.frames import PREFACE
+from zeroflow.knative.local.acceptor import Acceptor
 from zeroflow.knative.local.front import Front
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
 from zeroflow.knative.local.serving.upstream_http1 import Connections
@@ -33,19 +35,35 @@ _Http2 = Callable[[asyncio.Transport], asyncio.Protocol]
 
 
 class Door:
-    """Opens the port; `close` lets HTTP/2 streams in progress end. `runner` is that of the HTTP/1.1 application."""
+    """Opens the port; `close` lets HTTP/2 streams in progress end. `runner` is that of the HTTP/1.1 application.
 
-    def __init__(self, front: Front, runner: web.AppRunner, listener: socket.socket) -> None:
-        self._front, self._runner, self._listener = front, runner, listener
+    With `encryption` the listeners are beyond loopback too, where TLS is spoken.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        runner: web.AppRunner,
+        listeners: Sequence[socket.socket],
+        encryption: ssl.SSLContext | None = None,
+    ) -> None:
+        self._front, self._runner, self._listeners, self._encryption = front, runner, listeners, encryption
+        self._acceptors: list[Acceptor] = []
         self._http2: set[Connection] = set()
-        self._own = Connections(listener.getsockname()[1], _KEPT_IDLE_S)
+        self._own = Connections(listeners[0].getsockname()[1], _KEPT_IDLE_S)
 
     async def open(self) -> None:
         """Accept connections."""
-        await _Site(self._runner, self._listener, self._connected).start()
+        for listener in self._listeners:
+            if self._encryption is None:
+                await _Site(self._runner, listener, self._connected).start()
+            else:
+                self._acceptors.append(Acceptor(listener, self._connected, self._encryption))
+                self._acceptors[-1].start()
 
     async def close(self, grace_s: float) -> None:
         """End HTTP/2 connections after the streams in progress; the runner ends the others."""
+        await asyncio.gather(*(acceptor.close() for acceptor in self._acceptors))
         await asyncio.gather(*(connection.close(grace_s) for connection in list(self._http2)))
         self._own.close()
 

@@ -7,6 +7,7 @@ in a browser cannot use the platform behind its user's back: foreign Host header
 
 import hmac
 import logging
+import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,6 +32,12 @@ SYSTEM_HOSTS = {
     Target("knative-eventing", "broker-ingress"): "/eventing",
     Target("knative-eventing", "job-sink"): "/jobsinks",
 }
+SERVICE_PROXY = re.compile(
+    r"/api/v1/namespaces/(?P<namespace>[^/:]+)/services/(?:https?:)?(?P<name>[^/:]+)(?::[^/]*)?/proxy(?:/+(?P<rest>.*))?$"
+)
+"""The API server's way to a Service, as kubectl and `kfp.Client()` without a host go it."""
+PATHS_OF_SERVICES = ("ml-pipeline",)
+"""Services of a Kubeflow cluster whose paths are those of the bare host here, in whichever namespace."""
 WELCOME = """Zeroflow runs here.
 
   KFP API            {base}/apis/v2beta1
@@ -193,8 +200,13 @@ class Front:
             if prefix is None:
                 return self._admitted(request, target), path
             path = prefix + path
-        if (service := self._platform_service(path)) is not None:
-            return Target(PLATFORM_NAMESPACE, service), path
+        if (proxied := SERVICE_PROXY.match(path)) is not None:
+            if proxied["name"] not in PATHS_OF_SERVICES:
+                service = Target(proxied["namespace"], proxied["name"])
+                return self._admitted(request, service), f"/{proxied['rest'] or ''}"
+            path = f"/{proxied['rest'] or ''}"
+        if (name := self._platform_service(path)) is not None:
+            return Target(PLATFORM_NAMESPACE, name), path
         if path.startswith("/serving/"):
             namespace, _, rest = path.removeprefix("/serving/").partition("/")
             name, _, rest = rest.partition("/")

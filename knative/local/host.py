@@ -16,8 +16,9 @@ import resource
 import signal
 import socket
 import sqlite3
+import ssl
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +26,8 @@ from pathlib import Path
 from aiohttp import web
 
 from zeroflow.errors import Conflict, Unavailable
-from zeroflow.knative.local import inference, manifests, node, tuning
-from zeroflow.knative.local.api.kubeconfig import write_kubeconfig
+from zeroflow.knative.local import inference, manifests, node, tls, tuning
+from zeroflow.knative.local.api.kubeconfig import NAME, write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.door import Door
@@ -63,6 +64,15 @@ class HostOptions:
     runtime_retention_s: float = 600.0
     """How long a preloaded parent process is kept after its last child ended."""
     allowed_hosts: Collection[str] = field(default_factory=tuple)
+    tls_certificate: Path | None = None
+    """PEM with the certificate and its chain, beyond loopback; None makes one."""
+    tls_key: Path | None = None
+    """PEM with its key; None where it is in the same file."""
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others than this machine reach the host."""
+        return self.listen not in LOOPBACK
 
 
 async def run(options: HostOptions, started: "asyncio.Future[Urls] | None" = None) -> None:
@@ -76,11 +86,11 @@ async def run(options: HostOptions, started: "asyncio.Future[Urls] | None" = Non
     lock = home.lock()
     try:
         home.check_databases()
-        listener = bind(options.listen, options.port)
+        listeners = bind_all(options.listen, options.port)
         database_url = options.database_url or f"sqlite:///{home.db / 'metadata.sqlite'}"
         await upgrade_metadata(database_url)
-        urls = Urls(listener.getsockname()[1], names_resolve=local_names_resolve())
-        await _serve(options, home, urls, listener, database_url, started)
+        urls = Urls(listeners[0].getsockname()[1], names_resolve=local_names_resolve())
+        await _serve(options, home, urls, listeners, database_url, started)
     finally:
         home.address.unlink(missing_ok=True)
         lock.release()
@@ -90,7 +100,7 @@ async def _serve(
     options: HostOptions,
     home: Home,
     urls: Urls,
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     database_url: str,
     started: "asyncio.Future[Urls] | None",
 ) -> None:
@@ -105,27 +115,36 @@ async def _serve(
     inference.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     resources = ResourceApi(store, home)
-    exposed = options.listen not in LOOPBACK
+    outside = _outside(options, home)
     front = Front(
         store=store,
         resources=resources.handle,
         services=serving.activator,
         eventing=eventing,
-        guard=Guard(options.allowed_hosts, home.platform_token(), token_required=exposed),
+        guard=Guard(
+            [*options.allowed_hosts, *(outside.names if outside else ())],
+            home.platform_token(),
+            token_required=outside is not None,
+        ),
         welcome=WELCOME.format(base=urls.base, kubeconfig=home.kubeconfig),
     )
     stop = _stop_on_signals()
     await node.register(store, resources.version)
     for document in (*manifests.configuration(home, urls, database_url), *manifests.documents()):
         await store.apply(document, manager="zeroflow-manifests")
-    write_kubeconfig(home, urls.base, home.platform_token() if exposed else None)
+    if outside is None:
+        write_kubeconfig(home, {NAME: urls.base})
+    else:
+        servers = {name: f"https://{host_and_port(name, urls.port)}" for name in outside.names}
+        local = {NAME: urls.base.replace("http:", "https:", 1)}
+        write_kubeconfig(home, local | servers, home.platform_token(), outside.authority)
     await serving.start()
     await claims.start()
     await jobs.start()
     await cronjobs.start()
     await eventing.start()
     runner = await _runner(front)
-    door = Door(front, runner, listener)
+    door = Door(front, runner, listeners, outside.encryption if outside else None)
     await door.open()
     home.address.write_text(json.dumps({"url": urls.base, "pid": os.getpid()}))
     await eventing.publish(PLATFORM_NAMESPACE, "default", _started_event())
@@ -160,6 +179,45 @@ async def _runner(front: Front) -> web.AppRunner:
     )
     await runner.setup()
     return runner
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a host needs that listens beyond loopback."""
+
+    names: Sequence[str]
+    """Its addresses and names there."""
+    encryption: ssl.SSLContext
+    authority: bytes | None
+    """The certificate that clients must trust; None where it is one that they know."""
+
+
+def _outside(options: HostOptions, home: Home) -> Outside | None:
+    if not options.exposed:
+        return None
+    names = tls.names_of_this_machine(options.listen)
+    if options.tls_certificate is not None:
+        key = options.tls_key or options.tls_certificate
+        return Outside(names, tls.context_of(options.tls_certificate, key), None)
+    encryption, authority = tls.server_context(home.secrets, [*names, *options.allowed_hosts])
+    return Outside(names, encryption, authority)
+
+
+def host_and_port(name: str, port: int) -> str:
+    """Return the part of a URL that names a server."""
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def bind_all(address: str, port: int) -> list[socket.socket]:
+    """Take the port at an address, and at loopback too, where the host's own functions look for it."""
+    if address in LOOPBACK or tls.is_everywhere(address):
+        return [bind(address, port)]
+    own = bind(LOOPBACK[0], port)
+    try:
+        return [own, bind(address, own.getsockname()[1])]
+    except Conflict:
+        own.close()
+        raise
 
 
 def bind(address: str, port: int) -> socket.socket:

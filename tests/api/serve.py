@@ -48,7 +48,7 @@ async def main(root: Path) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    write_kubeconfig(home, f"http://127.0.0.1:{port}", "secret-token")
+    write_kubeconfig(home, {"zeroflow": f"http://127.0.0.1:{port}"}, "secret-token")
     print(f"http://127.0.0.1:{port}", flush=True)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

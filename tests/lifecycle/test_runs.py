@@ -85,6 +85,23 @@ def processes_of(host, function: str) -> list[int]:
     return found
 
 
+def test_the_client_without_a_host_comes_through_the_kubeconfig(host, monkeypatch):
+    # the kubernetes package reads KUBECONFIG when it is imported
+    location = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+    monkeypatch.setattr(location, str(host.home / "kubeconfig"))
+    client = kfp.Client()
+    started = client.create_run_from_pipeline_func(pipelines.say_it, arguments={"word": "hi"}, enable_caching=False)
+    assert client.wait_for_run_completion(started.run_id, 60, sleep_duration=0.05).state == "SUCCEEDED"
+    assert client.get_run(started.run_id).run_id == started.run_id
+    cost = host.get(f"/apis/v2beta1/runs/{started.run_id}/cost")
+    assert cost["total"]["cpu_ms"] > 0
+    assert cost["total"]["max_rss_bytes"] > 1 << 20
+    service = "/api/v1/namespaces/zeroflow/services/pipeline:http/proxy"
+    assert host.get(f"{service}/apis/v2beta1/healthz") == host.get("/apis/v2beta1/healthz")
+    assert host.request("GET", "/api/v1/namespaces/kubeflow/services/ml-pipeline/proxy").status == 200
+    assert host.request("GET", "/api/v1/namespaces/default/services/ghost/proxy/").status == 404
+
+
 def test_a_repeated_run_is_answered_from_the_cache(host):
     client = kfp.Client(host=host.url)
     first = client.create_run_from_pipeline_func(pipelines.say_it, arguments={"word": "again"}, enable_caching=True)

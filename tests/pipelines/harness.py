@@ -14,6 +14,7 @@ import urllib3
 from sqlalchemy import select
 from werkzeug.serving import make_server
 
+from zeroflow.artifacts import Stores
 from zeroflow.functions.pipeline.handler import create_app
 from zeroflow.metadata import Base, Database, schema
 from zeroflow.metadata.pipelines import Task
@@ -95,6 +96,23 @@ def gives(parameters: dict[str, Any] | None = None, artifacts: dict[str, Any] | 
 
 def fails(message: str, exit_code: int = 1) -> dict[str, Any]:
     return {"state": "FAILED", "error": {"message": message, "reason": "UserError"}, "exit_code": exit_code}
+
+
+def writes(platform: "Platform", key: str, content: str, **metadata: Any) -> "Step":
+    """Answer as a step that stores a file as its output."""
+
+    def step(request: dict[str, Any]) -> dict[str, Any]:
+        assigned = request["data"]["executor_input"]["outputs"]["artifacts"][key]["artifacts"][0]
+        source = platform.store.parent / "source"
+        source.write_text(content)
+        stored = Stores(platform.store).put(source, assigned["uri"])
+        artifact = {
+            "name": key, "uri": assigned["uri"], "type": assigned["type"]["schemaTitle"], "metadata": metadata,
+            "sha256": stored.sha256, "size_bytes": stored.size_bytes,
+        }  # fmt: skip
+        return gives(artifacts={key: [artifact]})
+
+    return step
 
 
 Step = Callable[[Event], dict[str, Any]]

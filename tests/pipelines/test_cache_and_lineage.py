@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.harness import Platform, component, fails, gives, pipeline, task
+from pipelines.harness import Platform, component, fails, pipeline, task, writes
 from zeroflow.artifacts import Stores
 
 SPEC_COMPONENTS = {
@@ -22,23 +22,6 @@ def _spec() -> dict[str, Any]:
     return spec
 
 
-def _writes(platform: Platform, key: str, content: str, **metadata: Any) -> Any:
-    """Answer as a step that stores a file as its output."""
-
-    def step(request: dict[str, Any]) -> dict[str, Any]:
-        assigned = request["data"]["executor_input"]["outputs"]["artifacts"][key]["artifacts"][0]
-        source = platform.store.parent / "source"
-        source.write_text(content)
-        stored = Stores(platform.store).put(source, assigned["uri"])
-        artifact = {
-            "name": key, "uri": assigned["uri"], "type": assigned["type"]["schemaTitle"], "metadata": metadata,
-            "sha256": stored.sha256, "size_bytes": stored.size_bytes,
-        }  # fmt: skip
-        return gives(artifacts={key: [artifact]})
-
-    return step
-
-
 def _ran(platform: Platform) -> list[str]:
     names = [event["data"]["task_name"] for event in platform.requested]
     platform.requested.clear()
@@ -46,7 +29,7 @@ def _ran(platform: Platform) -> list[str]:
 
 
 def test_equal_content_is_reused_and_changed_content_is_not(platform: Platform) -> None:
-    platform.steps |= {"load": _writes(platform, "data", "1,2"), "train": _writes(platform, "model", "m")}
+    platform.steps |= {"load": writes(platform, "data", "1,2"), "train": writes(platform, "model", "m")}
     first = platform.run(_spec(), rows=2)
     assert _ran(platform) == ["load", "train"]
     second = platform.run(_spec(), rows=2)
@@ -59,7 +42,7 @@ def test_equal_content_is_reused_and_changed_content_is_not(platform: Platform) 
 
     platform.run(_spec(), rows=3)  # another parameter, but the same bytes come out of `load`
     assert _ran(platform) == ["load"]
-    platform.steps["load"] = _writes(platform, "data", "1,2,3,4")
+    platform.steps["load"] = writes(platform, "data", "1,2,3,4")
     platform.run(_spec(), rows=4)
     assert _ran(platform) == ["load", "train"]
     changed = _spec()
@@ -69,7 +52,7 @@ def test_equal_content_is_reused_and_changed_content_is_not(platform: Platform) 
 
 
 def test_a_hit_whose_bytes_are_gone_is_a_miss(platform: Platform) -> None:
-    platform.steps |= {"load": _writes(platform, "data", "1,2"), "train": _writes(platform, "model", "m")}
+    platform.steps |= {"load": writes(platform, "data", "1,2"), "train": writes(platform, "model", "m")}
     first = platform.run(_spec(), rows=2)
     Stores(platform.store).delete(platform.tasks(first["run_id"])["train"]["outputs"]["artifacts"]["model"][0]["uri"])
     _ran(platform)
@@ -79,7 +62,7 @@ def test_a_hit_whose_bytes_are_gone_is_a_miss(platform: Platform) -> None:
 
 
 def test_the_cache_never_crosses_namespaces_and_keeps_no_failures(local: Platform) -> None:
-    local.steps |= {"load": _writes(local, "data", "1,2"), "train": lambda _: fails("E: no")}
+    local.steps |= {"load": writes(local, "data", "1,2"), "train": lambda _: fails("E: no")}
     local.run(_spec(), rows=2)
     _ran(local)
     local.run(_spec(), rows=2)
@@ -98,7 +81,7 @@ def test_the_cache_never_crosses_namespaces_and_keeps_no_failures(local: Platfor
 
 
 def test_lineage_leads_from_a_model_to_its_data_and_back(platform: Platform) -> None:
-    platform.steps |= {"load": _writes(platform, "data", "1,2"), "train": _writes(platform, "model", "m")}
+    platform.steps |= {"load": writes(platform, "data", "1,2"), "train": writes(platform, "model", "m")}
     run = platform.run(_spec(), rows=2)
     tasks = platform.tasks(run["run_id"])
     data, model = (tasks[name]["outputs"]["artifacts"][key][0] for name, key in (("load", "data"), ("train", "model")))
@@ -115,8 +98,8 @@ def test_lineage_leads_from_a_model_to_its_data_and_back(platform: Platform) -> 
 
 def test_a_model_marked_for_registration_is_announced_once(platform: Platform) -> None:
     platform.steps |= {
-        "load": _writes(platform, "data", "1,2"),
-        "train": _writes(platform, "model", "m", register_as="flights", auc=0.71, note="x"),
+        "load": writes(platform, "data", "1,2"),
+        "train": writes(platform, "model", "m", register_as="flights", auc=0.71, note="x"),
     }
     run = platform.run(_spec(), rows=2)
     platform.run(_spec(), rows=2)
@@ -138,7 +121,7 @@ def test_a_model_that_the_same_pass_makes_and_reuses_is_announced_once(platform:
     )
     for spec_task in spec["root"]["dag"]["tasks"].values():
         spec_task["cachingOptions"] = {"enableCache": True}
-    platform.steps["train"] = _writes(platform, "model", "m", register_as="flights")
+    platform.steps["train"] = writes(platform, "model", "m", register_as="flights")
     assert platform.run(spec)["state"] == "SUCCEEDED"
     assert _ran(platform) == ["train"]
     assert [event["type"] for event in platform.log].count("dev.zeroflow.model.produced") == 1

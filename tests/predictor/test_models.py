@@ -103,7 +103,7 @@ def test_process_ends_with_one_line_when_the_model_cannot_be_served(launcher: An
     started = {
         "ModelNotFound: there is nothing at store://models/none": launcher.start("store://models/none"),
         "PickleNotVouched: model.pkl is a pickle": launcher.start("store://models/bad", ZEROFLOW_MODEL_VOUCHED_BY=""),
-        "ModelLoadFailed: model.pkl is not what was approved": launcher.start(
+        "ModelNotApproved: model.pkl is not what was approved": launcher.start(
             "store://models/bad", ZEROFLOW_MODEL_SHA256="0" * 64
         ),
         "InvalidInput: cannot read 'store://models/../x'": launcher.start("store://models/../x"),

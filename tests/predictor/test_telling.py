@@ -14,6 +14,7 @@ from zeroflow.predictions import tokens
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.latency import Latency
 from zeroflow.predictions.observation import OBSERVED, Observation
+from zeroflow.predictions.refusal import REFUSED
 
 BODY = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
 TOKEN = tokens.issue("platform", "team", "iris")
@@ -170,3 +171,13 @@ def test_feedback_is_an_event_once_the_broker_has_it(launcher: Any, iris_model: 
     told.status = 500
     later = predictor.send("POST", "/v1/feedback", {"request_id": "r-1", "labels": [2]})
     assert (later.status, later.headers["retry-after"]) == (503, "1")
+
+
+def test_model_refused_for_safety_is_an_event(launcher: Any, iris_model: Any, told: Receiver) -> None:
+    uri = launcher.write(iris_model, "refused/model.joblib")
+    predictor = launcher.start(uri, ZEROFLOW_MODEL_VOUCHED_BY="", **observed(told.url))
+    assert predictor.process.wait(60) != 0
+    (event,) = [event for event in told.events if event.type == REFUSED]
+    assert (event.data["reason"], event.data["uri"]) == ("PickleNotVouched", uri)
+    assert event.headers["ce-subject"] == "team/iris"
+    assert tokens.allows("platform", TOKEN, event.type, event.headers["ce-source"])

@@ -42,7 +42,7 @@ async def main(root: Path, with_serving: bool) -> None:
     app.router.add_route("*", "/{path:.*}", api.handle)
     await runner.setup()
     await web.SockSite(runner, listener).start()
-    write_kubeconfig(home, f"http://127.0.0.1:{port}", "secret-token")
+    write_kubeconfig(home, {"zeroflow": f"http://127.0.0.1:{port}"}, "secret-token")
     if with_serving:
         await serving.start()
     print(f"http://127.0.0.1:{port}", flush=True)

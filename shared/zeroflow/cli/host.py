@@ -77,7 +77,11 @@ class Host:
 
     def text(self, path: str) -> str:
         """Ask for text."""
-        return self._ask("GET", path, None, None).decode(errors="replace")
+        return self.raw(path).decode(errors="replace")
+
+    def raw(self, path: str) -> bytes:
+        """Ask for bytes."""
+        return self._ask("GET", path, None, None)
 
     def _ask(self, method: str, path: str, body: Any, query: Mapping[str, str] | None) -> bytes:
         try:

@@ -11,12 +11,17 @@ from zeroflow import __version__
 COMMANDS = {
     "up": ("zeroflow.cli.up:up", "Run the platform on this machine."),
     "run": ("zeroflow.cli.run:run", "Run a KFP pipeline and show its progress."),
+    "runs": ("zeroflow.cli.runs:app", "Runs: list, show, logs, events, diff, retry, fork, cancel."),
+    "why": ("zeroflow.cli.why:why", "Why a step ran again, or did not have to."),
     "tune": ("zeroflow.cli.tune:tune", "Find the best parameters of a Python function."),
     "events": ("zeroflow.cli.events:app", "What happened: events and what became of them."),
     "models": ("zeroflow.cli.models:app", "Registered models and their versions."),
     "lineage": ("zeroflow.cli.lineage:lineage", "From data to deployment: what came of what."),
     "audit": ("zeroflow.cli.audit:app", "Who changed or used what: verify and export the trail."),
     "images": ("zeroflow.cli.images:app", "What stands for a container image on this machine."),
+    "backup": ("zeroflow.cli.backup:backup", "Write a home into one file, while it is used."),
+    "restore": ("zeroflow.cli.backup:restore", "Make a home from a backup."),
+    "repair": ("zeroflow.cli.repair:repair", "Save what can be read of damaged databases."),
     "store": ("zeroflow.cli.store:app", "Objects in the local store."),
 }
 

@@ -30,7 +30,7 @@ def show_result(host: Host, run: dict[str, Any], tasks: list[dict[str, Any]], ou
     else:
         _print_steps(tasks)
         _print_outputs(run, tasks)
-        typer.echo(f"\nrun {run['display_name']} {run['state']} in {_elapsed(run)}   {run['run_id']}")
+        typer.echo(f"\nrun {run['display_name']} {run['state']} in {elapsed(run)}   {run['run_id']}")
     if run["state"] != "SUCCEEDED":
         _print_failure(host, run, tasks)
 
@@ -138,7 +138,8 @@ def _print_failure(host: Host, run: dict[str, Any], tasks: list[dict[str, Any]])
         typer.echo(f"  {line}", err=True)
 
 
-def _elapsed(run: dict[str, Any]) -> str:
+def elapsed(run: dict[str, Any]) -> str:
+    """Say how long a run took."""
     from datetime import datetime
 
     if "finished_at" not in run:

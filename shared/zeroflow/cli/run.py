@@ -58,8 +58,11 @@ def run(
     raise typer.Exit(0 if state == "SUCCEEDED" else 1)
 
 
-def parameters_of(spec: dict[str, Any], given: list[str]) -> dict[str, Any]:
-    """Read name=value pairs as the types that the pipeline's inputs have."""
+def parameters_of(spec: dict[str, Any], given: list[str], *, complete: bool = True) -> dict[str, Any]:
+    """Read name=value pairs as the types that the pipeline's inputs have.
+
+    `complete` refuses when one is missing that has no default.
+    """
     inputs = ((spec.get("root") or {}).get("inputDefinitions") or {}).get("parameters") or {}
     values: dict[str, Any] = {}
     for pair in given:
@@ -72,7 +75,7 @@ def parameters_of(spec: dict[str, Any], given: list[str]) -> dict[str, Any]:
     missing = [
         name
         for name, spec in inputs.items()
-        if name not in values and not spec.get("isOptional") and spec.get("defaultValue") is None
+        if complete and name not in values and not spec.get("isOptional") and spec.get("defaultValue") is None
     ]
     if missing:
         raise InvalidInput(f"missing: {' '.join(f'-p {name}=...' for name in missing)}")

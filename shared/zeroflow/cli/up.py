@@ -20,7 +20,13 @@ def up(
         "~/.zeroflow"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The one port; 0 takes any free one.")] = 8080,
-    listen: Annotated[str, typer.Option(help="Address; beyond loopback every request needs the token.")] = "127.0.0.1",
+    listen: Annotated[
+        str, typer.Option(help="Address; beyond loopback the host speaks TLS and every request needs the token.")
+    ] = "127.0.0.1",
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate (PEM, with its chain) beyond loopback; by default one is made.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM), unless it is in the same file.")] = None,
     database: Annotated[
         str | None, typer.Option(envvar="ZEROFLOW_DATABASE_URL", help="Metadata database URL (default: SQLite).")
     ] = None,
@@ -46,6 +52,8 @@ def up(
         database_url=database,
         stable_window_s=stable_window,
         runtime_retention_s=runtime_retention,
+        tls_certificate=tls_cert,
+        tls_key=tls_key,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
     )
 
@@ -58,6 +66,12 @@ def up(
             urls = started.result()
             typer.echo(f"zeroflow is up: {urls.base}   home: {options.home}")
             typer.echo(f"  kubectl --kubeconfig {options.home / 'kubeconfig'} get ksvc -A", err=True)
+            if options.exposed:
+                typer.echo(
+                    f"  from other machines: https at port {urls.port}, with the certificate and token of that file "
+                    "(kubectl config get-contexts)",
+                    err=True,
+                )
             typer.echo("  zeroflow run pipeline.py      (in another terminal; Ctrl-C here stops the host)", err=True)
             if missing := lacking():
                 typer.echo(

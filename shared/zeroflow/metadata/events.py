@@ -22,6 +22,8 @@ class EventRecord(Base):
         Index("ix_events_pending", "published_ms"),
         Index("ix_events_cause", "cause_source", "cause_id"),
         Index("ix_events_subject", "subject"),
+        # what lies below a subject; an index in the order of a language does not help there
+        Index("ix_events_below", "subject", postgresql_ops={"subject": "varchar_pattern_ops"}).ddl_if("postgresql"),
     )
 
     seq: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)

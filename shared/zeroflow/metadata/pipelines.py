@@ -117,6 +117,10 @@ class Run(Base):
     """{source, id, type, subject} of the event that started the run; NULL when a client did."""
     recurring_run_id: Mapped[str | None]
     """The recurring run that started this one."""
+    forked_from: Mapped[str | None]
+    """The run whose unchanged steps this one takes over."""
+    forked_at: Mapped[str | None]
+    """The path of the task from which on everything runs again; NULL takes over all that is unchanged."""
 
 
 class RecurringRun(Base):
@@ -197,8 +201,14 @@ class Task(Base):
     exit_code: Mapped[int | None]
     log_uri: Mapped[str | None]
     cache_key: Mapped[str | None]
+    content_key: Mapped[str | None]
+    """sha256 of what tells this execution from others: namespace, code, image, parameters, content of inputs."""
     cached_from: Mapped[str | None]
     """The task whose outputs this one reuses."""
+    cache_note: Mapped[str | None]
+    """Why outputs that were found were not reused."""
+    usage: Mapped[dict[str, Any] | None]
+    """What all attempts have cost: {attempts, wall_ms, cpu_ms, max_rss_bytes, bytes_in, bytes_out}."""
     timings: Mapped[dict[str, Any] | None]
     """Milliseconds of each phase of the last execution, as the step reported them."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)

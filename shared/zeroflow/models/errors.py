@@ -33,6 +33,18 @@ class CorruptModel(ModelRefused):
     reason = "ModelLoadFailed"
 
 
+class NotApproved(CorruptModel):
+    """The bytes are not those that were approved."""
+
+    reason = "ModelNotApproved"
+
+
+class UntrustedTypes(FormatNotSupported):
+    """The file holds types that its format does not trust, whoever vouches for it."""
+
+    reason = "UntrustedTypes"
+
+
 class NotVouched(Forbidden):
     """The file is a pickle - code that runs when it is loaded - and nobody vouched for its bytes."""
 

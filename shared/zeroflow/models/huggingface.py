@@ -7,6 +7,7 @@ Source: transformers, AutoModel and AutoTokenizer; sentence-transformers' module
 """
 
 import importlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ def read(path: Path, sha256: str) -> TensorModel:
         raise FormatNotSupported(
             f"{path.parent.name} is a Hugging Face model; install zeroflow[huggingface] to serve it"
         ) from error
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     (architecture, *_) = json_of(path)["architectures"] or [""]

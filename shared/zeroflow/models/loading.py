@@ -14,7 +14,7 @@ from typing import Any
 from zeroflow.artifacts import Stores
 from zeroflow.errors import NotFound
 from zeroflow.models import boosters, graphs, python, trust
-from zeroflow.models.errors import CorruptModel, FormatNotSupported, ModelRefused, NoModel
+from zeroflow.models.errors import CorruptModel, FormatNotSupported, ModelRefused, NoModel, UntrustedTypes
 from zeroflow.models.estimator import Estimator
 from zeroflow.models.formats import SKLEARN, ModelFile, find_model
 from zeroflow.models.python import PythonModel
@@ -168,7 +168,7 @@ def _read_skops(path: Path) -> Any:
     except ImportError as error:
         raise FormatNotSupported(f"{path.name} is a skops file; install skops to serve it") from error
     if unknown := io.get_untrusted_types(file=path):
-        raise FormatNotSupported(f"{path.name} holds types that skops does not trust: {', '.join(sorted(unknown)[:5])}")
+        raise UntrustedTypes(f"{path.name} holds types that skops does not trust: {', '.join(sorted(unknown)[:5])}")
     return io.load(path)
 
 

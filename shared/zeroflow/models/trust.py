@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zeroflow.artifacts import content
-from zeroflow.models.errors import CorruptModel, NotVouched
+from zeroflow.models.errors import NotApproved, NotVouched
 from zeroflow.models.formats import ModelFile
 
 TRUST_ANNOTATION = "zeroflow.dev/trust-pickle"
@@ -27,11 +27,11 @@ class Word:
 
 
 def check(root: Path, model: ModelFile, word: Word) -> str:
-    """Return the hash of the bytes at `root`; raise CorruptModel for another one, NotVouched when a word is missing."""
+    """Return the hash of the bytes at `root`; raise NotApproved for another one, NotVouched when a word is missing."""
     whole = content.of(root).sha256
     hashes = {whole} if model.path == root else {whole, content.of(model.path).sha256}
     if word.sha256 is not None and word.sha256 not in hashes:
-        raise CorruptModel(
+        raise NotApproved(
             f"{model.path.name} is not what was approved: its sha256 is {whole}, expected {word.sha256}; "
             "store new bytes under a new location"
         )

@@ -10,8 +10,9 @@ import hmac
 
 from zeroflow.predictions.feedback import FEEDBACK
 from zeroflow.predictions.observation import OBSERVED, source_prefix
+from zeroflow.predictions.refusal import REFUSED
 
-PUBLISHABLE = frozenset({OBSERVED, FEEDBACK})
+PUBLISHABLE = frozenset({OBSERVED, FEEDBACK, REFUSED})
 
 
 def issue(platform_token: str, namespace: str, inferenceservice: str) -> str:
