@@ -21,14 +21,15 @@ from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryCont
 def get(session: Session, entity: EntityType, entity_id: int, *, lock: bool = False) -> Row:
     """Return an entity by id; an id of another kind is NotFound. `lock`: it is read to be changed."""
     table: Any = entity.table
-    row: Row | None
+    row: Any
     if lock:
         row = session.scalars(select(table).where(table.id == entity_id).with_for_update()).one_or_none()
     else:
         row = session.get(table, entity_id)  # what this session has read already is not read again
     if row is None or row.kind != entity.kind:
         raise NotFound(f"no {entity.title} found for id={entity_id}")
-    return row
+    found: Row = row
+    return found
 
 
 def get_model(session: Session, model_id: int) -> RegistryContext:
