@@ -2,15 +2,17 @@
 
 Handing a request to a thread costs more than many models do, and in Python most of the work waits for its turn anyway.
 Learned by size of the body, from the times of requests that threads have answered (the least of a few, since threads
-hold each other up); what then proves slow on the event loop goes back to the threads, for longer each time. So a slow
-model never holds up the loop twice in a row, and a model that sleeps or waits for a device never does.
+hold each other up); what then proves slow on the event loop, more than now and then as on any busy machine, goes back
+to the threads, for longer each time. A model that always sleeps or waits for a device never comes to the loop.
 """
 
 from dataclasses import dataclass
 
 QUICK_S = 2e-3
 """The loop may be held up for so long; health answers a little later, nothing else happens."""
-LOOKED_AT = 8
+SLOW_S, MUCH_TOO_SLOW_S = 10e-3, 0.25
+LOOKED_AT, FORGIVEN, ENOUGH = 8, 0.1, 2.5
+"""After so many times the loop is left: each slow answer counts 1, each other one takes back 0.1."""
 FIRST_PAUSE, LONGEST_PAUSE = 64, 65_536
 MAX_BYTES = 1 << 20
 
@@ -22,7 +24,7 @@ class _Class:
     quick: bool = False
     seen: int = 0
     least_s: float = float("inf")
-    slow_in_a_row: int = 0
+    slow: float = 0.0
     pause: int = FIRST_PAUSE
     waits: int = 0
     """So many requests go to threads before the next look."""
@@ -45,9 +47,9 @@ class Pace:
         """Learn from an answered request."""
         known = self._classes.setdefault(size_bytes.bit_length(), _Class())
         if on_loop:
-            known.slow_in_a_row = known.slow_in_a_row + 1 if seconds > QUICK_S else 0
-            if known.slow_in_a_row >= 2 or seconds > 10 * QUICK_S:
-                known.quick, known.seen, known.least_s, known.slow_in_a_row = False, 0, float("inf"), 0
+            known.slow = known.slow + 1 if seconds > SLOW_S else max(0.0, known.slow - FORGIVEN)
+            if known.slow > ENOUGH or seconds > MUCH_TOO_SLOW_S:
+                known.quick, known.seen, known.least_s, known.slow = False, 0, float("inf"), 0.0
                 known.waits, known.pause = known.pause, min(2 * known.pause, LONGEST_PAUSE)
             return
         if known.waits:

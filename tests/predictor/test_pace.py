@@ -1,6 +1,6 @@
 """What is answered on the event loop, and what never is."""
 
-from zeroflow.functions.predictor.pace import LOOKED_AT, QUICK_S, Pace
+from zeroflow.functions.predictor.pace import LOOKED_AT, QUICK_S, SLOW_S, Pace
 
 QUICK, SLOW = QUICK_S / 10, QUICK_S * 20
 
@@ -47,10 +47,16 @@ def test_slow_answer_on_the_loop_sends_requests_back_for_longer_each_time() -> N
     assert held == 3
 
 
-def test_one_hiccup_is_forgiven() -> None:
+def test_hiccups_of_a_busy_machine_are_forgiven() -> None:
     pace = Pace()
     learn(pace, [QUICK] * LOOKED_AT)
-    pace.took(100, 2 * QUICK_S, on_loop=True)
+    for _ in range(100):
+        learn(pace, [2 * SLOW_S] + [QUICK] * 12)
     assert pace.is_quick(100)
-    pace.took(100, 2 * QUICK_S, on_loop=True)
+
+
+def test_model_that_is_slow_every_other_time_leaves_the_loop() -> None:
+    pace = Pace()
+    learn(pace, [QUICK] * LOOKED_AT)
+    learn(pace, [2 * SLOW_S, QUICK] * 3)
     assert not pace.is_quick(100)
