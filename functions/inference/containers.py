@@ -182,6 +182,7 @@ def _own_env(
         "MODEL_NAME": isvc["metadata"]["name"],
         "STORAGE_URI": location.uri,
         "MODEL_FORMAT": model.format,
+        "ZEROFLOW_MULTI_MODEL": "true" if spec.multi_model else None,
         "MODEL_VERSION": spec.model_version,
         "PROTOCOL": model.protocol,
         "ZEROFLOW_STORE": platform.store,

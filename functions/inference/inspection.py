@@ -41,7 +41,9 @@ def inspect(spec: Declared, model: Model, place: Location, owner: str, platform:
         path = stores.local_path(place.uri)
         if path is None and not stores.exists(place.uri):
             raise NotFound(f"there is nothing at {place.uri}")
-        if path is not None:
+        if spec.multi_model:  # each is looked at by the predictor, as it is loaded
+            word = Word(None, own_word)
+        elif path is not None:
             word = _local(model, place.uri, own_word, path, database)
         else:
             word = _remote(place.uri, own_word, database)
