@@ -1,9 +1,7 @@
 """The unmodified kubeflow-katib client, in an environment of its own."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,9 @@ def client_python() -> str:
 
 
 @pytest.fixture(scope="module")
-def seen(client_python: str, tuned_host: Any) -> dict[str, Any]:
+def seen(client_python: str, tuned_host: Any, tuning: Any) -> dict[str, Any]:
     """Return what the script saw."""
-    environment = Path(client_python).parents[1]
-    zeroflow = [sys.executable, "-m", "zeroflow", "images", "map", "katib-client", str(environment)]
-    subprocess.run(zeroflow, check=True, capture_output=True, env=os.environ | {"ZEROFLOW_HOME": str(tuned_host.home)})
+    tuning.map_image("katib-client", Path(client_python).parents[1])
     done = subprocess.run(
         [client_python, str(SCRIPT), str(tuned_host.home / "kubeconfig"), f"localhost:{tuned_host.port}"],
         capture_output=True,
