@@ -119,6 +119,7 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         domain=environment.get("ZEROFLOW_DOMAIN") or Platform.domain,
         image=environment.get("ZEROFLOW_PREDICTOR_IMAGE") or Platform.image,
         storage=_storage(settings, environment),
+        trusted=tuple(filter(None, environment.get("ZEROFLOW_TRUSTED_MODELS", "").split(","))),
         sink=settings.sink,
         token=settings.token,
     )

@@ -36,7 +36,7 @@ def inspect(spec: Declared, model: Model, place: Location, owner: str, platform:
     stores = Stores(Path(platform.store), environment={**platform.storage, **place.access.values})
     if place.uri.startswith("pvc://"):  # only the predictor's pod has it mounted
         return _remote(place.uri, f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else None, database)
-    own_word = f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else None
+    own_word = f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else _operators_word(place.uri, platform)
     try:
         path = stores.local_path(place.uri)
         if path is None and not stores.exists(place.uri):
@@ -56,6 +56,12 @@ def inspect(spec: Declared, model: Model, place: Location, owner: str, platform:
             raise Refused("StorageUnavailable", str(error), "ModelLoadFailed", passing=True) from error
         raise Refused(error.reason, str(error), "ModelLoadFailed") from error
     return word if approved is None else approvals.bound(word, approved, place.uri, path)
+
+
+def _operators_word(uri: str, platform: Platform) -> str | None:
+    """Return the operator's word for a location, where there is one; a beginning ends at a slash."""
+    trusted = any(uri.startswith(prefix if prefix.endswith("/") else f"{prefix}/") for prefix in platform.trusted)
+    return "the operator (ZEROFLOW_TRUSTED_MODELS)" if trusted else None
 
 
 def _local(model: Model, uri: str, own_word: str | None, path: Path, database: Database) -> Word:
