@@ -34,7 +34,8 @@ def endpoint(name: str, namespace: str, body: bytes) -> Endpoint:
             ) from error
         raise
     status = isvc.get("status") or {}
-    ready = next((found for found in status.get("conditions") or () if found.get("type") == "Ready"), {})
+    conditions: list[dict[str, Any]] = status.get("conditions") or []
+    ready: dict[str, Any] = next((found for found in conditions if found.get("type") == "Ready"), {})
     url = status.get("url")
     if not url:
         why = ready.get("message") or "it is being deployed"
