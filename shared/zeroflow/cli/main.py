@@ -14,6 +14,7 @@ COMMANDS = {
     "runs": ("zeroflow.cli.runs:app", "Runs: list, show, logs, events, diff, retry, fork, cancel."),
     "why": ("zeroflow.cli.why:why", "Why a step ran again, or did not have to."),
     "tune": ("zeroflow.cli.tune:tune", "Find the best parameters of a Python function."),
+    "trials": ("zeroflow.cli.trials:trials", "The trials of an Experiment, as a table or a page."),
     "events": ("zeroflow.cli.events:app", "What happened: events and what became of them."),
     "models": ("zeroflow.cli.models:app", "Registered models and their versions."),
     "lineage": ("zeroflow.cli.lineage:lineage", "From data to deployment: what came of what."),
