@@ -1,4 +1,5 @@
-"""KServe's own Python server around a model, as its sklearn server does it: `kserve_server.py MODEL_FILE PORT`."""
+"""KServe's own Python server around a model, as its sklearn server does it: `kserve_server.py MODEL_FILE PORT
+[GRPC_PORT]`."""
 
 import sys
 from pathlib import Path
@@ -23,5 +24,6 @@ class Peer(kserve.Model):
 
 
 if __name__ == "__main__":
-    server = kserve.ModelServer(http_port=int(sys.argv[2]), enable_grpc=False, workers=1, access_log_format=None)
+    calls = {"enable_grpc": True, "grpc_port": int(sys.argv[3])} if len(sys.argv) > 3 else {"enable_grpc": False}
+    server = kserve.ModelServer(http_port=int(sys.argv[2]), workers=1, access_log_format=None, **calls)
     server.start([Peer(sys.argv[1])])

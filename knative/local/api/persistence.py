@@ -97,7 +97,7 @@ class ResourceFile:
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise StorageFailed(f"the change could not be written to {self._path}: {error}") from error
+            raise StorageFailed(f"nothing was changed, as it could not be written to {self._path}: {error}") from error
 
     def close(self) -> None:
         self._db.close()

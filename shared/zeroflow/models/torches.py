@@ -9,11 +9,12 @@ otherwise. An exported program says its inputs' types and shapes; the others onl
 import importlib
 import inspect
 import os
+import pickle
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zeroflow.models import python
-from zeroflow.models.errors import CorruptModel
+from zeroflow.models.errors import CorruptModel, UntrustedTypes
 from zeroflow.models.estimator import Tensor, datatype_of
 from zeroflow.models.formats import ModelFile
 from zeroflow.models.tensormodel import TensorModel
@@ -92,7 +93,12 @@ def _filled(torch: Any, model: ModelFile) -> Any:
     if model.weights.suffix == ".safetensors":
         state = importlib.import_module("safetensors.torch").load_file(str(model.weights))
     else:
-        state = torch.load(str(model.weights), map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(str(model.weights), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise UntrustedTypes(
+                f"{model.weights.name} holds more than weights; save it with torch.save(module.state_dict(), path)"
+            ) from error
     if not isinstance(state, dict):
         raise CorruptModel(f"{model.weights.name} holds a {type(state).__name__}, expected a state_dict")
     state = state.get("state_dict", state)
