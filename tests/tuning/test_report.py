@@ -55,8 +55,10 @@ def test_tune_finds_the_best_and_writes_a_page(tuned_host, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["state"] == "Succeeded"
-    x, kind = float(told["best"]["parameters"]["x"]), told["best"]["parameters"]["kind"]
-    assert float(told["best"]["metrics"]["objective"]) == (x - 0.3) ** 2 + (kind == "b")
+    assert told["condition"]["type"] == "Succeeded"
+    best = {each["name"]: each["value"] for each in told["optimal"]["parameterAssignments"]}
+    x = float(best["x"])
+    found = told["optimal"]["observation"]["metrics"][0]["latest"]
+    assert float(found) == (x - 0.3) ** 2 + (best["kind"] == "b")
     assert x < 0.8
     assert page.read_text().count("<circle") == 6

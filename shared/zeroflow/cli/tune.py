@@ -19,7 +19,7 @@ import typer
 from zeroflow.cli.host import Host, host_url
 from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.cli.spaces import parameter
-from zeroflow.cli.trials import report_of, short, written
+from zeroflow.cli.trials import outcome, report_of, short, written
 from zeroflow.cli.tuning_report import Report, Row
 from zeroflow.errors import InvalidInput, ZeroflowError
 
@@ -92,7 +92,7 @@ def tune(
         raise typer.Exit(130) from None
     if html is not None:
         written(ended, html)
-    _show(ended, output)
+    _show(host, ended, metadata, output)
 
 
 def _objective(written: str) -> tuple[Path, str]:
@@ -195,13 +195,13 @@ def _line(row: Row, metric: str) -> str:
     return f"{metric}={row.value:<12.6g} {values}{state}"
 
 
-def _show(report: Report, output: str) -> None:
+def _show(host: Host, report: Report, metadata: dict[str, str], output: str) -> None:
     best = report.best
     if output == "json":
-        told = None if best is None else {"trial": best.name, "parameters": best.parameters, "metrics": best.metrics}
-        as_json(
-            {"experiment": report.title.split("/")[-1], "state": report.state, "message": report.message, "best": told}
-        )
+        where = f"{API}/namespaces/{metadata['namespace']}/experiments/{metadata['name']}"
+        experiment = host.json("GET", where)
+        optimal = experiment["status"].get("currentOptimalTrial")
+        as_json({"experiment": metadata["name"], "condition": outcome(experiment), "optimal": optimal})
     elif best is not None:
         rows = [*best.metrics.items(), *best.parameters.items()]
         typer.echo(f"best of {len(report.rows)} trials: {best.name}")
