@@ -20,6 +20,8 @@ COMMANDS = {
     "lineage": ("zeroflow.cli.lineage:lineage", "From data to deployment: what came of what."),
     "audit": ("zeroflow.cli.audit:app", "Who changed or used what: verify and export the trail."),
     "images": ("zeroflow.cli.images:app", "What stands for a container image on this machine."),
+    "backup": ("zeroflow.cli.backup:backup", "Write a home into one file, while it is used."),
+    "restore": ("zeroflow.cli.backup:restore", "Make a home from a backup."),
     "repair": ("zeroflow.cli.repair:repair", "Save what can be read of damaged databases."),
     "store": ("zeroflow.cli.store:app", "Objects in the local store."),
 }
