@@ -14,7 +14,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def figures(name: str, case: Case, connections: list[int], seconds: int) -> tupl
         return None
     path = V2 if case.binary else found.path
     sent = case.body(path)
-    with running(found, port, *case.body(found.path)) as (pid, start_s):
+    with running(replace(found, path=path), port, *sent) as (pid, start_s):
         return start_s, [measure(pid, port, path, sent, count, seconds) for count in connections]
 
 

@@ -50,8 +50,7 @@ def read(model: ModelFile, sha256: str) -> TensorModel:
 
     def run(given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
         with torch.inference_mode():
-            # torch wants memory that it may write to; a request's bytes are not
-            tensors = [torch.tensor(given[tensor.name], device=device) for tensor in inputs]
+            tensors = [_tensor(torch, given[tensor.name]).to(device) for tensor in inputs]
             try:
                 found = module(*tensors)
             except (RuntimeError, AssertionError) as error:
@@ -83,6 +82,11 @@ def _inputs(torch: Any, program: Any) -> tuple[Tensor, ...]:
         shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
         found.append(Tensor(name, datatype_of(dtype), shape))
     return tuple(found)
+
+
+def _tensor(torch: Any, array: "np.ndarray[Any, Any]") -> Any:
+    """Return a tensor on an array's memory where torch may write to it, which it may not to a request's bytes."""
+    return torch.from_numpy(array) if array.flags.writeable else torch.tensor(array)
 
 
 def _filled(torch: Any, model: ModelFile) -> Any:
