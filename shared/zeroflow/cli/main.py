@@ -16,6 +16,8 @@ COMMANDS = {
     "predict": ("zeroflow.cli.predict:predict", "Ask an InferenceService once."),
     "load": ("zeroflow.cli.load:load", "Steady traffic for an InferenceService, and its latencies."),
     "tune": ("zeroflow.cli.tune:tune", "Find the best parameters of a Python function."),
+    "deploy": ("zeroflow.cli.deploy:deploy", "Deploy a Knative Functions project."),
+    "functions": ("zeroflow.cli.functions:app", "Deployed functions: list, invoke, delete."),
     "events": ("zeroflow.cli.events:app", "What happened: events and what became of them."),
     "models": ("zeroflow.cli.models:app", "Registered models and their versions."),
     "lineage": ("zeroflow.cli.lineage:lineage", "From data to deployment: what came of what."),
