@@ -26,6 +26,8 @@ CANARY_PERCENT = "zeroflow.dev/canary-percent"
 """The share of the traffic that a newly registered version gets at first."""
 COMPILE = "zeroflow.dev/compile"
 """`false` has the predictor serve the model as it was saved, without the cheaper form that answers the same."""
+MULTI_MODEL = "zeroflow.dev/multi-model"
+"""`true`: the storageUri is a directory of models, each of which answers under its own name."""
 SPEC_SEEN = "zeroflow.dev/spec-seen"
 """On the Knative Service: for which state of the InferenceService its model was inspected."""
 
