@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("chain", "cold_start", "broker", "proxy", "predictor")
+NAMES = ("chain", "fan_out", "first_run", "cold_start", "broker", "proxy", "predictor")
 
 
 def main() -> int:
