@@ -3,7 +3,9 @@
 import importlib
 import sys
 
-NAMES = ("chain", "fan_out", "first_run", "cold_start", "broker", "proxy", "predictor")
+NAMES = (
+    "chain", "fan_out", "first_run", "cold_start", "broker", "proxy", "predictor", "grpc_calls", "registry", "resources",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -66,9 +66,9 @@ def subprocess_runner_seconds(steps: int, *, use_venv: bool) -> float:
 
 def metaflow_seconds() -> float:
     """Run the chain with Metaflow."""
-    from benchmarks.peers import HERE, python_with
+    from benchmarks.servers import PEERS, python_of
 
-    python = python_with("metaflow", "metaflow", "setuptools")
+    python = python_of("metaflow")
     with tempfile.TemporaryDirectory() as scratch:
         environment = {
             **os.environ,
@@ -77,16 +77,16 @@ def metaflow_seconds() -> float:
             "METAFLOW_DEFAULT_DATASTORE": "local",
         }
         began = time.monotonic()
-        command = [python, str(HERE / "metaflow_chain.py"), "--quiet", "run"]
+        command = [python, str(PEERS / "metaflow_chain.py"), "--quiet", "run"]
         subprocess.run(command, cwd=scratch, env=environment, check=True, capture_output=True)
         return time.monotonic() - began
 
 
 def prefect_seconds() -> float:
     """Run the chain with Prefect."""
-    from benchmarks.peers import HERE, python_with
+    from benchmarks.servers import PEERS, python_of
 
-    command = [python_with("prefect", "prefect"), str(HERE / "prefect_chain.py")]
+    command = [python_of("prefect"), str(PEERS / "prefect_chain.py")]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tempfile.gettempdir())
     return float(done.stdout.split()[-1])
 

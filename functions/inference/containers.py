@@ -45,6 +45,8 @@ class Platform:
     """ZEROFLOW_PREDICTOR_IMAGE: what a cluster runs."""
     storage: Mapping[str, str] = field(default_factory=dict)
     """Variables of the function's own environment that say where models lie: endpoints, mirrors, caches."""
+    trusted: tuple[str, ...] = ()
+    """ZEROFLOW_TRUSTED_MODELS: beginnings of locations, by commas, whose pickles the operator vouches for."""
     sink: str | None = None
     """K_SINK: the broker that gets what predictors observe."""
     token: str | None = field(default=None, repr=False)
@@ -182,6 +184,7 @@ def _own_env(
         "MODEL_NAME": isvc["metadata"]["name"],
         "STORAGE_URI": location.uri,
         "MODEL_FORMAT": model.format,
+        "ZEROFLOW_MULTI_MODEL": "true" if spec.multi_model else None,
         "MODEL_VERSION": spec.model_version,
         "PROTOCOL": model.protocol,
         "ZEROFLOW_STORE": platform.store,

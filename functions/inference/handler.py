@@ -1,8 +1,13 @@
 """The inference function's edge: which events wake it, and for which InferenceService.
 
-* `dev.knative.apiserver.resource.{add,update,delete}` of an InferenceService, of the Knative Service made for one, or
-  of its DomainMapping: reconcile that InferenceService.
+* `dev.knative.apiserver.resource.{add,update,delete}` of an InferenceService, of a Knative Service made for one, or
+  of its DomainMapping: reconcile that InferenceService and the InferenceGraphs that name it. Likewise of an
+  InferenceGraph and its Knative Service.
 * `dev.zeroflow.modelversion.registered`: the InferenceServices that follow the registered model get the new version.
+* `dev.zeroflow.predictions.observed` and `dev.zeroflow.feedback.given`: evidence of a canary.
+* `dev.zeroflow.rollout.decided`: bring the traffic in line with the decision.
+
+`GET /api/inference/v1/rollouts/<namespace>/<name>` tells why a rollout is as it is.
 
 Served by `gunicorn zeroflow.functions.inference.handler:create_app()`.
 """
@@ -16,11 +21,19 @@ from flask import Flask
 
 from zeroflow.errors import Conflict, InvalidInput, NotFound
 from zeroflow.events import Delivery, FunctionApp
-from zeroflow.functions.inference import names
+from zeroflow.functions.inference import names, trainedmodels
+from zeroflow.functions.inference.canary import rollouts, telling
+from zeroflow.functions.inference.canary.following import Canaries
 from zeroflow.functions.inference.containers import Platform
+from zeroflow.functions.inference.graphs import KIND as GRAPH_KIND
+from zeroflow.functions.inference.graphs import LABEL as GRAPH_LABEL
+from zeroflow.functions.inference.graphs import Graphs
 from zeroflow.functions.inference.reconcile import ATTEMPTS, Reconciler
 from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.refusals import Refusals
 from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out
+from zeroflow.predictions.feedback import FEEDBACK, Feedback
+from zeroflow.predictions.observation import OBSERVED, Observation
 from zeroflow.resources.client import LazyResources, Resources
 from zeroflow.settings import Settings
 
@@ -45,12 +58,23 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     settings = settings or Settings.from_environment()
     app = FunctionApp.from_settings(FUNCTION, settings)
     resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
-    reconciler = Reconciler(resources, app.database, _platform(settings, os.environ))
+    refusals = Refusals(app.outbox)
+    reconciler = Reconciler(
+        resources, app.database, _platform(settings, os.environ), Canaries(app.outbox), refusals.note
+    )
+
+    graphs = Graphs(resources)
 
     def on_change(delivery: Delivery) -> None:
-        concerned = _concerned(delivery.data())
-        if concerned is not None:
-            reconciler.reconcile(*concerned)
+        kind, namespace, name = _concerned(delivery.data())
+        if kind == names.KIND:
+            reconciler.reconcile(namespace, name)
+            for graph in graphs.concerned(namespace, name):
+                graphs.reconcile(namespace, graph)
+        elif kind == GRAPH_KIND:
+            graphs.reconcile(namespace, name)
+        elif kind == trainedmodels.KIND:
+            trainedmodels.refuse(resources(), namespace, name)
 
     def on_version(delivery: Delivery) -> None:
         if delivery.data().get("needs_approval"):
@@ -60,10 +84,32 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
             if follows(isvc, version.registered_model):
                 _roll_out(resources(), isvc, version)
 
+    def on_observation(delivery: Delivery) -> None:
+        seen = Observation.from_data(delivery.data())
+        with delivery.transaction() as tx:
+            rollouts.observe(tx, seen)
+
+    def on_feedback(delivery: Delivery) -> None:
+        given = Feedback.from_data(delivery.data())
+        with delivery.transaction() as tx:
+            rollouts.judge(tx, given)
+
+    def on_decision(delivery: Delivery) -> None:
+        data = delivery.data()
+        reconciler.reconcile(str(data.get("namespace")), str(data.get("inferenceservice")))
+
+    @app.flask.get("/api/inference/v1/rollouts/<namespace>/<name>")
+    def why(namespace: str, name: str) -> dict[str, Any]:
+        with app.database.reading() as session:
+            return {"rollouts": telling.rollouts_of(session, namespace, name)}
+
     for change in CHANGES:
         app.on(change)(on_change)
     app.on(VERSION_REGISTERED)(on_version)
     app.on(VERSION_APPROVED)(on_version)
+    app.on(OBSERVED)(on_observation)
+    app.on(FEEDBACK)(on_feedback)
+    app.on(rollouts.DECIDED)(on_decision)
     return app.flask
 
 
@@ -73,6 +119,7 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         domain=environment.get("ZEROFLOW_DOMAIN") or Platform.domain,
         image=environment.get("ZEROFLOW_PREDICTOR_IMAGE") or Platform.image,
         storage=_storage(settings, environment),
+        trusted=tuple(filter(None, environment.get("ZEROFLOW_TRUSTED_MODELS", "").split(","))),
         sink=settings.sink,
         token=settings.token,
     )
@@ -86,15 +133,18 @@ def _storage(settings: Settings, environment: Mapping[str, str]) -> dict[str, st
     return given | ({"AWS_ENDPOINT_URL_S3": settings.s3_endpoint} if settings.s3_endpoint else {})
 
 
-def _concerned(obj: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return namespace and name of the InferenceService that a changed object belongs to; None for a foreign one."""
+def _concerned(obj: Mapping[str, Any]) -> tuple[str | None, str, str]:
+    """Return kind, namespace and name of what an object's change concerns; no kind when it is foreign."""
     metadata = obj.get("metadata")
     if not isinstance(metadata, dict) or not metadata.get("name") or not metadata.get("namespace"):
         raise InvalidInput("event data must be a namespaced Kubernetes object (ApiServerSource, mode Resource)")
-    if obj.get("kind") == names.KIND:
-        return metadata["namespace"], metadata["name"]
-    owner = (metadata.get("labels") or {}).get(names.LABEL)
-    return (metadata["namespace"], owner) if owner else None
+    namespace, labels = str(metadata["namespace"]), metadata.get("labels") or {}
+    if obj.get("kind") in (names.KIND, GRAPH_KIND, trainedmodels.KIND):
+        return str(obj["kind"]), namespace, str(metadata["name"])
+    for label, kind in ((names.LABEL, names.KIND), (GRAPH_LABEL, GRAPH_KIND)):
+        if owner := labels.get(label):
+            return kind, namespace, str(owner)
+    return None, namespace, ""
 
 
 def _roll_out(resources: Resources, isvc: dict[str, Any], version: RegisteredVersion) -> None:

@@ -36,12 +36,14 @@ def inspect(spec: Declared, model: Model, place: Location, owner: str, platform:
     stores = Stores(Path(platform.store), environment={**platform.storage, **place.access.values})
     if place.uri.startswith("pvc://"):  # only the predictor's pod has it mounted
         return _remote(place.uri, f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else None, database)
-    own_word = f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else None
+    own_word = f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else _operators_word(place.uri, platform)
     try:
         path = stores.local_path(place.uri)
         if path is None and not stores.exists(place.uri):
             raise NotFound(f"there is nothing at {place.uri}")
-        if path is not None:
+        if spec.multi_model:  # each is looked at by the predictor, as it is loaded
+            word = Word(None, own_word)
+        elif path is not None:
             word = _local(model, place.uri, own_word, path, database)
         else:
             word = _remote(place.uri, own_word, database)
@@ -54,6 +56,12 @@ def inspect(spec: Declared, model: Model, place: Location, owner: str, platform:
             raise Refused("StorageUnavailable", str(error), "ModelLoadFailed", passing=True) from error
         raise Refused(error.reason, str(error), "ModelLoadFailed") from error
     return word if approved is None else approvals.bound(word, approved, place.uri, path)
+
+
+def _operators_word(uri: str, platform: Platform) -> str | None:
+    """Return the operator's word for a location, where there is one; a beginning ends at a slash."""
+    trusted = any(uri.startswith(prefix if prefix.endswith("/") else f"{prefix}/") for prefix in platform.trusted)
+    return "the operator (ZEROFLOW_TRUSTED_MODELS)" if trusted else None
 
 
 def _local(model: Model, uri: str, own_word: str | None, path: Path, database: Database) -> Word:

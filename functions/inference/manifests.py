@@ -17,6 +17,10 @@ Object = dict[str, Any]
 
 AUTOSCALING = "autoscaling.knative.dev/"
 RUNTIME_ANNOTATION = "zeroflow.dev/runtime"
+REPLAY_ANNOTATION = "zeroflow.dev/replay"
+"""`safe`: a prediction may be asked for again when the instance that was asked has died before it answered."""
+HTTP2_ANNOTATION = "zeroflow.dev/http2"
+"""`also`: the one port speaks gRPC by HTTP/2 and the rest by HTTP/1.1."""
 KEPT_TO_ITSELF = ("kubectl.kubernetes.io/", "zeroflow.dev/", "serving.kserve.io/", names.ROLLOUT_DURATION)
 """Annotations of the InferenceService that say nothing to a revision; the others go into its template, as in KServe."""
 
@@ -114,9 +118,10 @@ def _metadata(isvc: Object, name: str, labels: Mapping[str, str]) -> Object:
 def _template_annotations(isvc: Object, component: Component, pod: Pod) -> dict[str, str]:
     given = {name: value for name, value in _annotations(isvc).items() if not name.startswith(KEPT_TO_ITSELF)}
     annotations = {**given, **component.annotations}
-    annotations.pop(RUNTIME_ANNOTATION, None)
+    for name in (RUNTIME_ANNOTATION, REPLAY_ANNOTATION, HTTP2_ANNOTATION):
+        annotations.pop(name, None)
     if pod.is_own:
-        annotations[RUNTIME_ANNOTATION] = "predictor"
+        annotations |= {RUNTIME_ANNOTATION: "predictor", REPLAY_ANNOTATION: "safe", HTTP2_ANNOTATION: "also"}
     annotations.setdefault(f"{AUTOSCALING}class", "kpa.autoscaling.knative.dev")
     for name, value in (
         ("min-scale", component.min_replicas),

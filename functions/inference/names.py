@@ -26,11 +26,16 @@ CANARY_PERCENT = "zeroflow.dev/canary-percent"
 """The share of the traffic that a newly registered version gets at first."""
 COMPILE = "zeroflow.dev/compile"
 """`false` has the predictor serve the model as it was saved, without the cheaper form that answers the same."""
+MULTI_MODEL = "zeroflow.dev/multi-model"
+"""`true`: the storageUri is a directory of models, each of which answers under its own name."""
 SPEC_SEEN = "zeroflow.dev/spec-seen"
 """On the Knative Service: for which state of the InferenceService its model was inspected."""
 
 RUNTIME_API_VERSION = "serving.kserve.io/v1alpha1"
 RUNTIME_KIND, CLUSTER_RUNTIME_KIND = "ServingRuntime", "ClusterServingRuntime"
+
+TEMPLATE = "zeroflow.dev/template"
+"""On the predictor's Knative Service: the hash of what its newest revision runs."""
 
 CONTAINER = "kserve-container"
 DEFAULT_CANARY_PERCENT = 20

@@ -13,6 +13,7 @@ from typing import Any
 
 from zeroflow.errors import Conflict, InvalidInput, NotFound, Unavailable
 from zeroflow.functions.inference import containers, inspection, location, manifests, names, rollout, runtimes, status
+from zeroflow.functions.inference.canary.following import Canaries
 from zeroflow.functions.inference.component import Component
 from zeroflow.functions.inference.containers import Platform, Pod
 from zeroflow.functions.inference.refusal import Refused
@@ -42,6 +43,7 @@ class Reconciler:
     resources: Callable[[], Resources]
     database: Database
     platform: Platform
+    canaries: Canaries
     note_refusal: Callable[[Object, Refused], None] = lambda isvc, refused: None
     """Records that an InferenceService was refused; called once for each new reason."""
 
@@ -141,9 +143,14 @@ class Reconciler:
         if found is not None:
             done = rollout.advanced(done, found)
         tagged = (isvc["metadata"].get("annotations") or {}).get(names.TAG_ROUTING) == "true"
-        targets = rollout.traffic(component.canary_percent, done, tagged)
-        wanted = manifests.service(isvc, component, pod, targets, manifests.spec_seen(isvc, spec))
+        wanted = manifests.service(isvc, component, pod, [], manifests.spec_seen(isvc, spec))
+        percent = component.canary_percent
+        if component.kind == "predictor":
+            percent = self.canaries.percent(isvc, component, wanted, found, done)
+        wanted["spec"]["traffic"] = rollout.traffic(percent, done, tagged)
         service = self._apply(wanted, found)
+        if component.kind == "predictor":
+            self.canaries.follow(isvc, service, done)
         return Served(service, done, self._failed_revision(service))
 
     def _apply(self, wanted: Object, found: Object | None) -> Object:

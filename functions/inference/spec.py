@@ -30,6 +30,7 @@ class Declared:
     model_version: str | None = None
     trusts_pickle: bool = False
     compiling: bool = True
+    multi_model: bool = False
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -57,6 +58,7 @@ def parse_spec(isvc: Mapping[str, Any]) -> Declared:
         model_version=annotations.get(names.MODEL_VERSION),
         trusts_pickle=_flag(annotations, TRUST_ANNOTATION, False),
         compiling=_flag(annotations, names.COMPILE, True),
+        multi_model=_flag(annotations, names.MULTI_MODEL, False),
     )
 
 

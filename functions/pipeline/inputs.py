@@ -125,7 +125,9 @@ def of_item(task: TaskPlan, item: Any) -> Values:
         values["artifacts"][name] = [item]
         return values
     spec = task.component.parameters.get(name)
-    value = _for_component(item, spec, f"loop item {name!r}") if spec is not None else item
+    # The SDK declares the items of a list that it knows nothing of as strings; what they are shows where they are used.
+    plain = spec is None or (spec.type == "STRING" and item is not None)
+    value = item if plain or spec is None else _for_component(item, spec, f"loop item {name!r}")
     if value is not ABSENT:
         values["parameters"][name] = value
     return values

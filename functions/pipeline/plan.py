@@ -12,6 +12,8 @@ from zeroflow.errors import NotFound
 from zeroflow.functions.pipeline.conditions import Expression
 
 MAX_BACKOFF_S = 3600.0
+MAX_ITERATIONS = 1_000_000
+"""Items of one loop."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline import scheduling, volumes
 from zeroflow.functions.pipeline.fields import flag, found, mapping, only, required_text, sequence, text
 from zeroflow.functions.pipeline.plan import Config, FromResource, Platform, Source
-from zeroflow.functions.pipeline.volumes import ReadSource
+from zeroflow.functions.pipeline.volumes import ReadSource, left_out
 
 _RESOURCES = {"secretAsEnv": ("Secret", "secret"), "configMapAsEnv": ("ConfigMap", "configMap")}
 
@@ -112,6 +112,8 @@ def resolved(platform: Platform, follow: Callable[[Source], Any]) -> dict[str, A
     environment = []
     for item in platform.environment:
         name = follow(item.name)
+        if left_out(item.name, name):
+            continue
         if not isinstance(name, str) or not name:
             raise InvalidInput(f"the name of a {item.kind} must be a text, found {found(name)}")
         environment.append({"kind": item.kind, "name": name, "keys": item.keys, "optional": item.optional})

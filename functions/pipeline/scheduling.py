@@ -67,12 +67,13 @@ def resolved(scheduling: Scheduling, follow: Callable[[Source], Any]) -> dict[st
     pod = {**scheduling.pod, "affinity": dict(scheduling.pod.get("affinity") or {})}
     for field, source in scheduling.given:
         value = follow(source)
-        if value is expressions.ABSENT or value is None or value == "":
+        if value is not expressions.ABSENT:
+            value = expressions.from_json(value) if field != "imagePullSecrets" else value
+        if value is expressions.ABSENT or value in (None, "", {}, []):
             continue  # an optional input that was not given
         if field == "imagePullSecrets":
             pod.setdefault(field, []).append({"name": _checked(value, str, field)})
             continue
-        value = expressions.from_json(value)
         if field == "tolerations":
             more = value if isinstance(value, list) else [_checked(value, dict, field)]
             pod[field] = [*pod.get(field, ()), *more]

@@ -1,7 +1,7 @@
 """One prediction, from the bytes of a request to those of its answer, timed; it knows no web framework."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +11,9 @@ import orjson
 from zeroflow.functions.predictor import binary, v1, v2
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.functions.predictor.metrics import Record
+from zeroflow.functions.predictor.pace import Pace
 from zeroflow.functions.predictor.served import Served
+from zeroflow.models.python import PythonModel
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,13 @@ class Answers:
 
     served: Served
     record: Record
+    pace: Pace = field(default_factory=Pace)
+
+    @property
+    def may_be_quick(self) -> bool:
+        """Whether to learn how quick it is: not when requests are joined, nor for a class of somebody's own."""
+        served = self.served
+        return not (served.is_quick or served.batcher is not None or isinstance(served.model, PythonModel))
 
     def predict(self, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
         """Answer a V1 request; a Python class may look at its headers."""

@@ -42,6 +42,8 @@ def data_of(headers: Mapping[str, str], body: bytes) -> Any:
         raise BadRequest(f"malformed CloudEvent: {faults}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadRequest(f"malformed CloudEvent: {error}") from error
+    except RecursionError as error:
+        raise BadRequest("malformed CloudEvent: its data are nested too deeply") from error
     if isinstance(data, bytes | str):  # binary mode with another content type than JSON
         try:
             return orjson.loads(data)

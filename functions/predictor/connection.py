@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
         if self._worker.is_full:
             self._answered(*self._answer(self._worker.busy, environ, keep))
             return
-        future = self._worker.pool.submit(self._answer, self._worker.wsgi, environ, keep)
+        future = self._worker.threads.submit(self._answer, self._worker.wsgi, environ, keep)
         loop = self._worker.loop
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._answered, *done.result()))
 

@@ -30,6 +30,7 @@ QUICK_BYTES = 4096
 HEAD_LENGTH = "Inference-Header-Content-Length"
 REVISION = "zeroflow-revision"
 REQUEST_ID = "x-request-id"
+ON_LOOP = "zeroflow.on-loop"
 GRPC, GRPC_TYPE = "/inference.GRPCInferenceService/", "application/grpc"
 HEALTH = {
     "/": b'{"status":"alive"}',
@@ -74,7 +75,12 @@ class FastPath:
             if path.startswith(GRPC):
                 return self._is_quick_call(path, environ)
             return environ["REQUEST_METHOD"] == "GET" and path in HEALTH
-        return route[0].served.is_quick and self._is_plain(environ) and int(environ["CONTENT_LENGTH"]) <= QUICK_BYTES
+        if not self._is_plain(environ):
+            return False
+        answers, size = route[0], int(environ["CONTENT_LENGTH"])
+        quick = (answers.served.is_quick and size <= QUICK_BYTES) or answers.pace.is_quick(size)
+        environ[ON_LOOP] = quick
+        return quick
 
     def _is_quick_call(self, path: str, environ: "WSGIEnvironment") -> bool:
         """Say the same of a gRPC call, whose model is named in its message."""
@@ -124,6 +130,8 @@ class FastPath:
         if status == 503:
             headers.append(RETRY_AFTER)
         start_response(REASONS[status], [*headers, (REQUEST_ID, asked), *self._common])
+        if status == 200 and answers.may_be_quick:
+            answers.pace.took(len(request), perf_counter() - began, environ.get(ON_LOOP, False))
         self._tell(answers, environ, began, asked, status, request, body, failed)
         return (body,)
 

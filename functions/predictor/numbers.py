@@ -31,6 +31,8 @@ def matrix(rows: list[Any]) -> "np.ndarray[Any, Any] | None":
     """Return rows of equal length as float64 (rows, columns); None when they are anything else."""
     try:
         width = len(rows[0])
+        if len(rows) * width < WORTH:
+            return None
         if any(type(row) is not list or len(row) != width for row in rows):
             return None
     except TypeError:

@@ -92,6 +92,8 @@ class PredictorSettings:
     logger: LoggerSettings | None = None
     """ZEROFLOW_LOGGER: JSON with KServe's fields (url, mode, metadataHeaders, metadataAnnotations as an object) and
     inferenceservice, namespace, component, endpoint, source."""
+    openai_prefix: str = "/openai"
+    """KSERVE_OPENAI_ROUTE_PREFIX: what the paths of OpenAI's API begin with."""
     batch_rows: int | None = None
     """ZEROFLOW_BATCHER: JSON with KServe's fields; its maxBatchSize, in rows. None joins no requests."""
     explainer: str | None = None
@@ -127,6 +129,7 @@ class PredictorSettings:
             identity=_identity(env),
             observed=_observed(env),
             logger=_logger(env),
+            openai_prefix=_prefix(env),
             batch_rows=_batch_rows(env),
             explainer=env.get("EXPLAINER_HOST") or None,
         )
@@ -169,6 +172,11 @@ def _url(given: Mapping[str, Any], field_name: str, place: str) -> str:
 def _observed(env: Mapping[str, str]) -> Observed | None:
     given = _object(env, "ZEROFLOW_OBSERVED")
     return None if given is None else Observed(_url(given, "sink", "ZEROFLOW_OBSERVED"), given.get("token"))
+
+
+def _prefix(env: Mapping[str, str]) -> str:
+    value = env.get("KSERVE_OPENAI_ROUTE_PREFIX", "/openai").strip("/")
+    return f"/{value}" if value else ""
 
 
 def _batch_rows(env: Mapping[str, str]) -> int | None:

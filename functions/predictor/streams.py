@@ -1,5 +1,6 @@
 """HTTP/2 requests of a connection as WSGI requests; what gRPC calls trailers are headers named `grpc-...` here."""
 
+import asyncio
 import io
 import logging
 import sys
@@ -41,7 +42,7 @@ async def serve(worker: "QuickWorker", stream: Stream) -> None:
         elif worker.is_full:
             parts = worker.busy(environ, start_response)
         else:
-            parts = await worker.loop.run_in_executor(worker.pool, worker.wsgi, environ, start_response)
+            parts = await asyncio.wrap_future(worker.threads.submit(worker.wsgi, environ, start_response))
         await _send(worker, stream, head, parts, environ["REQUEST_METHOD"] == "HEAD")
     except StreamReset:
         raise
@@ -61,7 +62,7 @@ async def _send(worker: "QuickWorker", stream: Stream, head: list[Any], parts: I
                 await stream.send(b"".join(parts))
             else:  # made piece by piece, by a model that takes its time
                 pieces = iter(parts)
-                while (part := await worker.loop.run_in_executor(worker.pool, next, pieces, None)) is not None:
+                while (part := await asyncio.wrap_future(worker.threads.submit(next, pieces, None))) is not None:
                     await stream.send(part)
         await stream.finish(trailers)
     finally:

@@ -17,8 +17,10 @@ import asyncio
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Lock
 from typing import Any
 
 from gunicorn.workers.base import Worker
@@ -30,13 +32,36 @@ LINGER_S = 2.0
 """How long a stopping worker keeps idle connections, for a request that is already on its way."""
 
 
+class Threads:
+    """A pool of threads that knows how many calls wait for one."""
+
+    def __init__(self, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="request")
+        self._lock = Lock()
+        self.waiting = 0
+
+    def submit(self, call: Callable[..., Any], *arguments: object) -> "Future[Any]":
+        """Call in a thread, when one is free."""
+        with self._lock:
+            self.waiting += 1
+        return self._pool.submit(self._begin, call, *arguments)
+
+    def close(self) -> None:
+        """Take no further calls."""
+        self._pool.shutdown(wait=False)
+
+    def _begin(self, call: Callable[..., Any], *arguments: object) -> Any:
+        with self._lock:
+            self.waiting -= 1
+        return call(*arguments)
+
+
 class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     """One process: an event loop, and threads for what is not quick."""
 
     def init_process(self) -> None:
         """Make what belongs to this process, then run."""
         self.loop = asyncio.new_event_loop()
-        self.pool = ThreadPoolExecutor(self.cfg.threads, thread_name_prefix="request")
         self.connections: set[Connection] = set()
         self.http2: set[Any] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -51,7 +76,7 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         """Serve until told to stop."""
         application = self.wsgi
-        self.pool._max_workers = max(self.cfg.threads, application.config["THREADS"])
+        self.threads = Threads(max(self.cfg.threads, application.config["THREADS"]))
         self.is_quick = application.wsgi_app.is_quick
         self.busy = application.wsgi_app.busy
         self.max_body_bytes = int(application.config["BODY_BYTES"])
@@ -62,7 +87,7 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             self._beat()
             self.loop.run_forever()
         finally:
-            self.pool.shutdown(wait=False)
+            self.threads.close()
             self.loop.close()
             application.wsgi_app.close()
         sys.exit(0)
@@ -70,7 +95,7 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     @property
     def is_full(self) -> bool:
         """Say whether so many requests wait for a thread that another one had better come later."""
-        return self.pool._work_queue.qsize() >= self.max_waiting
+        return self.threads.waiting >= self.max_waiting
 
     async def _listen(self, listener: Any) -> asyncio.Server:
         listener.sock.setblocking(False)

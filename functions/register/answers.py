@@ -26,6 +26,7 @@ _STATUS = {
     "Forbidden": HTTPStatus.FORBIDDEN,
     "NotFound": HTTPStatus.NOT_FOUND,
     "Conflict": HTTPStatus.CONFLICT,
+    "PreconditionFailed": HTTPStatus.PRECONDITION_FAILED,
     "Unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _CODES = {"MissingField": "Bad Request"}

@@ -3,6 +3,12 @@
 from zeroflow.errors import InvalidInput, ZeroflowError
 
 
+class PreconditionFailed(ZeroflowError):
+    """The entity is not in the state that the change was made for."""
+
+    reason = "PreconditionFailed"
+
+
 class MissingField(ZeroflowError):
     """A required field is absent or empty. Official clients match this text."""
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput
 from zeroflow.events import FunctionApp
-from zeroflow.functions.register import listing, lookup, registration, registry
+from zeroflow.functions.register import listing, lookup, preconditions, registration, registry
 from zeroflow.functions.register.answers import as_json, body
 from zeroflow.functions.register.bodies import json_type
 from zeroflow.functions.register.documents import Document, Row, read_change, read_id, read_new, write
@@ -130,6 +130,7 @@ class Operations:
             document = read_change(entity, body())
             with self._writing() as opened:
                 row = lookup.get(opened.session, entity, number, lock=True)
+                preconditions.check(row)
                 return self._changed(opened, entity, row, document)
 
         return view
@@ -172,6 +173,7 @@ class Operations:
         given = body()
         with self._writing() as opened:
             entity, row = lookup.get_artifact(opened.session, number, lock=True)
+            preconditions.check(row)
             return self._changed(opened, entity, row, read_change(entity, given))
 
     def model_of_service(self, service_id: str) -> Response:
@@ -252,7 +254,9 @@ class Operations:
             )
 
     def _answer(self, row: Row, status: HTTPStatus = HTTPStatus.OK) -> Response:
-        return as_json(self._document(row), status)
+        if preconditions.is_known(row):
+            return preconditions.unchanged(row)
+        return preconditions.tagged(as_json(self._document(row), status), row)
 
     def _document(self, row: Row) -> dict[str, Any]:
         return write(ENTITY_TYPES[row.kind], row, v1=self._v1)

@@ -14,6 +14,7 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -26,6 +27,7 @@ PR_SET_PDEATHSIG = 1
 OUT_OF_MEMORY_SCORE = "500"  # of -1000 to 1000: the kernel ends a step before it ends what runs it
 EXIT_BUSY = 75
 MAX_CAUSE_CHARS = 1000
+SLACK_BYTES = 256 << 20  # reserved and never touched: stacks of threads, buffers of libraries
 
 
 def enter(folder: str, parent: int, prctl: Any) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def enter(folder: str, parent: int, prctl: Any) -> dict[str, Any]:
         step: dict[str, Any] = json.load(file)
     _redirect(step["log"])
     _prefer_to_die()
+    _limit(step.get("limits") or {})
     os.environ.clear()
     os.environ.update(step["env"])
     os.chdir(step.get("cwd") or f"{folder}/work")
@@ -74,6 +77,17 @@ def _redirect(log: str) -> None:
     os.close(output)
 
 
+def _limit(limits: dict[str, Any]) -> None:
+    """Let an allocation far beyond the limit fail; what is held is looked at from outside (`waiting`)."""
+    if limits.get("processors"):
+        os.sched_setaffinity(0, limits["processors"])
+    if limits.get("memory_bytes"):
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = 2 * int(limits["memory_bytes"]) + SLACK_BYTES
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, wanted))
+
+
 def _prefer_to_die() -> None:
     try:
         with open("/proc/self/oom_score_adj", "w") as score:
@@ -94,6 +108,11 @@ def perform(folder: str, step: dict[str, Any]) -> NoReturn:
     except SystemExit as end:
         code, cause = _exited(end)
         reason = "Exited" if code else None
+    except MemoryError as error:
+        traceback.print_exception(type(error), error, _without_ours(error), file=sys.stderr)
+        limit = (step.get("limits") or {}).get("memory_bytes")
+        allowed = f": an allocation failed, its limit is {limit >> 20} MiB" if limit else " (MemoryError)"
+        cause, reason = f"out of memory{allowed}", "OutOfMemory"
     except BaseException as error:
         traceback.print_exception(type(error), error, _without_ours(error), file=sys.stderr)
         cause, reason = _cause(error), "Failed"

@@ -33,6 +33,16 @@ class TimedOut(ZeroflowError):
     reason = "TimedOut"
 
 
+class OutOfMemory(ZeroflowError):
+    """The step's processes took more memory than they may."""
+
+    reason = "OutOfMemory"
+
+
+class TooLongForRequest(Exception):
+    """The step does not end within a request, and nobody has said that it must."""
+
+
 class Canceled(ZeroflowError):
     """The task was canceled before the step ended."""
 

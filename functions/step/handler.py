@@ -16,8 +16,10 @@ from flask import Flask
 from zeroflow.artifacts import Stores
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.step import claims, execution, jobs
+from zeroflow.functions.step.outcome import Outcome
 from zeroflow.functions.step.request import Attempt
 from zeroflow.functions.step.settings import StepSettings
+from zeroflow.functions.step.steps import Steps
 from zeroflow.metadata.events import HandledEvent
 from zeroflow.settings import Settings
 
@@ -31,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """Build the function, and start the fork server of its steps."""
     settings = settings or Settings.from_environment()
     own = StepSettings.from_environment(settings)
-    steps = execution.Steps(own, Stores.from_settings(settings), os.environ)
+    steps = Steps(own, Stores.from_settings(settings), os.environ)
     app = FunctionApp.from_settings(NAME, settings)
 
     @app.on(REQUESTED)
@@ -63,6 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         problem = jobs.end_of(job, deleted=delivery.type == DELETE)
         if attempt is None or problem is None:
             return
+        steps.jobs.resume()
         request = steps.jobs.request(attempt)
         if request is None:
             return
@@ -102,7 +105,7 @@ def _answer(delivery: Delivery, attempt: Attempt, request: Mapping[str, Any], ou
 def _lost(problem: str) -> dict[str, Any]:
     now_ms = time.time_ns() // 1_000_000
     error = {"message": problem, "reason": "JobLost"}
-    return {**execution.Outcome("FAILED", error, started_ms=now_ms, finished_ms=now_ms).as_json()}
+    return {**Outcome("FAILED", error, started_ms=now_ms, finished_ms=now_ms).as_json()}
 
 
 def _handled(app: FunctionApp, delivery: Delivery) -> bool:

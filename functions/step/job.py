@@ -16,6 +16,7 @@ from zeroflow.errors import NotFound, ZeroflowError
 from zeroflow.functions.step import execution, jobs
 from zeroflow.functions.step.request import Attempt
 from zeroflow.functions.step.settings import StepSettings
+from zeroflow.functions.step.steps import Steps
 from zeroflow.settings import Settings
 
 logger = logging.getLogger("zeroflow.step")
@@ -31,7 +32,7 @@ def main(uri: str) -> int:
     if request is None:
         raise NotFound(f"there is no request at {uri}")
     attempt = Attempt.parse(request)
-    steps = execution.Steps(StepSettings.from_environment(settings), stores, os.environ, inside_job=True)
+    steps = Steps(StepSettings.from_environment(settings), stores, os.environ, inside_job=True)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(EXIT_AGAIN))
     workspace = steps.workspace(attempt)
     try:

@@ -4,7 +4,8 @@
 Trial: reconcile that Experiment. What cannot matter is answered at once: a change of nothing but a status that this
 function wrote, and a Job that goes on as it did.
 
-When an Experiment has ended, `dev.zeroflow.experiment.finished` says so once, so that a Trigger can start what follows.
+When an Experiment has ended, `dev.zeroflow.experiment.finished` says so once, so that a Trigger can start what follows;
+`dev.zeroflow.experiment.succeeded` tells of the best trial, which the registry makes a version of when that is asked.
 
 Served by `gunicorn zeroflow.functions.trial.handler:create_app()`.
 """
@@ -20,7 +21,7 @@ from flask import Flask
 
 from zeroflow.errors import InvalidInput
 from zeroflow.events import Delivery, FunctionApp
-from zeroflow.functions.trial import conditions
+from zeroflow.functions.trial import announcing, conditions
 from zeroflow.functions.trial.reconcile import Reconciler
 from zeroflow.functions.trial.records import Records
 from zeroflow.functions.trial.trials import Trials
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 FUNCTION = "trial"
 ADD, UPDATE, DELETE = (f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "update", "delete"))
 FINISHED = "dev.zeroflow.experiment.finished"
+SUCCEEDED = "dev.zeroflow.experiment.succeeded"
 
 
 def create_app(settings: Settings | None = None, resources: Callable[[], Resources] | None = None) -> Flask:
@@ -42,9 +44,8 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     settings = settings or Settings.from_environment()
     app = FunctionApp.from_settings(FUNCTION, settings)
     resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
-    reconciler = Reconciler(
-        resources, Trials(resources, Records(app.database), partial(manager_address, settings.sink))
-    )
+    records = Records(app.database)
+    reconciler = Reconciler(resources, Trials(resources, records, partial(manager_address, settings.sink)))
 
     def on_change(delivery: Delivery) -> None:
         concerned = _concerned(delivery.type, delivery.data())
@@ -52,7 +53,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
             return
         experiment = reconciler.reconcile(*concerned)
         if experiment is not None and conditions.outcome(experiment.get("status") or {}) is not None:
-            _announce(delivery, experiment)
+            _announce(delivery, experiment, records)
 
     for change in (ADD, UPDATE, DELETE):
         app.on(change)(on_change)
@@ -90,28 +91,16 @@ def _matters(event_type: str, job: dict[str, Any]) -> bool:
     return ended or bool((job.get("status") or {}).get("failed"))
 
 
-def _announce(delivery: Delivery, experiment: dict[str, Any]) -> None:
+def _announce(delivery: Delivery, experiment: dict[str, Any], records: Records) -> None:
     """Tell, once for each time that it ends, how an Experiment ended and what was best."""
     metadata, status = experiment["metadata"], experiment["status"]
     kind = conditions.outcome(status)
     condition = conditions.find(status, kind) if kind else None
     if condition is None:
         return
-    optimal = status.get("currentOptimalTrial") or {}
+    ended = announcing.Ended(experiment, str(kind), condition)
+    best = records.find(metadata["namespace"], ended.best_trial) if ended.best_trial else None
     with delivery.transaction() as tx:
-        tx.emit(
-            FINISHED,
-            subject=f"namespaces/{metadata['namespace']}/experiments/{metadata['name']}",
-            event_id=f"{metadata['uid']}.{condition['lastTransitionTime']}.finished",
-            data={
-                "experiment": metadata["name"],
-                "namespace": metadata["namespace"],
-                "state": kind,
-                "reason": condition["reason"],
-                "message": condition["message"],
-                "trials": status.get("trials", 0),
-                "best_trial": optimal.get("bestTrialName"),
-                "parameters": {each["name"]: each["value"] for each in optimal.get("parameterAssignments") or ()},
-                "metrics": (optimal.get("observation") or {}).get("metrics") or [],
-            },
-        )
+        tx.emit(FINISHED, subject=ended.subject, event_id=ended.event_id("finished"), data=ended.finished())
+        if kind == "Succeeded" and best is not None:
+            tx.emit(SUCCEEDED, subject=ended.subject, event_id=ended.event_id("succeeded"), data=ended.succeeded(best))

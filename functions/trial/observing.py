@@ -112,7 +112,7 @@ def _observed(name: str, series: list[Value]) -> dict[str, Any]:
     if not values:
         return {"name": name, "latest": UNAVAILABLE, "min": UNAVAILABLE, "max": UNAVAILABLE}
     numbers = [value.number for value in values if value.number is not None]
-    latest = max(values, key=lambda value: value.reported_at or "") if _all_timed(values) else values[-1]
+    latest = max(reversed(values), key=lambda value: value.reported_at or "") if _all_timed(values) else values[-1]
     return {"name": name, "latest": latest.text, "min": _text(min(numbers)), "max": _text(max(numbers))}
 
 

@@ -76,6 +76,12 @@ class Records:
             )
             return list(_ended(session, TrialRecord.experiment_uid == newest)) if newest else []
 
+    def find(self, namespace: str, name: str) -> Ended | None:
+        """Return a trial that has ended."""
+        with self.database.reading() as session:
+            here = (TrialRecord.namespace == namespace) & (TrialRecord.name == name)
+            return next(iter(_ended(session, here)), None)
+
     def started(self, trial: Object, number: int) -> None:
         """Note that a trial is there."""
         metadata, spec = trial["metadata"], trial["spec"]

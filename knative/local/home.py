@@ -7,12 +7,11 @@ directory is private to its user, because logs, secrets and databases lie in it.
 import fcntl
 import os
 import secrets
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from zeroflow.errors import Conflict, Unavailable
+from zeroflow.knative.local.repair import damage
 
 MAX_PATH_BYTES = 470
 """Of the home's path: SQLite opens no file whose path has 512 bytes or more."""
@@ -104,16 +103,13 @@ class Home:
         return HomeLock(descriptor)
 
     def check_databases(self) -> None:
-        """Raise Unavailable in one line when a database that is here cannot be read."""
+        """Raise Unavailable in one line when a database that is here is damaged."""
         for path in sorted(self.db.glob("*.sqlite")):
-            try:
-                with closing(sqlite3.connect(path)) as connection:
-                    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            except sqlite3.DatabaseError as error:
+            if (what := damage(path)) is not None:
                 raise Unavailable(
-                    f"the database {path} cannot be read: {error}; restore the home from a backup or choose another "
-                    "with --home DIR"
-                ) from error
+                    f"the database {path} is damaged: {what}; restore the home from a backup, or save what can still "
+                    f"be read with: zeroflow repair --home {self.root}"
+                )
 
     def platform_token(self) -> str:
         """Return the token of the platform's functions; made once, readable by the owner alone."""

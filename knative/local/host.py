@@ -129,7 +129,7 @@ async def _serve(
         welcome=WELCOME.format(base=urls.base, kubeconfig=home.kubeconfig),
     )
     stop = _stop_on_signals()
-    await node.register(store, resources.version)
+    await node.register(store, resources.version, urls.port)
     for document in (*manifests.configuration(home, urls, database_url), *manifests.documents()):
         await store.apply(document, manager="zeroflow-manifests")
     if outside is None:

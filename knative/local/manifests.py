@@ -16,7 +16,15 @@ from zeroflow.knative.local.urls import DOMAIN, Urls
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"
 ORDER = ("crds", "config", "eventing", "functions")
-OWN = ("AWS_", "PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+MODELS = (
+    "STORAGE_EMULATOR_HOST",
+    "ZEROFLOW_HF_MIRROR",
+    "ZEROFLOW_OCI_MIRROR",
+    "ZEROFLOW_ALLOW_PRIVATE_HOSTS",
+    "ZEROFLOW_TRUSTED_MODELS",
+)
+"""Where models may come from, as the operator of this host says it."""
+OWN = ("AWS_", "PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *MODELS)
 """Variables of the host that functions have as well: how stores and package indexes are reached."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 PLATFORM = {"namespace": "zeroflow", "name": "zeroflow"}

@@ -1,4 +1,4 @@
-"""This machine as a Node, so that `kubectl get nodes` answers and whoever places work can see what there is.
+"""This machine as a Node, and its API as the Service `kubernetes`, so that clients find both where a cluster has them.
 
 Capacity is what processes may use (CPU affinity and control groups are heeded) and the NVIDIA devices. The object is
 made at each start and lives in memory. Source: Kubernetes core/v1 Node.
@@ -24,12 +24,24 @@ GPU = "nvidia.com/gpu"
 _DEVICE = re.compile(r"nvidia\d+")
 
 
-async def register(store: Store, version: str) -> None:
-    """Put the Node into the store."""
+async def register(store: Store, version: str, port: int) -> None:
+    """Put the Node and the Service into the store."""
+    await store.create(_service(port))
     names = {"kubernetes.io/hostname": NAME, "kubernetes.io/os": "linux", "kubernetes.io/arch": _architecture()}
     node: Object = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME, "labels": names}, "spec": {}}
     created = await store.create(node)
     await store.update_status({**created, "status": status(version)})
+
+
+def _service(port: int) -> Object:
+    marks = {"component": "apiserver", "provider": "kubernetes"}
+    ports = [{"name": "http", "port": port, "protocol": "TCP", "targetPort": port}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": marks},
+        "spec": {"type": "ClusterIP", "clusterIP": "127.0.0.1", "clusterIPs": ["127.0.0.1"], "ports": ports},
+    }
 
 
 def status(version: str) -> Object:

@@ -32,6 +32,10 @@ class Urls:
         label = f"{tag}-{name}" if tag else name
         if self.names_resolve:
             return f"http://{label}.{namespace}.{DOMAIN}:{self.port}"
+        return self.inside(namespace, label)
+
+    def inside(self, namespace: str, label: str) -> str:
+        """Return the URL of a Service by path, which a Service that is local to the cluster has as well."""
         return f"{self.base}/serving/{namespace}/{label}"
 
     def broker(self, namespace: str, name: str) -> str:

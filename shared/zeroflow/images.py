@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zeroflow.errors import InvalidInput, NotFound
@@ -40,6 +40,22 @@ class Mapped:
             return {**changed, "VIRTUAL_ENV": str(self.directory)}
         given = base.get("PYTHONPATH")
         return {**changed, "PYTHONPATH": os.pathsep.join([str(self.directory), *([given] if given else [])])}
+
+    def word(self, text: str) -> str:
+        """Return a word of a command line as it is on this machine.
+
+        An absolute path that is not here is looked for in the directory, whole or by its end: of
+        `/opt/mnist/train.py` the first of `opt/mnist/train.py`, `mnist/train.py` and `train.py` that is there.
+        """
+        if not text.startswith("/") or os.path.exists(text):
+            return text
+        parts = PurePosixPath(text).parts[1:]
+        if ".." in parts:
+            return text
+        for at in range(len(parts)):
+            if (found := self.directory.joinpath(*parts[at:])).exists():
+                return str(found)
+        return text
 
     @property
     def working_directory(self) -> Path | None:

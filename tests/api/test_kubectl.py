@@ -133,6 +133,7 @@ def test_discovery_explain_and_access(kubectl: Any) -> None:
     assert "backoffLimit\t<integer>" in kubectl("explain", "job.spec")
     assert "VERSION:    v1" in kubectl("explain", "cronjob.spec.jobTemplate.spec.template.spec.containers.env")
     assert "accessModes" in kubectl("explain", "pvc", "--recursive")
+    assert "Kubernetes control plane" in kubectl("cluster-info")
     assert kubectl("auth", "can-i", "create", "pods").strip() == "yes"
     assert "zeroflow" in kubectl("auth", "whoami")
     assert "Server Version: v1.32" in kubectl("version")

@@ -404,7 +404,7 @@ def test_a_newer_schema_is_refused_in_one_line_and_left_alone(tmp_path: Path) ->
     database.execute("PRAGMA user_version = 99")
     database.close()
     before = path.read_bytes()
-    with pytest.raises(NewerSchema, match=r"has resource schema 99; this Zeroflow knows 1") as refused:
+    with pytest.raises(NewerSchema, match=r"has resource schema 99; this Zeroflow knows 2") as refused:
         Store(path)
     assert "\n" not in str(refused.value)
     assert path.read_bytes() == before

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from lifecycle.conftest import Host, eventually, running
 
 APPS = Path(__file__).with_name("apps")
+CLIENTS = urllib3.PoolManager(maxsize=128, retries=False, timeout=60.0)
 SERVICES = "/apis/serving.knative.dev/v1/namespaces/default/services"
 
 
@@ -104,7 +106,7 @@ class Cluster:
     def ask(self, name: str, path: str = "/", method: str = "GET", **options: Any) -> Any:
         """Send a request to a Service (or a tag) by its Host header."""
         headers = {"Host": f"{name}.default.localhost:{self.port}"} | options.pop("headers", {})
-        return self.host.request(method, path, headers=headers, **options)
+        return CLIENTS.request(method, self.url + path, headers=headers, **options)
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ def test_an_instance_that_is_no_longer_ready_gets_no_request_until_it_is(cluster
     held = cluster.ask("moody").json()  # waits, since no other instance is wanted
     assert str(held["pid"]).encode() == pid
     assert held["asked"]["/health"] > 2
-    assert ready_pods(cluster, "moody")
+    wait_until(lambda: ready_pods(cluster, "moody"), "the Pod to say so")
 
 
 def ready_pods(cluster, name):

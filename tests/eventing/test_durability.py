@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from aiohttp import web
 
 from eventing.rooms import Receiver, Room, binary, receiving, room, service_ref
+from zeroflow.knative.local.eventing import log as log_module
 from zeroflow.knative.local.eventing.cloudevent import create
 from zeroflow.knative.local.eventing.delivery import DeliveryPolicy
 from zeroflow.knative.local.eventing.destinations import Destination, ToUri
@@ -189,6 +191,38 @@ def test_a_caller_that_gives_up_leaves_the_others_of_its_group_alone(tmp_path: P
         writes[0].cancel()
         async with asyncio.timeout(5):
             assert await asyncio.gather(*writes[1:]) == [1, 2]
+        await log.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["while it runs", "while it is down"])
+def test_a_clock_that_is_set_back_keeps_no_delivery_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    ahead_s = 3600.0
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def time() -> float:
+            return time.time() + ahead_s
+
+    async def main() -> None:
+        nonlocal ahead_s
+        monkeypatch.setattr(log_module, "time", Clock)
+        log = await EventLog.open(tmp_path / "broker.sqlite")
+        await log.accept(NewEvent("default", "default", create("t", "/s", id="e1"), 255, {}, ["trigger/default/t/u"]))
+        if restarted:
+            await log.close()
+        ahead_s = 0.0
+        if restarted:
+            log = await EventLog.open(tmp_path / "broker.sqlite")
+        found, _ = await log.waiting("trigger/default/t/u", 10)
+        assert [delivery.record.event.id for delivery in found] == ["e1"]
+        again, _ = await log.waiting("trigger/default/t/u", 10)
+        assert len(again) == 1
         await log.close()
 
     asyncio.run(main())

@@ -24,7 +24,7 @@ def test_no_gpu_is_no_entry(monkeypatch):
 def test_a_node_is_there_once_after_each_start(tmp_path):
     async def start():
         store = Store(tmp_path / "resources.sqlite")
-        await node.register(store, "v1.32.0")
+        await node.register(store, "v1.32.0", 8080)
         found = store.list("Node")
         await store.close()
         return found

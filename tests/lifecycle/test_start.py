@@ -59,7 +59,7 @@ def test_a_damaged_database(start_host):
         for damaged in (b"no database" * 100, whole[: len(whole) // 2]):
             path.write_bytes(damaged)
             line = one_line(up(host.home, "--port", "0"))
-            assert f"the database {path} cannot be read" in line
+            assert f"the database {path} is damaged" in line
             assert "backup" in line
         path.write_bytes(whole)
 

@@ -163,3 +163,13 @@ def test_numbers_that_are_none_are_refused_in_events_too(iris: Any) -> None:
     event = b'{"specversion":"1.0","id":"1","source":"/me","type":"rows","data":{"instances":[[Infinity,1,2,3]]}}'
     answer = iris.predict(event, {"Content-Type": "application/cloudevents+json"})
     assert (answer.status, answer.error) == (400, "instances[0][0] is not finite")
+
+
+DEEP = b'{"instances":' + b"[" * 3_000 + b"]" * 3_000 + b"}"
+
+
+@pytest.mark.parametrize("body", [b"[" * 50_000, DEEP], ids=["open", "shut"])
+@pytest.mark.parametrize("event", [False, True], ids=["plain", "event"])
+def test_deep_nesting_is_refused(iris: Any, body: bytes, event: bool) -> None:
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"} if event else {}
+    assert iris.predict(body, headers).status == 400

@@ -176,3 +176,84 @@ def test_chain_written_anew_is_found_by_a_hash_kept_elsewhere(trail: Database) -
     with trail.reading() as session:
         assert audit.verify(session).broken_seq is None
         assert audit.verify(session, [(kept.records, kept.head_hash)]).broken_seq == 7
+
+
+@pytest.fixture
+def own(
+    trail: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broker: Any
+) -> Iterator[Callable[..., tuple[int, str]]]:
+    """Serve a trail of seven records; yield `zeroflow audit` on it: exit code and what it said."""
+    from werkzeug.serving import make_server
+
+    from zeroflow.functions.register.handler import create_app
+    from zeroflow.settings import Settings
+
+    monkeypatch.setenv("ZEROFLOW_HOME", str(tmp_path))
+    app = create_app(Settings(database_url=trail.url, store=tmp_path / "store"))
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("ZEROFLOW_URL", f"http://127.0.0.1:{server.server_port}")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        ran = CliRunner().invoke(command.app, arguments)
+        return ran.exit_code, ran.stdout or ran.stderr
+
+    yield run
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def later(trail: Database, records: int = 3) -> None:
+    for number in range(records):
+        with trail.transaction() as session:
+            audit.append(session, Origin("user:bob"), "create", ("thing", f"later {number}", "n"))
+
+
+def test_old_records_leave_for_an_archive_and_all_stays_verifiable(own: Any, trail: Database, tmp_path: Path) -> None:
+    archive = tmp_path / "archive.jsonl"
+    code, said = own("prune", "--before", "2100-01-01", "--archive", str(archive))
+    assert (code, said) == (0, f"6 records moved to {archive}, which holds 6 up to {said.split()[-1]}\n")
+    assert own("verify")[0] == 0
+    later(trail)
+    assert own("prune", "--before", "2100-01-01", "--archive", str(archive))[0] == 0
+    code, said = own("verify", "--archive", str(archive))
+    assert code == 0, said
+    assert "after 10 in the archive, unbroken" in said
+    seqs = [json.loads(line)["seq"] for line in archive.read_text().splitlines()]
+    seqs += [json.loads(line)["seq"] for line in own("export")[1].splitlines()]
+    assert seqs == list(range(1, 13))
+    text = archive.read_text()
+    archive.write_text(text.replace('"n":3', '"n":4'))
+    assert own("verify", "--archive", str(archive)) == (
+        1,
+        f"zeroflow: {archive}: line 3 is not what was written: record 3 is broken\n",
+    )
+    archive.write_text("".join(text.splitlines(keepends=True)[:-1]))
+    assert own("verify", "--archive", str(archive))[0] == 1
+
+
+def test_a_beginning_that_was_cut_off_is_not_a_pruned_one(own: Any, trail: Database) -> None:
+    with trail.transaction() as session:
+        row = session.get_one(AuditRecord, 3)
+        session.add(audit.AuditBase(id=1, seq=3, hash=row.hash))
+        session.execute(delete(AuditRecord).where(AuditRecord.seq <= 3))
+    assert own("verify")[1].startswith("zeroflow: the audit trail is broken at record 1: the records from here to 3")
+
+
+def test_a_trail_cut_together_with_its_head_is_found_by_what_the_home_kept(own: Any, trail: Database) -> None:
+    assert own("verify")[0] == 0
+    with trail.transaction() as session:
+        session.execute(delete(AuditRecord).where(AuditRecord.seq > 5))
+        kept = session.get_one(AuditRecord, 5)
+        session.execute(update(AuditHead).values(seq=5, hash=kept.hash))
+    code, said = own("verify")
+    assert (code, "broken at record 6: the records from here to 7 are missing" in said) == (1, True)
+
+
+def test_pruning_needs_what_was_archived(own: Any, registry: Any) -> None:
+    for body in ({}, {"until": "1"}, {"until": f"1:{'0' * 64}"}, {"until": 3}):
+        answer = registry.raw("POST", f"{TRAIL}/prune", json.dumps(body).encode())
+        assert answer.status in (400, 403, 409), answer
+    assert registry.raw("GET", f"{TRAIL}/verify").body["base"] is None

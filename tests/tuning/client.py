@@ -28,6 +28,12 @@ def space():
     return {"a": katib.search.int(min=10, max=20), "b": katib.search.double(min=0.1, max=0.2)}
 
 
+def metrics(client, trial, manager):
+    return [
+        [each.metric.name, each.metric.value] for each in client.get_trial_metrics(trial, db_manager_address=manager)
+    ]
+
+
 def ended(client, name):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -37,7 +43,14 @@ def ended(client, name):
     raise SystemExit(f"{name} did not end")
 
 
-def main(kubeconfig):
+def pushing(parameters):
+    import kubeflow.katib as katib
+
+    for step in range(3):
+        katib.report_metrics({"result": float(parameters["a"]) + step, "other": step})
+
+
+def main(kubeconfig, manager):
     client = katib.KatibClient(config_file=kubeconfig, namespace="kubeflow")
     client.tune(
         name="tutorial",
@@ -47,6 +60,16 @@ def main(kubeconfig):
         max_trial_count=12,
         resources_per_trial={"cpu": "2"},
         retain_trials=True,
+    )
+    client.tune(
+        name="pushing",
+        objective=pushing,
+        parameters=space(),
+        objective_metric_name="result",
+        additional_metric_names=["other"],
+        max_trial_count=2,
+        base_image="katib-client",
+        metrics_collector_config={"kind": "Push"},
     )
     client.tune(
         name="unimported",
@@ -74,14 +97,27 @@ def main(kubeconfig):
         "listed": sorted(found.metadata.name for found in client.list_experiments()),
         "log": log,
         "followed": followed,
+        "metrics": metrics(client, best.best_trial_name, manager),
         "unimported": client.get_experiment_conditions("unimported")[-1].message,
     }
+    ended(client, "pushing")
+    pushed = client.get_optimal_hyperparameters("pushing")
+    seen["pushed"] = {
+        "state": client.get_experiment_conditions("pushing")[-1].message,
+        "best": pushed and {each.name: each.value for each in pushed.parameter_assignments},
+        "observed": pushed and {each.name: each.latest for each in pushed.observation.metrics},
+        "log": pushed and metrics(client, pushed.best_trial_name, manager),
+    }
+    try:
+        client.get_trial_metrics("nobody", db_manager_address=manager)
+    except RuntimeError as error:
+        seen["nobody"] = str(error)
     client.tune(
         name="budget", objective=objective, parameters=space(), objective_metric_name="result", max_trial_count=40
     )
     client.edit_experiment_budget("budget", max_trial_count=5, parallel_trial_count=1)
     seen["budget"] = client.get_experiment("budget").spec.max_trial_count
-    for name in ("tutorial", "unimported", "budget"):
+    for name in ("tutorial", "unimported", "budget", "pushing"):
         client.delete_experiment(name)
     seen["left"] = [found.metadata.name for found in client.list_experiments()]
     return seen
@@ -91,5 +127,5 @@ if __name__ == "__main__":
     from contextlib import redirect_stdout
 
     with redirect_stdout(sys.stderr):
-        result = main(sys.argv[1])
+        result = main(*sys.argv[1:])
     json.dump(result, sys.stdout)

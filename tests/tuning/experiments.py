@@ -1,6 +1,10 @@
 """Experiments as a user writes them."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 X = {"name": "x", "parameterType": "double", "feasibleSpace": {"min": "-1", "max": "1"}}
@@ -41,6 +45,12 @@ class Tuning:
 
     def __init__(self, host: Any, wait_until: Any) -> None:
         self.host, self._wait_until = host, wait_until
+
+    def map_image(self, image: str, directory: Path) -> None:
+        """Let a directory stand for an image."""
+        zeroflow = [sys.executable, "-m", "zeroflow", "images", "map", image, str(directory)]
+        environment = os.environ | {"ZEROFLOW_HOME": str(self.host.home)}
+        subprocess.run(zeroflow, check=True, capture_output=True, env=environment)
 
     def apply(self, obj: dict[str, Any], *, check: bool = True) -> str:
         """Apply with kubectl; return what it said."""

@@ -21,10 +21,14 @@ def client_python() -> str:
 
 
 @pytest.fixture(scope="module")
-def seen(client_python: str, tuned_host: Any) -> dict[str, Any]:
+def seen(client_python: str, tuned_host: Any, tuning: Any) -> dict[str, Any]:
     """Return what the script saw."""
+    tuning.map_image("katib-client", Path(client_python).parents[1])
     done = subprocess.run(
-        [client_python, str(SCRIPT), str(tuned_host.home / "kubeconfig")], capture_output=True, text=True, timeout=150
+        [client_python, str(SCRIPT), str(tuned_host.home / "kubeconfig"), f"localhost:{tuned_host.port}"],
+        capture_output=True,
+        text=True,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     document: dict[str, Any] = json.loads(done.stdout)
@@ -56,6 +60,22 @@ def test_a_name_from_outside_the_objective_is_named_with_its_cure(seen):
 
 
 def test_experiments_are_listed_edited_and_deleted(seen):
-    assert seen["listed"] == ["tutorial", "unimported"]
+    assert seen["listed"] == ["pushing", "tutorial", "unimported"]
     assert seen["budget"] == 5
     assert seen["left"] == []
+
+
+def test_what_a_trial_has_measured_is_read_by_grpc(seen):
+    assert seen["metrics"] == [["result", seen["observed"]]]
+    assert "NOT_FOUND" in seen["nobody"]
+    assert "there is no trial 'nobody'" in seen["nobody"]
+
+
+def test_a_trial_pushes_its_metrics_by_grpc(seen):
+    """`katib.report_metrics` as it is in a pod: by the manager's name, with its namespace in a file."""
+    pushed = seen["pushed"]
+    assert pushed["state"] == "All 2 trials have ended"
+    a = float(pushed["best"]["a"])
+    assert float(pushed["observed"]["result"]) == a + 2
+    assert [float(value) for name, value in pushed["log"] if name == "result"] == [a, a + 1, a + 2]
+    assert [value for name, value in pushed["log"] if name == "other"] == ["0", "1", "2"]

@@ -2,6 +2,8 @@
 
 import logging
 import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -83,25 +85,44 @@ def install(app: Flask, predictor: Predictor) -> None:
             response.headers[REVISION] = revision
         if response.status_code == 503:
             response.headers[RETRY_AFTER[0]] = RETRY_AFTER[1]
-        if g.answers is not None and not response.is_streamed:
-            served = g.answers.served
-            if response.status_code >= 400:
-                predictor.metrics.failed(served.name, response.status_code)
-            predictor.witness.answered(
-                served,
-                request.environ,
-                g.began,
-                g.request_id,
-                response.status_code,
-                g.asked,
-                response.get_data(),
-                g.failed,
-            )
+        if g.answers is None:
+            return response
+        tell = partial(_tell, predictor, g.answers, request.environ, g.began, g.request_id, g.asked, g.failed)
+        if response.is_streamed:
+            response.response = _told_at_its_end(response.response, partial(tell, response.status_code))
+        else:
+            tell(response.status_code, response.get_data())
         return response
 
     app.register_error_handler(ZeroflowError, _answer_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_unexpected)
+
+
+def _tell(
+    predictor: Predictor,
+    answers: Answers,
+    environ: Any,
+    began: float,
+    asked_id: str,
+    asked: bytes,
+    failed: bool,
+    status: int,
+    answer: bytes,
+) -> None:
+    if status >= 400:
+        predictor.metrics.failed(answers.served.name, status)
+    predictor.witness.answered(answers.served, environ, began, asked_id, status, asked, answer, failed)
+
+
+def _told_at_its_end(parts: Any, tell: Callable[[bytes], None]) -> Iterator[bytes]:
+    said = bytearray()
+    try:
+        for part in parts:
+            said += part
+            yield part
+    finally:
+        tell(bytes(said))
 
 
 def _answer_error(error: ZeroflowError) -> Response:

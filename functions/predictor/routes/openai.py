@@ -6,7 +6,6 @@ so that its clients raise what they raise for OpenAI. A parameter that a model h
 Source: OpenAI API reference (completions, chat completions, embeddings, models, streaming); KServe, huggingfaceserver.
 """
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,6 @@ from zeroflow.functions.predictor.predictor import Predictor, status_of
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer
 from zeroflow.models.tensormodel import Language, Piece, TensorModel, Wish
 
-PREFIX = os.environ.get("KSERVE_OPENAI_ROUTE_PREFIX", "/openai").rstrip("/")
 DEFAULT_TOKENS, CHAT_TOKENS = 16, 128
 MAX_CHOICES, MAX_TEXTS = 8, 2048
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -46,25 +44,26 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 def add(app: Flask, predictor: Predictor) -> None:
     """Add the routes."""
+    prefix = predictor.settings.openai_prefix
 
-    @app.get(f"{PREFIX}/v1/models")
+    @app.get(f"{prefix}/v1/models")
     def models() -> Response:
         names = [served.name for served in predictor.repository.served if _language(served.model)]
         return json_answer({"object": "list", "data": [_model(name) for name in names]})
 
-    @app.get(f"{PREFIX}/v1/models/<name>")
+    @app.get(f"{prefix}/v1/models/<name>")
     def model(name: str) -> Response:
         return _guarded(lambda: json_answer(_model(predictor.repository.get(name).name)))
 
-    @app.post(f"{PREFIX}/v1/completions")
+    @app.post(f"{prefix}/v1/completions")
     def completions() -> Response:
         return _guarded(lambda: _complete(predictor, _asked(predictor), chat=False))
 
-    @app.post(f"{PREFIX}/v1/chat/completions")
+    @app.post(f"{prefix}/v1/chat/completions")
     def chat() -> Response:
         return _guarded(lambda: _complete(predictor, _asked(predictor), chat=True))
 
-    @app.post(f"{PREFIX}/v1/embeddings")
+    @app.post(f"{prefix}/v1/embeddings")
     def embeddings() -> Response:
         return _guarded(lambda: _embed(predictor, _asked(predictor)))
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-NAMES = ("katib-db-manager.kubeflow", "katib-db-manager.kubeflow.svc", "katib-db-manager.kubeflow.svc.cluster.local")
+NAME = "katib-db-manager.kubeflow"
 SITE = Path(__file__).parent / "site"
 HEAD_LIMIT = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
@@ -59,7 +59,7 @@ def _serve(client: socket.socket, manager: tuple[str, int]) -> None:
             return
         host, _, port = target.rpartition(":")
         try:
-            server = socket.create_connection(manager if host in NAMES else (host, int(port)), CONNECT_TIMEOUT_S)
+            server = socket.create_connection(manager if host == NAME else (host, int(port)), CONNECT_TIMEOUT_S)
         except OSError:
             client.sendall(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
             return

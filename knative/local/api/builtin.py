@@ -1,6 +1,7 @@
 """The built-in kinds and the namespaces that exist from the start.
 
-Only what the host itself realises is here (there is no core/v1 Service: nothing would route to it).
+Only what the host itself realises is here. The only core/v1 Service is `kubernetes`, the API itself: so `services`
+means on this host what it means on a cluster, and Knative's are `ksvc`.
 Printer columns follow what kubectl users see on a cluster; computed cells are in `table.py`.
 """
 
@@ -52,14 +53,21 @@ BUILTIN_KINDS: Final = (
         *("", "Pod", "pods", V1_STATUS, "v1", True, "pod", ("po",), ("all",)),
         durable=False,
         generations=False,
-        creatable=False,
+        instead="this host makes pods for Services and Jobs; create one of those",
         fields=DECLARED,
     ),
     Kind(
         *("", "Node", "nodes", V1_STATUS, "v1", False, "node", ("no",)),
         durable=False,
         generations=False,
-        creatable=False,
+        instead="this host is the only node there is",
+        fields=DECLARED,
+    ),
+    Kind(
+        *("", "Service", "services", V1_STATUS, "v1", True, "service", ("svc",), ("all",)),
+        durable=False,
+        generations=False,
+        instead="this host has no networks to put one in; declare a Service of serving.knative.dev/v1",
         fields=DECLARED,
     ),
     Kind(

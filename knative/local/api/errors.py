@@ -140,7 +140,7 @@ class Expired(ApiError):
 class StorageFailed(ApiError):
     """The change could not be made durable; nothing of it was kept."""
 
-    reason = "InternalError"
+    reason = "ServiceUnavailable"
 
 
 class NewerSchema(ZeroflowError):

@@ -61,7 +61,7 @@ class Kind:
     durable: bool = True  # False: kept in memory only
     custom: bool = False  # comes from a CustomResourceDefinition
     generations: bool = True  # metadata.generation counts changes of what is declared
-    creatable: bool = True  # over HTTP; False: only the host makes these
+    instead: str = ""  # what to create, where over HTTP nobody makes these: only the host does
     fields: tuple[str, ...] | None = None  # top-level fields besides apiVersion, kind, metadata; None: any
 
     @property
@@ -72,6 +72,11 @@ class Kind:
     def resource(self) -> str:
         """`plural.group`, as error messages name it."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def creatable(self) -> bool:
+        """Whether such objects can be created over HTTP."""
+        return not self.instead
 
     @property
     def verbs(self) -> tuple[str, ...]:

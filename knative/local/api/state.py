@@ -7,6 +7,7 @@ changed in place.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,10 +27,15 @@ class Change:
     kind: str
     object: Object
     old: Object | None = None
+    made: int = 0  # of a change that stands for all since an earlier host: the version at which the object was made
 
     @property
     def version(self) -> int:
         return int(meta(self.object)["resourceVersion"])
+
+    def seen_from(self, version: int) -> Change:
+        """Return the change as a watcher sees it who knows what there was at a version."""
+        return Change("ADDED", self.kind, self.object) if self.made > version else self
 
 
 class Layer(Protocol):
@@ -47,6 +53,7 @@ class State:
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[str, dict[str, Object]]] = {}
+        self._names: dict[str, dict[str, list[str]]] = {}  # the same keys, each namespace's names in order
         self._owned: dict[str, set[Key]] = {}
         self.version = 0  # highest resource version handed out; what is being written may have it already
         self.published = 0  # resource version of the newest change that readers can see
@@ -57,13 +64,25 @@ class State:
         kind, namespace, name = key
         return self._objects.get(kind, {}).get(namespace, {}).get(name)
 
-    def of(self, kind: str, namespace: str | None) -> Iterator[Object]:
-        """Yield the objects of a kind in order of namespace and name."""
-        spaces = self._objects.get(kind, {})
+    def of(self, kind: str, namespace: str | None, after: tuple[str, str] = ("", "")) -> Iterator[Object]:
+        """Yield the objects of a kind in order of namespace and name, from behind a place on."""
+        for space, names, begin in self._stretches(kind, namespace, after):
+            objects = self._objects[kind][space]
+            for position in range(begin, len(names)):
+                yield objects[names[position]]
+
+    def count(self, kind: str, namespace: str | None, after: tuple[str, str] = ("", "")) -> int:
+        """Return how many objects `of` yields."""
+        return sum(len(names) - begin for _, names, begin in self._stretches(kind, namespace, after))
+
+    def _stretches(
+        self, kind: str, namespace: str | None, after: tuple[str, str]
+    ) -> Iterator[tuple[str, list[str], int]]:
+        """Yield namespace, its names in order and where to begin in them."""
+        spaces = self._names.get(kind, {})
         for space in sorted(spaces) if namespace is None else (namespace,):
-            objects = spaces.get(space, {})
-            for name in sorted(objects):
-                yield objects[name]
+            if space >= after[0] and (names := spaces.get(space)):
+                yield space, names, bisect_right(names, after[1]) if space == after[0] else 0
 
     def owned_by(self, uid: str) -> set[Key]:
         return set(self._owned.get(uid, ()))
@@ -85,6 +104,8 @@ class State:
         spaces = self._objects.setdefault(kind, {})
         objects = spaces.setdefault(namespace, {})
         old = objects.pop(name, None)
+        if (old is None) is not (obj is None):
+            self._note_name(key, added=old is None)
         for uid in owner_uids(old) if old else ():
             self._owned[uid].discard(key)
             if not self._owned[uid]:
@@ -96,6 +117,24 @@ class State:
         elif not objects:
             del spaces[namespace]
         return old
+
+    def _note_name(self, key: Key, added: bool) -> None:
+        kind, namespace, name = key
+        spaces = self._names.setdefault(kind, {})
+        names = spaces.setdefault(namespace, [])
+        if added:
+            insort(names, name)
+            return
+        del names[bisect_left(names, name)]
+        if not names:
+            del spaces[namespace]
+
+    def restore(self, changes: list[Change], forgotten: int) -> None:
+        """Take the changes of an earlier host as history; up to the version `forgotten` some are missing."""
+        changes.sort(key=lambda change: change.version)
+        kept = changes[-HISTORY_LENGTH:]
+        self.forgotten = max(forgotten, changes[-len(kept) - 1].version if len(changes) > len(kept) else 0)
+        self.history.extend(kept)
 
     def record(self, change: Change) -> None:
         """Keep a change for watches that resume."""

@@ -51,15 +51,18 @@ class Store:
         self._load()
 
     def _load(self) -> None:
-        definitions = []
-        for key, obj in self._file.objects():
+        definitions, changes = [], []
+        for key, obj, created in self._file.objects():
             self._state.put(key, obj)
             if key[0] == CRD_KEY:
                 definitions.append(obj)
+            changes.append(Change("MODIFIED", key[0], obj, obj, created))
         for definition in definitions:
             self.kinds.add(crds.kind_of(definition))
-        self._reserved = self._file.counter("resource_version")
-        self._state.version = self._state.published = self._state.forgotten = self._reserved
+        changes += [Change("DELETED", key[0], obj, obj) for _, key, obj in self._file.deletions()]
+        self._state.restore(changes, self._file.counter("forgotten"))
+        self._reserved = self._started_at = self._file.counter("resource_version")
+        self._state.version = self._state.published = self._reserved
         draft = Draft(self._state)
         for name in INITIAL_NAMESPACES:
             if draft.find(("Namespace", "", name)) is None:
@@ -89,9 +92,18 @@ class Store:
         """Return copies of the objects of a kind that carry these labels, by namespace and name."""
         return [copy(obj) for obj in self.peek(kind, namespace) if matches_labels(labels_of(obj), labels)]
 
-    def peek(self, kind: Kind | str, namespace: str | None = None) -> Iterable[Object]:
-        """Return the objects themselves, to be read only and at once; none for an unknown kind."""
-        return self._state.of(kind if isinstance(kind, str) else kind.key, namespace or None)
+    def peek(
+        self, kind: Kind | str, namespace: str | None = None, after: tuple[str, str] = ("", "")
+    ) -> Iterable[Object]:
+        """Return the objects themselves, to be read only and at once, those after a (namespace, name) in their order.
+
+        None for an unknown kind.
+        """
+        return self._state.of(kind if isinstance(kind, str) else kind.key, namespace or None, after)
+
+    def count(self, kind: Kind, namespace: str | None = None, after: tuple[str, str] = ("", "")) -> int:
+        """Return how many objects `peek` would."""
+        return self._state.count(kind.key, namespace or None, after)
 
     @property
     def version(self) -> int:
@@ -101,6 +113,10 @@ class Store:
     def is_forgotten(self, version: int) -> bool:
         """Say whether changes after this version are no longer all kept."""
         return version < self._state.forgotten
+
+    def was_before(self, version: int) -> bool:
+        """Say whether this version is of an earlier host: of the changes since, the last of each object is kept."""
+        return version < self._started_at
 
     # writing
 
@@ -203,10 +219,16 @@ class Store:
         return self._state.version > self._reserved or any(self._durable(key) for key in draft.outcome())
 
     def _flush(self, draft: Draft) -> None:
-        rows = [(key, obj) for key, obj in draft.outcome().items() if self._durable(key)]
+        made = {key: change.version for key, change in draft.changes if change.type == "ADDED"}
+        rows = [(key, obj, made.get(key)) for key, obj in draft.outcome().items() if self._durable(key)]
+        deletions = [
+            (change.version, key, change.object)
+            for key, change in draft.changes
+            if change.type == "DELETED" and self._durable(key)
+        ]
         reserved = self._state.version + RESERVED_BLOCK if self._state.version > self._reserved else self._reserved
         if rows or reserved != self._reserved:
-            self._file.write(rows, reserved)
+            self._file.write(rows, deletions, reserved)
         self._reserved = reserved
 
     def _publish(self, draft: Draft) -> None:
@@ -235,9 +257,12 @@ class Store:
         wanted = list(kinds)
         replayed: list[Change] = []
         if since is not None:
-            if self.is_forgotten(since):
-                raise Expired(f"too old resource version: {since} ({self._state.forgotten})")
-            replayed = [c for c in self._state.history if c.kind in wanted and c.version > since]
+            fleeting = self.was_before(since) and any(not self._durable((key, "", "")) for key in wanted)
+            if self.is_forgotten(since) or fleeting:
+                oldest = self._started_at if fleeting else self._state.forgotten
+                raise Expired(f"too old resource version: {since} ({oldest})")
+            kept = self._state.history
+            replayed = [change.seen_from(since) for change in kept if change.kind in wanted and change.version > since]
         elif replay:
             replayed = [Change("ADDED", key, obj) for key in wanted for obj in self._state.of(key, None)]
         subscription = Subscription(wanted, replayed, self._forget, limit)

@@ -198,6 +198,11 @@ def _node_status(node: Object) -> str:
     )
 
 
+def _service_ports(service: Object) -> str:
+    ports = (service.get("spec") or {}).get("ports") or ()
+    return ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in ports)
+
+
 def _address(kind: str) -> Callable[[Object], str]:
     def value(node: Object) -> str:
         addresses = (node.get("status") or {}).get("addresses") or ()
@@ -245,6 +250,14 @@ BUILT_IN: Final[dict[str, list[Cell]]] = {
         AGE,
         Cell("IP", _at(".status.podIP", NONE), priority=1),
         Cell("Node", _at(".spec.nodeName", NONE), priority=1),
+    ],
+    "Service": [
+        Cell("Type", _at(".spec.type")),
+        Cell("Cluster-IP", _at(".spec.clusterIP", NONE)),
+        Cell("External-IP", lambda service: NONE),
+        Cell("Port(s)", _service_ports),
+        AGE,
+        Cell("Selector", lambda service: NONE, priority=1),
     ],
     "Node": [
         Cell("Status", _node_status),

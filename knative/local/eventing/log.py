@@ -9,6 +9,7 @@ Leaves to others: whom an event goes to (`routes`), when (`dispatcher`), and ans
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,9 @@ from zeroflow.knative.local.eventing.schema import Stage, State, connect, prepar
 from zeroflow.knative.local.eventing.writer import Writer
 
 Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
+
+CLOCK_STEP_S = 1.0  # less is the clock being kept right
 ERROR_MAX_CHARS = 500
 
 
@@ -104,6 +108,7 @@ class EventLog:
         self._arrival = asyncio.Event()
         self._ending = False
         self.last_seq = 0
+        self._clock_offset = time.time() - time.monotonic()
         self.on_deliveries: Callable[[list[Delivery]], None] = lambda deliveries: None
         """Told of the deliveries of every event right after its commit, in the order of commits."""
 
@@ -114,6 +119,7 @@ class EventLog:
         last = connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
         log = cls(path, Writer(connection), inline_bytes)
         log.last_seq = last
+        await log._writer.run(_heed_clock_of_earlier_host)
         return log
 
     async def close(self) -> None:
@@ -154,7 +160,15 @@ class EventLog:
 
     async def waiting(self, subscription: str, limit: int) -> tuple[list[Delivery], float | None]:
         """Return deliveries that are due, oldest first, and when the next one after now is due."""
+        await self._heed_clock()
         return await self.read(lambda connection: _waiting(connection, subscription, limit, self._inline_bytes))
+
+    async def _heed_clock(self) -> None:
+        """Let nothing wait longer because the clock was set back: what waits is due as much earlier."""
+        offset = time.time() - time.monotonic()
+        back_s, self._clock_offset = self._clock_offset - offset, offset
+        if back_s > CLOCK_STEP_S:
+            await self._writer.run(lambda connection: _bring_forward(connection, back_s))
 
     async def data(self, seq: int) -> bytes | None:
         """Return the data of one event."""
@@ -285,6 +299,19 @@ def _settle(connection: sqlite3.Connection, outcome: Outcome) -> tuple[int, list
         ),
     )
     return reply
+
+
+def _bring_forward(connection: sqlite3.Connection, seconds: float) -> None:
+    logger.warning("the clock was set back by %.0f s: waiting deliveries are due as much earlier", seconds)
+    connection.execute("UPDATE delivery SET due = due - ? WHERE state = 0", (seconds,))
+
+
+def _heed_clock_of_earlier_host(connection: sqlite3.Connection) -> None:
+    """The same for a clock that was set back while no host ran: the newest event tells what it showed."""
+    row = connection.execute("SELECT accepted FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+    if row is not None and (back_s := row[0] - time.time()) > CLOCK_STEP_S:
+        _bring_forward(connection, back_s)
+        connection.execute("UPDATE event SET accepted = ? WHERE accepted > ?", (time.time(), time.time()))
 
 
 def _waiting(

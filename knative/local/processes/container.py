@@ -69,6 +69,7 @@ def resolve(
     if mapped and not container.get("command"):
         container = {**container, "command": list(mapped.command)}
     argv = container_argv(container, env)
+    argv = tuple(mapped.word(word) for word in argv) if mapped else argv
     directory = container.get("workingDir") or (mapped.working_directory if mapped else None)
     runtime = (pod["metadata"].get("annotations") or {}).get(ANNOTATION)
     return Resolved(

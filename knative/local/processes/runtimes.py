@@ -49,6 +49,7 @@ RUNTIMES: Mapping[str, Runtime] = {
             "zeroflow.functions.step.handler",
             "zeroflow.functions.register.handler",
             "zeroflow.functions.inference.handler",
+            "zeroflow.functions.router.handler",
             "zeroflow.functions.ingest.handler",
             "zeroflow.functions.trial.handler",
         )

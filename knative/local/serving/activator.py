@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp import web
 
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
-from zeroflow.knative.local.serving import websocket
+from zeroflow.knative.local.serving import labels, websocket
 from zeroflow.knative.local.serving.caller_http1 import Http1Caller
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
 from zeroflow.knative.local.serving.exchange import Broken, Exchange, NotSent, Outgoing
@@ -88,7 +88,7 @@ class Activator:
         target = f"{path or '/'}?{query}" if query else path or "/"
         caller = Http1Caller(request)
         try:
-            pool = await self._resolve(namespace, name)
+            pool = await self._resolve(namespace, name, outside=_from_outside(request.host))
             if websocket.wanted(request):
                 return await self._websocket(request, pool, target)
             await self._serve(caller, pool, target)
@@ -100,7 +100,8 @@ class Activator:
         """Answer what was asked on an HTTP/2 stream; `target` is path and query."""
         caller = Http2Caller(asked)
         try:
-            await self._serve(caller, await self._resolve(namespace, name), target)
+            pool = await self._resolve(namespace, name, outside=_from_outside(asked.host))
+            await self._serve(caller, pool, target)
         except (NotFound, Unreachable) as error:
             await _refuse(caller, error)
 
@@ -138,7 +139,7 @@ class Activator:
         if self._session is not None:
             await self._session.close()
 
-    async def _resolve(self, namespace: str, label: str, timeout_s: float = 300.0) -> Pool:
+    async def _resolve(self, namespace: str, label: str, timeout_s: float = 300.0, *, outside: bool = False) -> Pool:
         """Return the pool for one request; wait for a Service that is still being deployed for the first time."""
         deadline_s = time.monotonic() + timeout_s
         while (found := self._routes.find(namespace, label)) is None or not found[0].targets:
@@ -148,6 +149,8 @@ class Activator:
                 raise Unreachable(f"Service {found[0].service} has no ready revision: {found[0].message}", 503)
             await self._wait_for_change(deadline_s)
         entry, picked = found
+        if outside and entry.local:
+            raise NotFound(f"Service {label!r} in namespace {namespace!r} is {labels.CLUSTER_LOCAL}")
         revision = entry.pick(picked)
         pool = self._pool(namespace, revision) if revision is not None else None
         if pool is None:
@@ -190,7 +193,7 @@ class Activator:
         for attempt in range(_ATTEMPTS):
             pod = pool.acquire_now() or await self._acquire(pool, clock)
             try:
-                async with asyncio.timeout(limits.response_start_s or None):
+                async with asyncio.timeout(limits.until_head_s):
                     exchange = await pod.connections.send(sent)
                 pod.answered = True
                 return pod, exchange
@@ -202,7 +205,8 @@ class Activator:
             except Broken:
                 pool.release(pod)
                 broken += 1
-                if sent.method not in SAFE_METHODS or not sent.repeatable or broken > _BREAKS:
+                safe = sent.method in SAFE_METHODS or pool.replayable
+                if not safe or not sent.repeatable or broken > _BREAKS:
                     raise
                 await pod.gone(_DYING_S)  # a killed process may accept connections for a moment
             except BaseException:
@@ -239,6 +243,12 @@ class Activator:
             raise Timeout(TIMED_OUT, 504) from error
         except aiohttp.ClientError as error:
             raise Unreachable(f"websocket: {error}", 502) from error
+
+
+def _from_outside(host: str) -> bool:
+    """Return whether a host name is one by which a Service is known outside the cluster."""
+    name = host.rsplit(":", 1)[0].lower()
+    return name not in ("localhost", "127.0.0.1", "[::1]") and not name.endswith(".svc.cluster.local")
 
 
 def _target(path: str) -> str:

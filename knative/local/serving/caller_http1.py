@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 SMALL_BODY_BYTES = 64 << 10
 _NO_CONTENT = frozenset({204, 304})
 _CLIENT_GONE = 499
+_TOGETHER_S = 0.005
 
 
 class Http1Caller:
@@ -46,7 +48,12 @@ class Http1Caller:
         """Pass the pod's answer on; raise Broken when it is cut off, ConnectionError when the client has gone."""
         request = self._request
         self.response = response = self._compose(exchange)
-        chunk = b"" if self._bodiless(exchange) else await exchange.read_chunk()
+        chunk = b""
+        if not self._bodiless(exchange):
+            if not exchange.buffered and not exchange.complete:
+                await self._wait_for_body(exchange, response)
+            async with asyncio.timeout(idle_s or None):
+                chunk = await exchange.read_chunk()
         await response.prepare(request)
         while chunk:
             if exchange.complete and not exchange.buffered:
@@ -56,6 +63,14 @@ class Http1Caller:
             async with asyncio.timeout(idle_s or None):
                 chunk = await exchange.read_chunk()
         await response.write_eof()
+
+    async def _wait_for_body(self, exchange: Exchange, response: web.StreamResponse) -> None:
+        """Send the head by itself when the body does not follow at once; one write is cheaper than two."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TOGETHER_S):
+                await exchange.arrived()
+                return
+        await response.prepare(self._request)
 
     async def refuse(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         """Answer by the host itself, or cut the connection when another answer has begun already."""

@@ -70,9 +70,18 @@ class Http2Caller:
         given = [(b"host", asked.host.encode()), *asked.fields]
         headers = to_pod(given, client=asked.client, scheme="http")
         trailers = "trailers" in asked.headers.get("te", "")
-        if self._stream.got_all and not self._stream.buffered:
-            return Outgoing(asked.method, target, headers, trailers=trailers)
-        return Outgoing(asked.method, target, headers, stream=self._body(), length=asked.length, trailers=trailers)
+        if self._stream.got_all:  # at most one window: held, so that it can be sent again
+            body = await self._stream.read()
+            return Outgoing(asked.method, target, headers, body=body, trailers=trailers, grpc=asked.grpc)
+        return Outgoing(
+            asked.method,
+            target,
+            headers,
+            stream=self._body(),
+            length=asked.length,
+            trailers=trailers,
+            grpc=asked.grpc,
+        )
 
     async def answer(self, exchange: Exchange, idle_s: float) -> None:
         """Pass the pod's answer on; raise Broken when it is cut off, ConnectionError when the client has gone."""

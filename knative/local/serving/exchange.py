@@ -31,6 +31,7 @@ class Outgoing:
         stream: AsyncIterator[bytes] | None = None,
         length: int | None = None,
         trailers: bool = False,
+        grpc: bool = False,
     ) -> None:
         self.method, self.target, self.headers = method, target, headers
         self.body = body
@@ -40,6 +41,8 @@ class Outgoing:
         """Of the body in bytes; None when nobody knows it."""
         self.trailers = trailers
         """Whether whoever asks can take trailers."""
+        self.grpc = grpc
+        """Whether it is a gRPC call, which only HTTP/2 can carry."""
         self.touched = False
 
     @property
@@ -68,6 +71,10 @@ class Exchange(Protocol):
     @property
     def trailers(self) -> RawHeaders:
         """What came after the body."""
+        ...
+
+    async def arrived(self) -> None:
+        """Wait for a part of the body, or its end; raise Broken when it is cut off."""
         ...
 
     async def read_chunk(self) -> bytes:

@@ -26,4 +26,8 @@ PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
 
 VISIBILITY = "networking.knative.dev/visibility"
 CLUSTER_LOCAL = "cluster-local"
+HTTP2 = "zeroflow.dev/http2"
+"""On a template: `also` says that its port takes HTTP/1.1 and HTTP/2; gRPC calls then reach it without `h2c`."""
+REPLAY = "zeroflow.dev/replay"
+"""On a template: `safe` says that a request does nothing but answer, so that it may be asked again elsewhere."""
 AUTOSCALING = "autoscaling.knative.dev/"

@@ -15,6 +15,12 @@ class Limits:
     response_start_s: float = 0.0
     idle_s: float = 0.0
 
+    @property
+    def until_head_s(self) -> float | None:
+        """How long the head of the answer may take: until it nothing is heard of the function either."""
+        given = [limit for limit in (self.response_start_s, self.idle_s) if limit]
+        return min(given) if given else None
+
 
 def limits_of(spec: Mapping[str, Any]) -> Limits:
     """Read the limits from a revision's spec."""

@@ -1,4 +1,4 @@
-"""The objects that Serving makes of a Service: Configuration, Revision, Route.
+"""The objects that Serving makes: of a Service its Configuration and Route, of a Configuration its Revisions.
 
 Source: knative.dev/serving pkg/reconciler/{service,configuration}/resources.
 """
@@ -25,6 +25,12 @@ def owner(obj: Object) -> Object:
     }
 
 
+def controller_of(obj: Object) -> str:
+    """Return the uid of what controls an object, "" for nothing."""
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return next((str(each["uid"]) for each in owners if each.get("controller")), "")
+
+
 def configuration(service: Object) -> Object:
     """Return the Configuration of a Service: its template."""
     return _child(service, "Configuration", {"template": service["spec"]["template"]})
@@ -40,33 +46,32 @@ def route(service: Object) -> Object:
     return _child(service, "Route", {"traffic": traffic})
 
 
-def revision_name(service: Object, config: Object) -> str:
-    """Return the name of the Configuration's newest revision: the user's, or one that counts."""
-    given = (service["spec"]["template"].get("metadata") or {}).get("name")
+def revision_name(config: Object) -> str:
+    """Return the name of a Configuration's newest revision: the user's, or one that counts."""
+    given = (config["spec"]["template"].get("metadata") or {}).get("name")
     return given or f"{config['metadata']['name']}-{config['metadata']['generation']:05d}"
 
 
-def revision(service: Object, config: Object) -> Object:
+def revision(config: Object) -> Object:
     """Return the newest revision of a Configuration."""
-    template = config["spec"]["template"]
+    template, owned = config["spec"]["template"], config["metadata"].get("labels") or {}
     meta = template.get("metadata") or {}
     marks = {
         labels.CONFIGURATION: config["metadata"]["name"],
         labels.CONFIGURATION_GENERATION: str(config["metadata"]["generation"]),
         labels.CONFIGURATION_UID: config["metadata"]["uid"],
-        labels.SERVICE: service["metadata"]["name"],
-        labels.SERVICE_UID: service["metadata"]["uid"],
+        **{key: owned.get(key, "") for key in (labels.SERVICE, labels.SERVICE_UID)},
         labels.ROUTING_STATE: "pending",
     }
     annotations = {
-        labels.CREATOR: service["metadata"]["annotations"][labels.LAST_MODIFIER],
+        labels.CREATOR: (config["metadata"].get("annotations") or {}).get(labels.LAST_MODIFIER, ""),
         labels.ROUTING_STATE_MODIFIED: now(),
     }
     return {
         "apiVersion": labels.API_VERSION,
         "kind": "Revision",
         "metadata": {
-            "name": revision_name(service, config),
+            "name": revision_name(config),
             "namespace": config["metadata"]["namespace"],
             "labels": (meta.get("labels") or {}) | marks,
             "annotations": (meta.get("annotations") or {}) | annotations,
@@ -79,13 +84,14 @@ def revision(service: Object, config: Object) -> Object:
 def _child(service: Object, kind: str, spec: Object) -> Object:
     meta = service["metadata"]
     hidden = "kubectl.kubernetes.io/last-applied-configuration"
+    shown = {key: value for key, value in (meta.get("labels") or {}).items() if key == labels.VISIBILITY}
     return {
         "apiVersion": labels.API_VERSION,
         "kind": kind,
         "metadata": {
             "name": meta["name"],
             "namespace": meta["namespace"],
-            "labels": {labels.SERVICE: meta["name"], labels.SERVICE_UID: meta["uid"]},
+            "labels": {**shown, labels.SERVICE: meta["name"], labels.SERVICE_UID: meta["uid"]},
             "annotations": {key: value for key, value in meta["annotations"].items() if key != hidden},
             "ownerReferences": [owner(service)],
         },

@@ -60,6 +60,7 @@ class Pod:
         self._context, self._changed = context, changed
         self._container: Object = serving_container(revision["spec"]["containers"])
         self._port = port_of(self._container)
+        self._also_http2 = (revision["metadata"].get("annotations") or {}).get(labels.HTTP2) == "also"
         self._grace_s = float(revision["spec"].get("timeoutSeconds", 300))
         self._process: Process | None = None
         self._prober: Prober | None = None
@@ -125,11 +126,12 @@ class Pod:
         await self._until_ready(process, port)
 
     def _connect(self, port: int, spec: ProcessSpec) -> Upstream:
-        if self._port["name"] == "h2c":
-            from zeroflow.knative.local.serving.upstream_http2 import Http2Connections  # loads h2: 40 ms
+        http1 = Connections(port, IDLE_UNKNOWN_S if spec.runtime is None else IDLE_S)
+        if self._port["name"] != "h2c" and not self._also_http2:
+            return http1
+        from zeroflow.knative.local.serving import upstream_http2  # loads h2: 40 ms
 
-            return Http2Connections(port)
-        return Connections(port, IDLE_UNKNOWN_S if spec.runtime is None else IDLE_S)
+        return upstream_http2.EitherConnections(http1) if self._also_http2 else upstream_http2.Http2Connections(port)
 
     async def _until_ready(self, process: Process, port: int) -> None:
         loop = asyncio.get_running_loop()

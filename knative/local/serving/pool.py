@@ -21,6 +21,7 @@ from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.processes.container import NotRunnable
 from zeroflow.knative.local.processes.logs import prune_logs, tail
 from zeroflow.knative.local.processes.pods import PodContext
+from zeroflow.knative.local.serving import labels
 from zeroflow.knative.local.serving.autoscaler import Autoscaler
 from zeroflow.knative.local.serving.failures import Failure, Failures, NoInstance, Pace
 from zeroflow.knative.local.serving.fleet import Fleet
@@ -53,6 +54,8 @@ class Pool:
         self._deploying = False  # it is the newest revision and has to show that it works
         self._context, self._changed = context, changed
         annotations = revision["metadata"].get("annotations") or {}
+        self.replayable = annotations.get(labels.REPLAY) == "safe"
+        """Whether any request may be asked again, not only a GET."""
         self._deadline_s = progress_deadline_s(annotations, pace.progress_deadline_s)
         self._loop = asyncio.get_running_loop()
         self._fleet = Fleet(str(revision["metadata"]["name"]), changed)

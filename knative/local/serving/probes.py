@@ -95,7 +95,7 @@ class Prober:
         fields = [(b"host", b"127.0.0.1"), (b"content-type", b"application/grpc")]
         body = b"\0" + len(message).to_bytes(4, "big") + message
         status, answer = await self._exchange(
-            Outgoing("POST", "/grpc.health.v1.Health/Check", fields, body=body, trailers=True)
+            Outgoing("POST", "/grpc.health.v1.Health/Check", fields, body=body, trailers=True, grpc=True)
         )
         return "" if status == 200 and answer[5:] == _SERVING else f"grpc health of {service!r} is not SERVING"
 

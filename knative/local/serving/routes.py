@@ -27,6 +27,8 @@ class Entry:
     service: str
     targets: tuple[Target, ...] = ()
     message: str = ""
+    local: bool = False
+    """Whether it answers inside the cluster only."""
 
     def pick(self, label: str) -> str | None:
         """Return the revision for one request to `label`, at random by the shares."""

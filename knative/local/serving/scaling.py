@@ -118,10 +118,10 @@ def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: floa
         if short != key and short not in _KNOWN and short not in _LEGACY.values():
             raise InvalidInput(f'invalid key name "{key}": {key}')
     if (scaler := given("class") or _KPA) != _KPA:
-        raise InvalidInput(f"invalid value: {scaler}: {AUTOSCALING}class (this host has {_KPA})")
+        raise InvalidInput(f"invalid value: {scaler} (this host has {_KPA}): {AUTOSCALING}class")
     metric = given("metric") or "concurrency"
     if metric not in ("concurrency", "rps"):
-        raise InvalidInput(f"invalid value: {metric}: {AUTOSCALING}metric (this host scales on concurrency or rps)")
+        raise InvalidInput(f"invalid value: {metric} (this host scales on concurrency or rps): {AUTOSCALING}metric")
     low, high = whole("min-scale", 0), whole("max-scale", 0)
     if high and low > high:
         names = f"{AUTOSCALING}max-scale, {AUTOSCALING}min-scale"
@@ -166,7 +166,7 @@ def progress_deadline_s(annotations: Mapping[str, str], default_s: float) -> flo
     if value is None:
         raise InvalidInput(f"invalid value: {written}: {PROGRESS_DEADLINE}")
     if value <= 0 or value != int(value):
-        raise InvalidInput(f"{PROGRESS_DEADLINE}={written} must be a positive number of whole seconds")
+        raise InvalidInput(f"{written} must be a positive number of whole seconds: {PROGRESS_DEADLINE}")
     return value
 
 

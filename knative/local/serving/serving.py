@@ -19,13 +19,14 @@ from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.pods import Places, PodContext
-from zeroflow.knative.local.serving import conditions, labels
+from zeroflow.knative.local.serving import conditions, labels, objects
 from zeroflow.knative.local.serving.activator import Activator
 from zeroflow.knative.local.serving.admission import kinds
 from zeroflow.knative.local.serving.failures import Pace
 from zeroflow.knative.local.serving.garbage import Retention
 from zeroflow.knative.local.serving.pool import Pool
-from zeroflow.knative.local.serving.reconciler import Reconciler
+from zeroflow.knative.local.serving.reconciling import configurations, mappings, routing, services
+from zeroflow.knative.local.serving.reconciling.scope import Scope
 from zeroflow.knative.local.serving.routes import RouteTable
 from zeroflow.knative.local.serving.scaling import ScaleSettings, settings_of
 from zeroflow.knative.local.urls import Urls
@@ -33,7 +34,8 @@ from zeroflow.knative.local.urls import Urls
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
 
-_KINDS = (labels.SERVICE_KIND, labels.REVISION_KIND, labels.MAPPING_KIND, "Pod")
+_DECLARED = (labels.SERVICE_KIND, labels.CONFIGURATION_KIND, labels.ROUTE_KIND, labels.MAPPING_KIND)
+_KINDS = (*_DECLARED, labels.REVISION_KIND, "Pod")
 _ATTEMPTS = 10
 
 
@@ -57,12 +59,13 @@ class Serving:
         self._pools: dict[tuple[str, str], Pool] = {}
         self._routes = RouteTable()
         self._changed = asyncio.Condition()
-        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
-        self._reconciler = Reconciler(
+        self._timers: dict[tuple[str, str, str], asyncio.TimerHandle] = {}
+        self._scope = Scope(
             store,
             urls,
             self._routes,
             self._pool_of,
+            self._touch_name,
             self._later,
             Recorder(store, "knative-serving"),
             retention or Retention(),
@@ -82,7 +85,7 @@ class Serving:
     async def start(self) -> None:
         """Reconcile everything that is stored, then whatever changes."""
         subscription = self._store.subscribe(_KINDS, replay=False)
-        for kind in (labels.SERVICE_KIND, labels.MAPPING_KIND):
+        for kind in _DECLARED:
             for obj in self._store.list(kind):
                 self._touch(kind, obj)
         await self._reconcile_due()
@@ -127,11 +130,19 @@ class Serving:
         elif change.kind == labels.REVISION_KIND:
             if change.type == "DELETED":
                 self._drop(meta["namespace"], meta["name"], meta["uid"])
-                self._touch_name(labels.SERVICE_KIND, meta["namespace"], marks.get(labels.SERVICE, ""))
+                self._touch_name(*_maker(obj))
         elif change.type != "MODIFIED" or old is None or _declared(obj) != _declared(old):
             self._touch(change.kind, obj)
             if change.kind == labels.SERVICE_KIND and change.type != "MODIFIED":
                 self._touch_mappings(meta["namespace"], meta["name"])
+        if change.kind == labels.CONFIGURATION_KIND and (old is None or _ready(obj) != _ready(old)):
+            self._touch_routes(meta["namespace"], meta["name"])
+
+    def _touch_routes(self, namespace: str, config: str) -> None:
+        """Have another look at the Routes that lead to a Configuration."""
+        for route in self._store.peek(labels.ROUTE_KIND, namespace):
+            if any(target.get("configurationName") == config for target in route["spec"].get("traffic") or ()):
+                self._touch(labels.ROUTE_KIND, route)
 
     def _touch_mappings(self, namespace: str, service: str) -> None:
         for mapping in self._store.list(labels.MAPPING_KIND, namespace):
@@ -139,22 +150,29 @@ class Serving:
                 self._touch(labels.MAPPING_KIND, mapping)
 
     def _touch(self, kind: str, obj: Object) -> None:
-        self._touch_name(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
+        """Ask for a pass over an object; what a Service owns is looked at with the Service."""
+        meta = obj["metadata"]
+        service = (meta.get("labels") or {}).get(labels.SERVICE)
+        if service and objects.controller_of(obj):
+            kind, name = labels.SERVICE_KIND, service
+        else:
+            name = meta["name"]
+        self._touch_name(kind, meta["namespace"], name)
 
-    def _later(self, delay_s: float, namespace: str, name: str) -> None:
-        key = (namespace, name)
+    def _later(self, delay_s: float, kind: str, namespace: str, name: str) -> None:
+        key = (kind, namespace, name)
         if key in self._timers:
             self._timers[key].cancel()
 
         def due() -> None:
             del self._timers[key]
-            self._touch_name(labels.SERVICE_KIND, namespace, name)
+            self._touch_name(kind, namespace, name)
 
         self._timers[key] = asyncio.get_running_loop().call_later(max(0.0, delay_s), due)
 
     def _expected(self, namespace: str, label: str) -> bool:
         """Return whether a label that no route knows yet will have one: what declares it has not been heeded yet."""
-        if self._store.find(labels.SERVICE_KIND, namespace, label) is not None:
+        if any(self._store.find(kind, namespace, label) for kind in (labels.SERVICE_KIND, labels.ROUTE_KIND)):
             return True
         tags = [
             (service, target.get("tag"))
@@ -192,10 +210,7 @@ class Serving:
     async def _reconcile(self, kind: str, namespace: str, name: str) -> None:
         for _ in range(_ATTEMPTS):
             try:
-                if kind == labels.SERVICE_KIND:
-                    await self._reconciler.service(namespace, name)
-                else:
-                    await self._reconciler.mapping(namespace, name)
+                await self._pass(kind, namespace, name)
                 return
             except (Conflict, AlreadyExists):
                 continue
@@ -206,6 +221,21 @@ class Serving:
                 logger.exception("%s %s/%s cannot be reconciled", kind, namespace, name)
                 return
 
+    async def _pass(self, kind: str, namespace: str, name: str) -> None:
+        if kind == labels.MAPPING_KIND:
+            await mappings.reconcile(self._scope, namespace, name)
+            return
+        obj = self._store.find(kind, namespace, name)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            if kind != labels.CONFIGURATION_KIND:
+                self._routes.remove(namespace, name)
+        elif kind == labels.SERVICE_KIND:
+            await services.reconcile(self._scope, obj)
+        elif kind == labels.CONFIGURATION_KIND:
+            await configurations.reconcile(self._scope, obj)
+        else:
+            await routing.reconcile(self._scope, obj)
+
     def _pool_of(self, revision: Object) -> Pool:
         """Return the pool of a revision, made when there is none."""
         meta = revision["metadata"]
@@ -215,13 +245,13 @@ class Serving:
             self._drop(*key, pool.revision["metadata"]["uid"])
             pool = None
         if pool is None:
-            service = (meta.get("labels") or {}).get(labels.SERVICE, "")
+            maker = _maker(revision)
             pool = self._pools[key] = Pool(
                 self._context,
                 revision,
                 self._settings(revision),
                 self._pace,
-                lambda: self._touch_name(labels.SERVICE_KIND, meta["namespace"], service),
+                lambda: self._touch_name(*maker),
                 proven=conditions.read(revision, "Ready").status == "True",
             )
         return pool
@@ -243,6 +273,20 @@ class Serving:
         task = asyncio.get_running_loop().create_task(pool.close(grace_s))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _maker(revision: Object) -> tuple[str, str, str]:
+    """Return (kind, namespace, name) of what a revision is reconciled with."""
+    meta, marks = revision["metadata"], revision["metadata"].get("labels") or {}
+    if service := marks.get(labels.SERVICE):
+        return labels.SERVICE_KIND, meta["namespace"], service
+    return labels.CONFIGURATION_KIND, meta["namespace"], marks.get(labels.CONFIGURATION, "")
+
+
+def _ready(obj: Object) -> tuple[object, object]:
+    """Return what a Route wants to know of a Configuration."""
+    status = obj.get("status") or {}
+    return status.get("latestReadyRevisionName"), conditions.read(obj, "Ready")
 
 
 def _declared(obj: Object) -> tuple[object, object, object]:

@@ -70,6 +70,19 @@ def no_latest(name: str, config: Condition) -> Condition:
     return unknown("AllTrafficAssigned", "RevisionMissing", message)
 
 
+def no_configuration(name: str) -> Condition:
+    """Return that a Configuration does not exist."""
+    return false(
+        "AllTrafficAssigned", "ConfigurationMissing", f'Configuration "{name}" referenced in traffic not found.'
+    )
+
+
+def not_owned(kind: str, name: str) -> Condition:
+    """Return that a part of a Service belongs to somebody else."""
+    type_ = "ConfigurationsReady" if kind == "Configuration" else "RoutesReady"
+    return false(type_, "NotOwned", f'There is an existing {kind} "{name}" that we do not own.')
+
+
 def missing(name: str) -> Condition:
     """Return that a named revision does not exist."""
     return false("AllTrafficAssigned", "RevisionMissing", f'Revision "{name}" referenced in traffic not found.')

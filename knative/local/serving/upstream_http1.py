@@ -203,12 +203,16 @@ class Connection(asyncio.Protocol):
         while not self.head_done:
             await self._more()
 
+    async def arrived(self) -> None:
+        """Wait for a part of the body, or its end; raise Broken when it is cut off."""
+        while not self._chunks and not self.complete:
+            await self._more()
+
     async def read_chunk(self) -> bytes:
         """Return what has arrived of the body, b"" at its end; raise Broken when it is cut off."""
-        while not self._chunks:
-            if self.complete:
-                return b""
-            await self._more()
+        await self.arrived()
+        if not self._chunks:
+            return b""
         data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._buffered = 0

@@ -10,6 +10,7 @@ from zeroflow.http2.connection import Connection
 from zeroflow.http2.stream import CANCEL, Headers, Stream, StreamReset
 from zeroflow.knative.local.serving.exchange import Broken, Exchange, NotSent, Outgoing, RawHeaders
 from zeroflow.knative.local.serving.headers import http2_head
+from zeroflow.knative.local.serving.upstream_http1 import Connections
 
 
 class StreamExchange:
@@ -45,6 +46,12 @@ class StreamExchange:
                 self.status = int(value)
             elif not name.startswith(b":"):
                 self.headers.append((bytes(name), bytes(value)))
+
+    async def arrived(self) -> None:
+        try:
+            await self.stream.arrived()
+        except StreamReset as error:
+            raise _told(error) from error
 
     async def read_chunk(self) -> bytes:
         try:
@@ -144,6 +151,28 @@ class Http2Connections:
             raise NotSent(f"the pod does not listen on port {self.port}: {error.strerror}") from error
         self._connections.append(connection)
         return connection
+
+
+class EitherConnections:
+    """The connections to a pod that tells HTTP's versions apart itself: gRPC goes by HTTP/2, the rest by HTTP/1.1."""
+
+    def __init__(self, http1: Connections) -> None:
+        self.port = http1.port
+        self._http1, self._http2 = http1, Http2Connections(http1.port)
+
+    async def send(self, request: Outgoing) -> Exchange:
+        """Send a request and return when the head of the answer is there; raise NotSent or Broken."""
+        return await (self._http2 if request.grpc else self._http1).send(request)
+
+    def give(self, exchange: Exchange) -> None:
+        (self._http2 if isinstance(exchange, StreamExchange) else self._http1).give(exchange)
+
+    async def connects(self) -> bool:
+        return await self._http2.connects()
+
+    def close(self) -> None:
+        self._http1.close()
+        self._http2.close()
 
 
 def _told(error: StreamReset) -> NotSent | Broken:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -10,11 +11,13 @@ from zeroflow.cli.output import as_json, fail
 from zeroflow.errors import ZeroflowError
 
 API = "/api/model_registry/zeroflow/lineage"
+EXPORTS = ("openlineage", "cyclonedx")
 VERBS = {
     "read": "read by",
     "wrote": "wrote",
     "registered_as": "registered as",
     "trained_on": "used to train",
+    "reproduced": "made once more by",
     "deployed_as": "deployed as",
     "serves": "of",
     "drifted": "saw",
@@ -25,6 +28,7 @@ BACK = {
     "wrote": "written by",
     "registered_as": "registered from",
     "trained_on": "trained on",
+    "reproduced": "a reproduction of",
     "deployed_as": "serves",
     "serves": "by",
     "drifted": "seen by",
@@ -37,14 +41,20 @@ def lineage(
     of: Annotated[str, typer.Argument(help="A URI, MODEL, MODEL/VERSION, the id of a run or artifact, or NS/NAME.")],
     upstream: Annotated[bool, typer.Option("--upstream", help="Only what it was made from.")] = False,
     downstream: Annotated[bool, typer.Option("--downstream", help="Only what came of it.")] = False,
-    output: Annotated[str, typer.Option("--output", "-o", help="tree or json")] = "tree",
+    output: Annotated[str, typer.Option("--output", "-o", help="tree, json, openlineage or cyclonedx")] = "tree",
 ) -> None:
     """Show what something was made from and what came of it."""
     query = {"of": of}
     if upstream != downstream:
         query["direction"] = "upstream" if upstream else "downstream"
+    if output not in ("tree", "json", *EXPORTS):
+        fail(f"-o must be tree, json, {' or '.join(EXPORTS)}, got {output!r}", 2)
     try:
-        graph = Host(host_url()).json("GET", API, query=query)
+        host = Host(host_url())
+        if output in EXPORTS:
+            typer.echo(host.text(f"{API}?{urlencode({**query, 'format': output})}").rstrip("\n"))
+            return
+        graph = host.json("GET", API, query=query)
     except ZeroflowError as error:
         fail(str(error))
     if output == "json":

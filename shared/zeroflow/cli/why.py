@@ -1,4 +1,4 @@
-"""`zeroflow why`: why a step ran, or did not have to."""
+"""`zeroflow why`: why a step ran, or did not have to; `zeroflow why rollout NAME`: what decided a canary."""
 
 from typing import Annotated, Any
 
@@ -6,19 +6,25 @@ import typer
 
 from zeroflow.cli.kfp import Runs, step_path
 from zeroflow.cli.output import as_json, as_table, fail
+from zeroflow.cli.why_rollout import why_rollout
 from zeroflow.errors import InvalidInput, ZeroflowError
 
 
 def why(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a run, or `last`.")],
-    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="A step; without it, all of them.")] = None,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a run, `last`, or the word rollout.")],
+    task: Annotated[
+        str | None, typer.Argument(metavar="[TASK]", help="A step, else all; of rollout, the InferenceService.")
+    ] = None,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace.")] = "",
     output: Annotated[str, typer.Option("-o", "--output", help="table or json")] = "table",
 ) -> None:
-    """Tell why steps were reused or ran again: what differs from the nearest earlier execution."""
+    """Tell why steps were reused or ran again, or (rollout NAME) why a canary was promoted or rolled back."""
     if output not in ("table", "json"):
         fail(f"-o {output}: expected table or json", 2)
     try:
+        if run == "rollout" and task is not None:
+            why_rollout(task, namespace or "default", output)
+            return
         runs = Runs(namespace)
         run_id = runs.find(run)["run_id"]
         if task is None:

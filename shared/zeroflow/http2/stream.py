@@ -52,12 +52,16 @@ class Stream:
             await self._more()
         return self.headers
 
+    async def arrived(self) -> None:
+        """Wait for a part of the body, or its end; raise StreamReset."""
+        while not self._chunks and not self.got_all:
+            await self._more()
+
     async def read(self) -> bytes:
         """Return what has arrived of the body, b"" at its end (then there may be trailers); raise StreamReset."""
-        while not self._chunks:
-            if self.got_all:
-                return b""
-            await self._more()
+        await self.arrived()
+        if not self._chunks:
+            return b""
         data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         size, self._unread = self._unread, 0

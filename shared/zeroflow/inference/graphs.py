@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from zeroflow.inference import gjson
+
 ROOT = "root"
 ROUTERS = ("Sequence", "Splitter", "Ensemble", "Switch")
 DEPENDENCIES = ("Soft", "Hard")
@@ -65,10 +67,20 @@ def _node_faults(graph: str, at: str, node: Any, nodes: Mapping[str, Any]) -> It
             yield f"{where} specifies more than one of {', '.join(TARGETS)}"
         if step.get("nodeName") and step["nodeName"] not in nodes:
             yield f"{where} names node {step['nodeName']!r}, which the graph does not have"
+        yield from _condition_faults(where, step.get("condition"))
         if step.get("dependency") not in (None, *DEPENDENCIES):
             yield f"{where}: dependency must be one of {', '.join(DEPENDENCIES)}"
     if node["routerType"] == "Splitter":
         yield from _weight_faults(graph, at, steps)
+
+
+def _condition_faults(where: str, condition: Any) -> Iterator[str]:
+    if condition is None:
+        return
+    try:
+        gjson.check(str(condition))
+    except gjson.BadPath as error:
+        yield f"{where}: condition: {error}"
 
 
 def _weight_faults(graph: str, at: str, steps: list[dict[str, Any]]) -> Iterator[str]:

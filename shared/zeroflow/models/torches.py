@@ -9,11 +9,12 @@ otherwise. An exported program says its inputs' types and shapes; the others onl
 import importlib
 import inspect
 import os
+import pickle
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zeroflow.models import python
-from zeroflow.models.errors import CorruptModel
+from zeroflow.models.errors import CorruptModel, UntrustedTypes
 from zeroflow.models.estimator import Tensor, datatype_of
 from zeroflow.models.formats import ModelFile
 from zeroflow.models.tensormodel import TensorModel
@@ -49,8 +50,7 @@ def read(model: ModelFile, sha256: str) -> TensorModel:
 
     def run(given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
         with torch.inference_mode():
-            # torch wants memory that it may write to; a request's bytes are not
-            tensors = [torch.tensor(given[tensor.name], device=device) for tensor in inputs]
+            tensors = [_tensor(torch, given[tensor.name]).to(device) for tensor in inputs]
             try:
                 found = module(*tensors)
             except (RuntimeError, AssertionError) as error:
@@ -84,6 +84,11 @@ def _inputs(torch: Any, program: Any) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
+def _tensor(torch: Any, array: "np.ndarray[Any, Any]") -> Any:
+    """Return a tensor on an array's memory where torch may write to it, which it may not to a request's bytes."""
+    return torch.from_numpy(array) if array.flags.writeable else torch.tensor(array)
+
+
 def _filled(torch: Any, model: ModelFile) -> Any:
     """Return the module of a class with its weights in it; raise CorruptModel when they are not its own."""
     assert model.class_name is not None
@@ -92,7 +97,12 @@ def _filled(torch: Any, model: ModelFile) -> Any:
     if model.weights.suffix == ".safetensors":
         state = importlib.import_module("safetensors.torch").load_file(str(model.weights))
     else:
-        state = torch.load(str(model.weights), map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(str(model.weights), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise UntrustedTypes(
+                f"{model.weights.name} holds more than weights; save it with torch.save(module.state_dict(), path)"
+            ) from error
     if not isinstance(state, dict):
         raise CorruptModel(f"{model.weights.name} holds a {type(state).__name__}, expected a state_dict")
     state = state.get("state_dict", state)

@@ -19,6 +19,7 @@ LOCK = threading.Lock()
 
 class Function(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass

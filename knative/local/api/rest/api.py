@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
-from zeroflow.errors import ZeroflowError
+from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.api.errors import MethodNotAllowed, NotAcceptable, NotFound
 from zeroflow.knative.local.api.rest import logs, parameters, reads, reviews, status
 from zeroflow.knative.local.api.rest.discovery import REVIEWS, Discovery
@@ -30,6 +30,8 @@ from zeroflow.knative.local.api.store import Store
 logger = logging.getLogger(__name__)
 
 KUBERNETES_MINOR: Final = "32"  # the API level that clients may assume
+UNAVAILABLE: Final = 503
+RETRY_AFTER_S: Final = "1"
 NOT_ALLOWED: Final = "the server does not allow this method on the requested resource"
 
 
@@ -46,6 +48,7 @@ class ResourceApi:
         self._writer = Writer(store)
         self._scaler = Scaler(store)
         self._streams: set[asyncio.Task[object]] = set()
+        self._closing = False
 
     @property
     def groups(self) -> frozenset[str]:
@@ -58,7 +61,11 @@ class ResourceApi:
             return await self._route(request)
         except ZeroflowError as error:
             body = status.failure(error)
-            return reply(body, int(body["code"]))
+            answer = reply(body, int(body["code"]))
+            if answer.status == UNAVAILABLE:
+                answer.headers["Retry-After"] = RETRY_AFTER_S
+                answer.force_close()
+            return answer
         except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
             raise
         except Exception:
@@ -66,7 +73,8 @@ class ResourceApi:
             return reply(status.crashed(), 500)
 
     async def close(self) -> None:
-        """End the watches and followed logs that are open, so that the server can stop."""
+        """End the watches and followed logs that are open and take no more, so that the server can stop."""
+        self._closing = True
         for task in list(self._streams):
             task.cancel()
         if self._streams:
@@ -129,7 +137,7 @@ class ResourceApi:
         if target.subresource == "log":
             if request.method not in ("GET", "HEAD"):
                 raise MethodNotAllowed(NOT_ALLOWED)
-            return await self._streaming(logs.log(self._store, self._home, request, target))
+            return await self._streaming(lambda: logs.log(self._store, self._home, request, target))
         if not parameters.accepts_json(request):
             raise NotAcceptable("only the following media types are accepted: application/json")
         if target.subresource == "scale":
@@ -139,7 +147,7 @@ class ResourceApi:
         match request.method:
             case "GET" | "HEAD":
                 if parameters.flag(request, "watch"):
-                    return await self._streaming(Watch(self._store, request, target).serve())
+                    return await self._streaming(Watch(self._store, request, target).serve)
                 return reads.get(self._store, request, target)
             case "PUT":
                 return await self._writer.replace(request, target)
@@ -153,7 +161,7 @@ class ResourceApi:
         match request.method:
             case "GET" | "HEAD":
                 if parameters.flag(request, "watch"):
-                    return await self._streaming(Watch(self._store, request, target).serve())
+                    return await self._streaming(Watch(self._store, request, target).serve)
                 return reads.listing(self._store, request, target)
             case "POST":
                 return await self._writer.create(request, target)
@@ -161,11 +169,13 @@ class ResourceApi:
                 return await self._writer.delete_collection(request, target)
         raise MethodNotAllowed(NOT_ALLOWED)
 
-    async def _streaming(self, answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    async def _streaming(self, answer: Callable[[], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+        if self._closing:
+            raise Unavailable("the host is stopping")
         task = asyncio.current_task()
         assert task is not None
         self._streams.add(task)
         try:
-            return await answer
+            return await answer()
         finally:
             self._streams.discard(task)

@@ -37,6 +37,7 @@ DESCRIPTIONS: Final = {
     "ServiceAccount": "A ServiceAccount names who a workload is.",
     "PersistentVolumeClaim": "A PersistentVolumeClaim asks for a volume that outlives Pods: here, a directory.",
     "Pod": "A Pod is one running instance: here, a group of processes. The host makes Pods for Services and Jobs.",
+    "Service": "The one Service of core/v1 is this API; Knative's Services are serving.knative.dev/v1.",
     "Node": "A Node is a machine: here, the one that the host runs on.",
     "Event": "An Event says what happened to an object; Events are kept in memory for a while.",
     "Job.batch": "A Job runs processes to completion.",

@@ -68,6 +68,11 @@ class Selection:
         labels, fields = request.query.get("labelSelector"), request.query.get("fieldSelector")
         return cls(label_selector(labels) if labels else None, field_selector(fields) if fields else None)
 
+    @property
+    def narrows(self) -> bool:
+        """Whether it leaves anything out."""
+        return self.labels is not None or self.fields is not None
+
     def matches(self, obj: dict[str, object]) -> bool:
         if self.fields is not None and not self.fields(obj):
             return False

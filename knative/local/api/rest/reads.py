@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from itertools import islice
 
 import orjson
 from aiohttp import web
@@ -46,13 +47,13 @@ def listing(store: Store, request: web.Request, target: Target) -> web.Response:
         raise Expired(f"The resourceVersion for the provided list is too old: {wanted} is not kept")
     elif wanted is not None and wanted > store.version:
         raise Expired(f"too large resource version: {wanted}, current: {store.version}")
-    found = [obj for obj in store.peek(target.kind, target.namespace) if selection.matches(obj) and _key(obj) > after]
-    page = found[:limit] if limit else found
+    found = (obj for obj in store.peek(target.kind, target.namespace, after) if selection.matches(obj))
+    page = list(islice(found, limit) if limit else found)
     metadata: Object = {"resourceVersion": str(version)}
-    if len(page) < len(found):
+    if limit and next(found, None) is not None:
         metadata["continue"] = _token(version, page[-1])
         if selection.labels is None and selection.fields is None:
-            metadata["remainingItemCount"] = len(found) - len(page)
+            metadata["remainingItemCount"] = store.count(target.kind, target.namespace, _key(page[-1]))
     if parameters.as_table(request):
         include = request.query.get("includeObject", "Metadata")
         made = table(target.kind, target.version, map(target.shown, page), include)

@@ -84,6 +84,8 @@ class Watch:
         assert self._since is not None
         if self._since > self._store.version:
             raise Expired(f"too large resource version: {self._since}, current: {self._store.version}")
+        if self._store.was_before(self._since) and self._selection.narrows:
+            raise Expired(f"too old resource version: {self._since}: what was selected then is not known any more")
         return self._store.subscribe([key], since=self._since, limit=BACKLOG)
 
     async def _stream(self, response: web.StreamResponse, subscription: Subscription, replayed: int) -> None:

@@ -37,10 +37,7 @@ class Writer:
     async def create(self, request: web.Request, target: Target) -> web.Response:
         options = WriteOptions.of(request)
         if not target.kind.creatable:
-            raise Forbidden(
-                f"{target.kind.resource} is forbidden: this host makes {target.kind.plural} for Services and Jobs; "
-                "create one of those"
-            )
+            raise Forbidden(f"{target.kind.resource} is forbidden: {target.kind.instead}")
         obj, warnings = await self._object(request, target, options)
         if target.kind.has_status:
             obj.pop("status", None)
@@ -101,7 +98,7 @@ class Writer:
             if live is None and target.subresource:
                 raise NotFound.named(target.kind.resource, target.name or "")
             if live is None and not target.kind.creatable:
-                raise Forbidden(f"{target.kind.resource} is forbidden: this host makes {target.kind.plural} itself")
+                raise Forbidden(f"{target.kind.resource} is forbidden: {target.kind.instead}")
             if live is not None and meta(config).get("uid") not in (None, meta(live)["uid"]):
                 raise Conflict.stale(target.kind.resource, target.name or "")
             result = managers.apply(target.kind, live, copy(config), manager, options.force)

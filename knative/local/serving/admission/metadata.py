@@ -65,5 +65,6 @@ def template_faults(template: Object, where: str) -> Iterator[Fault]:
         settings_of(annotations, concurrency if isinstance(concurrency, int) else 0, 60.0)
         progress_deadline_s(annotations, 0.0)
     except InvalidInput as error:
-        message, _, key = str(error).rpartition(": ")
-        yield Fault(message or str(error), f"{where}.metadata.annotations" + (f".{key}" if message else ""))
+        message, _, keys = str(error).rpartition(": ")
+        for key in keys.split(", "):
+            yield Fault(message, f"{where}.metadata.annotations.{key}")

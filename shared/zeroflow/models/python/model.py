@@ -153,7 +153,7 @@ def read(model: ModelFile, sha256: str, keeps: Any) -> PythonModel:
     kind = class_of(model.path, model.class_name)
     place = str(model.path.parent)
     mlserver = any(base.__module__.partition(".")[0] == "mlserver" or base is names.MLModel for base in kind.__mro__)
-    made = _made(kind, model.class_name, place)
+    made = _made(kind, place)
     if not hasattr(made, "model_dir"):
         made.model_dir = place
     found = PythonModel(made, model.class_name, sha256, "mlserver" if mlserver else "kserve", keeps)
@@ -162,21 +162,23 @@ def read(model: ModelFile, sha256: str, keeps: Any) -> PythonModel:
     return found
 
 
-def _made(kind: type, name: str, place: str) -> Any:
+def _made(kind: type, place: str) -> Any:
     """Call a class with what its constructor asks for: a name, settings, a directory."""
     given: dict[str, Any] = {}
     for parameter in inspect.signature(kind).parameters.values():
         if parameter.name == "settings":
-            given["settings"] = _settings(name, place)
+            given["settings"] = _settings(kind, place)
         elif parameter.name in PLACES:
             given[parameter.name] = place
         elif parameter.name in ("name", "model_name"):
-            given[parameter.name] = name
+            given[parameter.name] = kind.__name__
     return kind(**given)
 
 
-def _settings(name: str, place: str) -> Any:
+def _settings(kind: type, place: str) -> Any:
     import sys
 
     settings = sys.modules["mlserver"].settings
-    return settings.ModelSettings(name=name, implementation=name, parameters=settings.ModelParameters(uri=place))
+    return settings.ModelSettings(
+        name=kind.__name__, implementation=kind, parameters=settings.ModelParameters(uri=place)
+    )

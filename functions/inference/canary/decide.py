@@ -1,0 +1,106 @@
+"""What the evidence so far says: go on, the next step, promotion, rollback.
+
+Rolled back: when one metric shows the canary worse than its margin allows, or one guard is shown to be broken; the
+risks of all of them add up to alpha. Promoted: when every metric shows it better than its margin demands, at the last
+step before 100; a canary that is not is promoted with probability at most alpha. The next step: when the canary has had
+enough requests at this one and nothing speaks against it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zeroflow.functions.inference.canary.policy import Policy
+from zeroflow.functions.inference.canary.sequential import (
+    Count,
+    difference,
+    evidence_above,
+    evidence_better,
+    evidence_worse,
+)
+
+HOLD, ADVANCE, PROMOTE, ROLL_BACK, GIVE_UP = "hold", "advance", "promote", "roll_back", "give_up"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What has been counted of one canary."""
+
+    canary: Mapping[str, Count]
+    """By metric or guard."""
+    stable: Mapping[str, Count]
+    requests: int
+    """Of the canary, in all."""
+    requests_at_step: int
+    """Of the canary, since it has its present share."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and why."""
+
+    action: str
+    reason: str
+    numbers: Mapping[str, Any]
+    """By metric: both arms' counts, the difference's confidence sequence, the evidence."""
+
+
+def decide(policy: Policy, step: int, evidence: Evidence) -> Decision:
+    """Return what to do with a canary that is at `step` of its policy."""
+    numbers = {**_compared(policy, evidence), **_guarded(policy, evidence)}
+    needed = math.log(1 / policy.rollback_alpha)
+    for name, found in numbers.items():
+        if found["evidence_worse"] >= needed:
+            return Decision(ROLL_BACK, f"{name}: {found['says']}", numbers)
+    last = step == len(policy.steps) - 2
+    better = all(numbers[metric.name]["evidence_better"] >= math.log(1 / policy.alpha) for metric in policy.metrics)
+    ripe = evidence.requests_at_step >= policy.min_requests
+    if last and better and ripe:
+        said = "; ".join(f"{metric.name}: {numbers[metric.name]['says']}" for metric in policy.metrics)
+        return Decision(PROMOTE, said, numbers)
+    if not last and ripe:
+        following = policy.steps[step + 1]
+        reason = f"{evidence.requests_at_step} requests at {policy.steps[step]} % and nothing against it: {following} %"
+        return Decision(ADVANCE, reason, numbers)
+    if policy.max_requests and evidence.requests >= policy.max_requests:
+        return Decision(
+            GIVE_UP, f"{evidence.requests} requests have not told canary and stable revision apart", numbers
+        )
+    return Decision(HOLD, "the evidence does not decide yet", numbers)
+
+
+def _compared(policy: Policy, evidence: Evidence) -> dict[str, dict[str, Any]]:
+    found = {}
+    for metric in policy.metrics:
+        canary, stable = evidence.canary.get(metric.name, Count()), evidence.stable.get(metric.name, Count())
+        low, high = difference(canary, stable, policy.alpha)
+        found[metric.name] = {
+            "canary": {"bad": canary.bad, "total": canary.total, "rate": round(canary.rate, 6)},
+            "stable": {"bad": stable.bad, "total": stable.total, "rate": round(stable.rate, 6)},
+            "margin": metric.margin,
+            "difference": [round(low, 6), round(high, 6)],
+            "evidence_worse": round(evidence_worse(canary, stable, metric.margin), 4),
+            "evidence_better": round(evidence_better(canary, stable, metric.margin), 4),
+            "says": f"{_share(canary)} of the canary's and {_share(stable)} of the stable revision's are bad; the "
+            f"difference is {low:+.4f} to {high:+.4f} with confidence {1 - policy.alpha:g} at all times"
+            + (f", {metric.margin:g} is allowed" if metric.margin else ""),
+        }
+    return found
+
+
+def _guarded(policy: Policy, evidence: Evidence) -> dict[str, dict[str, Any]]:
+    found = {}
+    for guard in policy.guards:
+        canary = evidence.canary.get(guard.name, Count())
+        found[f"guard {guard.name}"] = {
+            "canary": {"bad": canary.bad, "total": canary.total, "rate": round(canary.rate, 6)},
+            "bound": guard.bound,
+            "evidence_worse": round(evidence_above(canary, guard.bound), 4),
+            "says": f"{_share(canary)} of the canary's are bad, {guard.bound:g} is allowed",
+        }
+    return found
+
+
+def _share(count: Count) -> str:
+    return f"{count.bad} of {count.total}" + (f" ({count.rate:.2%})" if count.total else "")

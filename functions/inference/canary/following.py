@@ -1,0 +1,70 @@
+"""Between a reconciliation and its canary: what share the newest revision has, and when its evidence begins to count.
+
+A person's word goes first: `canaryTrafficPercent: 0` pins, `100` promotes, whatever the evidence says.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from zeroflow.events.outbox import Outbox
+from zeroflow.functions.inference import names
+from zeroflow.functions.inference.canary import rollouts
+from zeroflow.functions.inference.canary.policy import policy_of
+from zeroflow.functions.inference.component import Component
+from zeroflow.functions.inference.rollout import Rollout
+from zeroflow.resources import conditions
+
+Object = dict[str, Any]
+
+
+class Canaries:
+    """The canaries that decide by themselves."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def percent(
+        self, isvc: Object, component: Component, wanted: Object, found: Object | None, done: Rollout
+    ) -> int | None:
+        """Return the newest revision's share, None for all; note on the wanted service which template it runs."""
+        policy = policy_of(_annotations(isvc))
+        template = rollouts.template_hash(wanted["spec"]["template"], policy)
+        wanted["metadata"]["annotations"][names.TEMPLATE] = template
+        given = component.canary_percent
+        if policy is None or given in (0, 100) or done.latest is None:
+            return given
+        uid = isvc["metadata"]["uid"]
+        if _is_whole(found, template, done):
+            with self._outbox.database.transaction() as session:
+                rollouts.note_whole(session, isvc, template, done.latest)
+            return None
+        with self._outbox.database.reading() as session:
+            return rollouts.share(session, uid, template, policy)
+
+    def follow(self, isvc: Object, service: Object, done: Rollout) -> None:
+        """Begin to count for the newest revision once it is a canary that is ready."""
+        policy = policy_of(_annotations(isvc))
+        status = service.get("status") or {}
+        newest = status.get("latestReadyRevisionName")
+        template = _annotations(service).get(names.TEMPLATE)
+        is_settled = conditions.is_current(service) and newest == status.get("latestCreatedRevisionName")
+        if policy is None or template is None or done.latest in (None, newest) or not is_settled or newest is None:
+            return
+        shares = {target.get("revisionName"): target.get("percent") for target in status.get("traffic") or ()}
+        if not shares.get(newest) or not shares.get(done.latest):
+            return
+        assert done.latest is not None
+        with self._outbox.transaction() as tx:
+            rollouts.begin(tx, isvc, template, newest, done.latest)
+
+
+def _is_whole(found: Object | None, template: str, done: Rollout) -> bool:
+    """Say whether the template already has all traffic: it was there before there was a policy, or came first."""
+    if found is None or _annotations(found).get(names.TEMPLATE) != template:
+        return False
+    status = found.get("status") or {}
+    return bool(conditions.is_current(found) and status.get("latestCreatedRevisionName") == done.latest)
+
+
+def _annotations(obj: Object) -> Mapping[str, str]:
+    return obj["metadata"].get("annotations") or {}

@@ -1,0 +1,276 @@
+"""Canaries in the database: which there are, what was counted of them, what was decided.
+
+A revision is known by its template: an InferenceService that asks for a template that was rolled back gets no canary
+of it again, one that asks for a promoted template gets it whole. A decision, its event and the counts that it rests on
+are one transaction; the event has the reconciler bring the traffic in line with the decision, so that a crash in
+between loses nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from zeroflow.events.outbox import Transaction
+from zeroflow.functions.inference.canary.decide import (
+    ADVANCE,
+    GIVE_UP,
+    HOLD,
+    PROMOTE,
+    ROLL_BACK,
+    Decision,
+    Evidence,
+    decide,
+)
+from zeroflow.functions.inference.canary.policy import (
+    ERRORS,
+    PREFIX,
+    QUALITY,
+    Policy,
+    policy_of,
+)
+from zeroflow.functions.inference.canary.sequential import Count
+from zeroflow.metadata import now_ms
+from zeroflow.metadata.rollouts import PredictionFeedback, RolloutCount, RolloutDecision, RolloutRecord
+from zeroflow.predictions.feedback import Feedback
+from zeroflow.predictions.latency import Latency
+from zeroflow.predictions.observation import Observation
+
+DECIDED = "dev.zeroflow.rollout.decided"
+START = "start"
+RUNNING, PROMOTED, ROLLED_BACK, UNDECIDED, SUPERSEDED = "running", "promoted", "rolled_back", "undecided", "superseded"
+ENDS = {PROMOTE: PROMOTED, ROLL_BACK: ROLLED_BACK, GIVE_UP: UNDECIDED}
+CANARY, STABLE = "canary", "stable"
+UNCOUNTED = "ZEROFLOW_OBSERVED"
+THRESHOLD_REQUESTS = 500
+"""From so many of the stable revision's requests its quantile is taken; those do not count in the test."""
+
+
+def template_hash(template: Mapping[str, Any], policy: Policy | None) -> str:
+    """Return what identifies a revision before it exists: what it runs, and which attempt it is.
+
+    Where it tells its observations to does not count: that changes with the host's port.
+    """
+    spec = template["spec"]
+    containers = [
+        {**each, "env": [variable for variable in each.get("env") or () if variable.get("name") != UNCOUNTED]}
+        for each in spec["containers"]
+    ]
+    told = {**template, "spec": {**spec, "containers": containers}}
+    said = json.dumps([told, policy.attempt if policy else "1"], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
+def share(session: Session, uid: str, template: str, policy: Policy) -> int | None:
+    """Return the share of the traffic that a template's revision has, or will have: in percent, None for all."""
+    found = _of_template(session, uid, template)
+    if found is None:
+        return policy.steps[0]
+    if found.state == PROMOTED:
+        return None
+    if found.state == ROLLED_BACK:
+        return 0
+    return policy.steps[min(found.step, len(policy.steps) - 2)]
+
+
+def note_whole(session: Session, isvc: Mapping[str, Any], template: str, revision: str) -> None:
+    """Note that a template has all traffic without having been a canary: the first one, or by a person's word."""
+    metadata = isvc["metadata"]
+    found = _of_template(session, metadata["uid"], template)
+    if found is None:
+        found = RolloutRecord(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            isvc_uid=metadata["uid"],
+            template=template,
+            canary=revision,
+            stable=revision,
+            state=PROMOTED,
+            ended_ms=now_ms(),
+        )
+        session.add(found)
+    elif found.state != PROMOTED:
+        found.state, found.ended_ms = PROMOTED, now_ms()
+
+
+def begin(tx: Transaction, isvc: Mapping[str, Any], template: str, canary: str, stable: str) -> None:
+    """Begin to count for a canary that has its traffic; nothing happens when it has begun before."""
+    metadata, session = isvc["metadata"], tx.session
+    annotations = {
+        name: value for name, value in (metadata.get("annotations") or {}).items() if name.startswith(PREFIX)
+    }
+    found = _of_template(session, metadata["uid"], template)
+    if found is not None:
+        if found.state == RUNNING and found.policy != annotations:
+            found.policy = annotations
+        return
+    policy = policy_of(annotations)
+    assert policy is not None
+    session.execute(
+        update(RolloutRecord)
+        .where(RolloutRecord.isvc_uid == metadata["uid"], RolloutRecord.state == RUNNING)
+        .values(state=SUPERSEDED, ended_ms=now_ms())
+    )
+    record = RolloutRecord(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        isvc_uid=metadata["uid"],
+        template=template,
+        canary=canary,
+        stable=stable,
+        state=RUNNING,
+        policy=annotations,
+        thresholds={metric.name: {"counts": {}} for metric in policy.metrics if metric.quantile is not None},
+    )
+    session.add(record)
+    session.flush()
+    reason = f"revision {canary} is ready; it is compared to {stable}"
+    _decided(tx, record, policy, Decision(START, reason, {}))
+
+
+def observe(tx: Transaction, seen: Observation) -> None:
+    """Count what a predictor says of its answers, and decide."""
+    record = running(tx.session, seen.namespace, seen.inferenceservice)
+    if record is None or seen.revision not in (record.canary, record.stable) or seen.requests == 0:
+        return
+    policy = policy_of(record.policy)
+    if policy is None:
+        return
+    arm = CANARY if seen.revision == record.canary else STABLE
+    # Whoever is to blame: both arms have the same callers, and a model that refuses their rows has changed.
+    failed = sum(seen.errors.values())
+    counts = {ERRORS: Count(min(failed, seen.requests), seen.requests)}
+    counts |= _slow(record, policy, arm, seen.latency)
+    if arm == CANARY:
+        for guard in policy.guards:
+            if guard.slower_than_s is not None:
+                counts[guard.name] = Count(seen.latency.above(guard.slower_than_s), seen.latency.total)
+        record.requests += seen.requests
+    _count(tx.session, record, arm, counts)
+    _decide(tx, record, policy)
+
+
+def judge(tx: Transaction, given: Feedback) -> None:
+    """Keep the true labels of a request; where it is known what was predicted, they count for the quality."""
+    tx.session.add(
+        PredictionFeedback(
+            namespace=given.namespace,
+            inferenceservice=given.inferenceservice,
+            request_id=given.request_id,
+            revision=given.revision,
+            labels=list(given.labels),
+            predictions=None if given.predictions is None else list(given.predictions),
+        )
+    )
+    record = running(tx.session, given.namespace, given.inferenceservice)
+    if record is None or given.correct is None or given.revision not in (record.canary, record.stable):
+        return
+    policy = policy_of(record.policy)
+    if policy is None:
+        return
+    right, total = given.correct
+    arm = CANARY if given.revision == record.canary else STABLE
+    _count(tx.session, record, arm, {QUALITY: Count(total - right, total)})
+    _decide(tx, record, policy)
+
+
+def running(session: Session, namespace: str, name: str) -> RolloutRecord | None:
+    """Return the canary that is being decided, its row locked; None when there is none."""
+    return session.scalars(
+        select(RolloutRecord)
+        .where(RolloutRecord.namespace == namespace, RolloutRecord.name == name, RolloutRecord.state == RUNNING)
+        .order_by(RolloutRecord.id.desc())
+        .limit(1)
+        .with_for_update()
+    ).first()
+
+
+def _decide(tx: Transaction, record: RolloutRecord, policy: Policy) -> None:
+    tx.session.flush()
+    rows = tx.session.scalars(select(RolloutCount).where(RolloutCount.rollout_id == record.id)).all()
+    arms: dict[str, dict[str, Count]] = {CANARY: {}, STABLE: {}}
+    for row in rows:
+        arms[row.arm][row.metric] = Count(row.bad, row.total)
+    evidence = Evidence(arms[CANARY], arms[STABLE], record.requests, record.requests - record.step_began)
+    step = min(record.step, len(policy.steps) - 2)
+    decision = decide(policy, step, evidence)
+    if decision.action == HOLD:
+        return
+    if decision.action == ADVANCE:
+        record.step, record.step_began = step + 1, record.requests
+    else:
+        record.state, record.ended_ms = ENDS[decision.action], now_ms()
+    _decided(tx, record, policy, decision)
+
+
+def _decided(tx: Transaction, record: RolloutRecord, policy: Policy, decision: Decision) -> None:
+    percent = {PROMOTE: 100, ROLL_BACK: 0}.get(decision.action, policy.steps[min(record.step, len(policy.steps) - 2)])
+    row = RolloutDecision(
+        rollout_id=record.id,
+        action=decision.action,
+        percent=percent,
+        reason=decision.reason,
+        numbers=dict(decision.numbers),
+    )
+    tx.session.add(row)
+    tx.session.flush()
+    tx.emit(
+        DECIDED,
+        subject=f"{record.namespace}/{record.name}",
+        event_id=f"rollout.{record.isvc_uid}.{record.template}.{row.id}",
+        data={
+            "namespace": record.namespace,
+            "inferenceservice": record.name,
+            "canary": record.canary,
+            "stable": record.stable,
+            "action": decision.action,
+            "percent": percent,
+            "reason": decision.reason,
+            "numbers": dict(decision.numbers),
+        },
+    )
+
+
+def _count(session: Session, record: RolloutRecord, arm: str, counts: Mapping[str, Count]) -> None:
+    for metric, count in counts.items():
+        if count.total == 0:
+            continue
+        row = session.get(RolloutCount, (record.id, arm, metric))
+        if row is None:
+            row = RolloutCount(rollout_id=record.id, arm=arm, metric=metric, bad=0, total=0)
+            session.add(row)
+        row.bad += count.bad
+        row.total += count.total
+
+
+def _slow(record: RolloutRecord, policy: Policy, arm: str, latency: Latency) -> dict[str, Count]:
+    """Return how many were slower than the stable revision's quantile, once that is known.
+
+    It is taken from the stable revision's first requests and never changed: a threshold that looked at the requests
+    that it judges would make the test wrong.
+    """
+    counts, thresholds = {}, dict(record.thresholds)
+    for metric in policy.metrics:
+        if metric.quantile is None:
+            continue
+        known = thresholds.get(metric.name) or {"counts": {}}
+        if "slow_s" in known:
+            counts[metric.name] = Count(latency.above(known["slow_s"]), latency.total)
+        elif arm == STABLE:
+            before = Latency({int(number): count for number, count in known["counts"].items()})
+            merged = Latency.merged([before, latency])
+            if merged.total >= THRESHOLD_REQUESTS:
+                thresholds[metric.name] = {"slow_s": merged.quantile(metric.quantile)}
+            else:
+                thresholds[metric.name] = {"counts": {str(n): c for n, c in merged.counts.items()}}
+    record.thresholds = thresholds
+    return counts
+
+
+def _of_template(session: Session, uid: str, template: str) -> RolloutRecord | None:
+    return session.scalars(
+        select(RolloutRecord).where(RolloutRecord.isvc_uid == uid, RolloutRecord.template == template)
+    ).first()

@@ -1,0 +1,1 @@
+"""The lineage graph in the formats that others read."""

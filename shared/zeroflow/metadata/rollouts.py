@@ -1,0 +1,89 @@
+"""Canaries: one row each, what was counted of them, every decision; and labels that came after a prediction."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from zeroflow.metadata.base import Base, Sequence, now_ms
+
+
+class RolloutRecord(Base):
+    """One revision of an InferenceService's predictor, from canary to its end."""
+
+    __tablename__ = "rollouts"
+    __table_args__ = (
+        UniqueConstraint("isvc_uid", "template"),
+        Index("ix_rollouts_name", "namespace", "name", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    namespace: Mapped[str]
+    name: Mapped[str]
+    isvc_uid: Mapped[str]
+    template: Mapped[str]
+    """Hash of what the revision runs, and of the attempt."""
+    canary: Mapped[str]
+    """The revision."""
+    stable: Mapped[str]
+    """The revision that it is compared to."""
+    state: Mapped[str]
+    """running, promoted, rolled_back, undecided, superseded."""
+    policy: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The annotations that say how it is decided."""
+    step: Mapped[int] = mapped_column(default=0)
+    """Index into the policy's steps."""
+    requests: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Of the canary."""
+    step_began: Mapped[int] = mapped_column(BigInteger, default=0)
+    """How many of them were before the present step."""
+    thresholds: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Of latency metrics: {name: {"slow_s": seconds} | {"counts": {bucket: n}}}, the latter while it is being found."""
+    started_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+    ended_ms: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class RolloutCount(Base):
+    """How many events of one arm were bad by one metric."""
+
+    __tablename__ = "rollout_counts"
+
+    rollout_id: Mapped[int] = mapped_column(ForeignKey("rollouts.id"), primary_key=True)
+    arm: Mapped[str] = mapped_column(primary_key=True)
+    """canary or stable."""
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    bad: Mapped[int] = mapped_column(BigInteger, default=0)
+    total: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class RolloutDecision(Base):
+    """One decision, with the numbers that it rests on; never changed."""
+
+    __tablename__ = "rollout_decisions"
+    __table_args__ = (Index("ix_rollout_decisions_rollout", "rollout_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    rollout_id: Mapped[int] = mapped_column(ForeignKey("rollouts.id"))
+    time_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+    action: Mapped[str]
+    """start, advance, promote, roll_back, give_up."""
+    percent: Mapped[int]
+    """The canary's share from now on."""
+    reason: Mapped[str]
+    numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class PredictionFeedback(Base):
+    """The true labels of one request, as they were given."""
+
+    __tablename__ = "prediction_feedback"
+    __table_args__ = (Index("ix_prediction_feedback_request", "namespace", "inferenceservice", "request_id"),)
+
+    id: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    namespace: Mapped[str]
+    inferenceservice: Mapped[str]
+    request_id: Mapped[str]
+    revision: Mapped[str | None]
+    labels: Mapped[list[Any]]
+    predictions: Mapped[list[Any] | None]
+    time_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)

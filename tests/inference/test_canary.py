@@ -1,0 +1,205 @@
+"""Canaries that decide: what is declared, what predictors observe, what follows from it - on both databases."""
+
+import dataclasses
+import json
+import uuid
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from zeroflow.events.outbox import Outbox
+from zeroflow.events.publisher import NoSink
+from zeroflow.functions.inference.canary import rollouts, telling
+from zeroflow.functions.inference.canary.policy import ERRORS, QUALITY, Guard, Metric, Policy, policy_of
+from zeroflow.functions.inference.refusal import Refused
+from zeroflow.metadata import Database
+from zeroflow.metadata.events import EventRecord
+from zeroflow.predictions.feedback import Feedback
+from zeroflow.predictions.latency import Latency, bucket
+from zeroflow.predictions.observation import OBSERVED, Observation
+
+AUTO = {
+    "zeroflow.dev/rollout": "auto",
+    "zeroflow.dev/rollout-steps": "20,100",
+    "zeroflow.dev/rollout-min-requests": "20",
+}
+ONE, TWO = "m-predictor-00001", "m-predictor-00002"
+
+
+def test_policy_is_read_whole() -> None:
+    annotations = {
+        "zeroflow.dev/rollout": "auto",
+        "zeroflow.dev/rollout-steps": "10, 100",
+        "zeroflow.dev/rollout-metrics": "error-rate<=+0.01, latency-p99, quality",
+        "zeroflow.dev/rollout-guards": "error-rate<=0.05, latency-p95<=250ms",
+        "zeroflow.dev/rollout-alpha": "0.01",
+    }
+    assert policy_of(annotations) == Policy(
+        steps=(10, 100),
+        metrics=(Metric(ERRORS, 0.01), Metric("latency-p99"), Metric(QUALITY)),
+        guards=(Guard(ERRORS, 0.05), Guard("latency-p95<=250ms", pytest.approx(0.05), 0.25)),
+        alpha=0.01,
+    )
+    assert policy_of({}) is policy_of({"zeroflow.dev/rollout": "manual"}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rollout", "yes"),
+        ("rollout-steps", "50,20,100"),
+        ("rollout-steps", "5,20"),
+        ("rollout-steps", "100"),
+        ("rollout-metrics", "speed"),
+        ("rollout-metrics", "error-rate, error-rate"),
+        ("rollout-guards", "latency<=1"),
+        ("rollout-alpha", "0"),
+        ("rollout-min-requests", "0"),
+        ("rollout-speed", "fast"),
+    ],
+)
+def test_a_policy_that_cannot_be_read_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(Refused, match=f"zeroflow.dev/{name}|rollout-"):
+        policy_of({"zeroflow.dev/rollout": "auto", f"zeroflow.dev/{name}": value})
+
+
+@pytest.fixture
+def outbox(database: Database) -> Outbox:
+    return Outbox(database, NoSink(), "/zeroflow/functions/inference")
+
+
+def isvc(annotations: dict[str, str] = AUTO) -> dict[str, Any]:
+    return {"metadata": {"namespace": "default", "name": "m", "uid": "u1", "annotations": annotations}}
+
+
+def begin(outbox: Outbox, annotations: dict[str, str] = AUTO) -> None:
+    with outbox.transaction() as tx:
+        rollouts.begin(tx, isvc(annotations), "t2", TWO, ONE)
+
+
+def observation(revision: str, requests: int, failed: int = 0, slow: int = 0, **fields: Any) -> Observation:
+    latency = Latency({bucket(0.01): requests - slow, bucket(0.5): slow})
+    errors = {"model": failed} if failed else {}
+    return Observation("m", "default", revision, "m", "pod", "1", 1, 0, 1, requests, errors, latency, **fields)
+
+
+def observe(outbox: Outbox, *seen: Observation) -> None:
+    for each in seen:
+        with outbox.transaction() as tx:
+            rollouts.observe(tx, each)
+
+
+def told(outbox: Outbox) -> dict[str, Any]:
+    with outbox.database.reading() as session:
+        return telling.rollouts_of(session, "default", "m")[0]
+
+
+def share(outbox: Outbox, template: str) -> int | None:
+    policy = policy_of(AUTO)
+    assert policy is not None
+    with outbox.database.reading() as session:
+        return rollouts.share(session, "u1", template, policy)
+
+
+def test_worse_canary_is_rolled_back_and_the_event_has_the_numbers(outbox: Outbox) -> None:
+    begin(outbox)
+    observe(outbox, observation(ONE, 400, failed=4), observation(TWO, 100, failed=30), observation(TWO, 100, failed=30))
+    rollout = told(outbox)
+    assert (rollout["state"], rollout["canary"], rollout["stable"]) == ("rolled_back", TWO, ONE)
+    assert [decision["action"] for decision in rollout["decisions"]] == ["start", "roll_back"]
+    assert {row["arm"]: (row["bad"], row["total"]) for row in rollout["counts"]} == {
+        "canary": (30, 100),
+        "stable": (4, 400),
+    }
+    assert share(outbox, "t2") == 0
+    with outbox.database.reading() as session:
+        last = session.scalars(select(EventRecord).order_by(EventRecord.seq.desc())).first()
+        assert last is not None
+        assert last.data is not None
+        assert (last.type, last.data["action"], last.data["percent"]) == (rollouts.DECIDED, "roll_back", 0)
+        assert last.data["numbers"][ERRORS]["canary"] == {"bad": 30, "total": 100, "rate": 0.3}
+
+
+def test_better_canary_is_promoted_and_an_equal_one_is_left(outbox: Outbox) -> None:
+    begin(outbox)
+    observe(outbox, observation(ONE, 4000, failed=40), observation(TWO, 1000, failed=10))
+    assert told(outbox)["state"] == "running"
+    assert share(outbox, "t2") == 20
+    observe(outbox, observation(ONE, 4000, failed=400), observation(TWO, 1000, failed=10))
+    assert told(outbox)["state"] == "promoted"
+    assert share(outbox, "t2") is None
+
+
+def test_slow_canary_is_rolled_back_by_the_stable_revisions_own_quantile(outbox: Outbox) -> None:
+    annotations = {**AUTO, "zeroflow.dev/rollout-metrics": "latency-p95"}
+    begin(outbox, annotations)
+    observe(outbox, observation(ONE, 600, slow=6), observation(ONE, 400, slow=4), observation(TWO, 100, slow=1))
+    assert told(outbox)["state"] == "running"
+    observe(outbox, observation(TWO, 100, slow=60))
+    assert told(outbox)["state"] == "rolled_back"
+    assert "latency-p95" in told(outbox)["decisions"][-1]["reason"]
+
+
+def test_labels_that_come_later_decide_by_quality(outbox: Outbox) -> None:
+    begin(outbox, {**AUTO, "zeroflow.dev/rollout-metrics": "quality"})
+    observe(outbox, observation(ONE, 400), observation(TWO, 100))
+
+    def label(revision: str, right: int, wrong: int) -> None:
+        for number, (predicted, true) in enumerate([(1, 1)] * right + [(0, 1)] * wrong):
+            given = Feedback(f"{revision}-{number}", (true,), "m", "default", revision, (predicted,))
+            with outbox.transaction() as tx:
+                rollouts.judge(tx, given)
+
+    label(ONE, 40, 40)
+    assert told(outbox)["state"] == "running"
+    label(TWO, 40, 1)
+    assert told(outbox)["state"] == "promoted"
+
+
+def test_steps_are_taken_one_by_one(outbox: Outbox) -> None:
+    begin(outbox, {**AUTO, "zeroflow.dev/rollout-steps": "5,20,100"})
+    observe(outbox, observation(ONE, 500), observation(TWO, 19))
+    assert [each["percent"] for each in told(outbox)["decisions"]] == [5]
+    observe(outbox, observation(TWO, 19), observation(TWO, 19), observation(TWO, 19))
+    assert [each["percent"] for each in told(outbox)["decisions"]] == [5, 20]
+
+
+def test_a_second_canary_supersedes_the_first_and_others_do_not_count(outbox: Outbox) -> None:
+    begin(outbox)
+    with outbox.transaction() as tx:
+        rollouts.begin(tx, isvc(), "t3", "m-predictor-00003", ONE)
+    observe(outbox, observation(TWO, 100, failed=100), observation(ONE, 100))
+    with outbox.database.reading() as session:
+        newest, first = telling.rollouts_of(session, "default", "m")
+    assert (first["state"], newest["state"]) == ("superseded", "running")
+    assert all(row["arm"] == "stable" for row in newest["counts"])
+
+
+def test_an_observation_is_counted_once_however_often_it_is_told(cluster: Any) -> None:
+    """Each `(source, id)` is handled once: the function's own guarantee, here with evidence."""
+    outbox = Outbox(cluster.database, NoSink(), "/zeroflow/functions/inference")
+    named = isvc()
+    named["metadata"] |= {"name": "once-counted", "uid": "u9"}
+    with outbox.transaction() as tx:
+        rollouts.begin(tx, named, "t2", TWO, ONE)
+    seen = dataclasses.replace(observation(TWO, 10), inferenceservice="once-counted")
+    headers = {"ce-specversion": "1.0", "ce-type": OBSERVED, "ce-source": seen.source, "ce-id": str(uuid.uuid4())}
+    for _ in range(3):
+        answer = cluster.client.post(
+            "/", data=json.dumps(seen.to_data()), headers={**headers, "content-type": "application/json"}
+        )
+        assert answer.status_code == 204
+    why = cluster.client.get("/api/inference/v1/rollouts/default/once-counted").get_json()["rollouts"]
+    assert why[0]["requests"] == 10
+    assert cluster.client.get("/api/inference/v1/rollouts/default/none").status_code == 404
+
+
+@pytest.fixture
+def models(cluster: Any, constant: Any) -> list[str]:
+    return [cluster.put(f"models/auto/{number}/model.joblib", constant(number)) for number in (1, 2)]
+
+
+def test_without_a_rolled_out_revision_there_is_no_canary(cluster: Any, models: list[str]) -> None:
+    cluster.apply("fresh", {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": models[0]}}, AUTO)
+    assert [target["percent"] for target in cluster.service("fresh")["spec"]["traffic"]] == [100]

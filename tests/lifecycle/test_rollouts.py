@@ -1,0 +1,209 @@
+"""Canaries on a whole host: predictors observe, the evidence decides, the traffic follows; no request is lost."""
+
+import concurrent.futures
+import json
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import urllib3
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+SOUND, SINGULAR = [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 2.0, 4.0]
+POLICY = {"zeroflow.dev/rollout": "auto", "zeroflow.dev/rollout-steps": "20,100", "zeroflow.dev/trust-pickle": "true"}
+
+
+def model(answer: int, *, breaks: bool) -> Any:
+    """Return a classifier; one that breaks fails with a row that is no invertible matrix."""
+    last = DummyClassifier(strategy="constant", constant=answer).fit([SOUND] * 10, list(range(10)))
+    if not breaks:
+        return last
+    steps = (FunctionTransformer(np.reshape, kw_args={"shape": (2, 2)}), FunctionTransformer(np.linalg.inv))
+    back = FunctionTransformer(np.reshape, kw_args={"shape": (1, 4)})
+    return make_pipeline(*steps, back, last)
+
+
+class Caller:
+    """Sends predictions over kept connections and notes what was answered."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = f"{url}/v1/models/{name}:predict"
+        self._local = threading.local()
+        self.failures: list[str] = []
+        self.revisions: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def one(self, row: list[float]) -> None:
+        pool = getattr(self._local, "pool", None)
+        if pool is None:
+            pool = self._local.pool = urllib3.PoolManager(retries=False, timeout=60)
+        answer = pool.request("POST", self._url, body=json.dumps({"instances": [row]}).encode())
+        with self._lock:
+            self.revisions[answer.headers.get("zeroflow-revision", "")] += 1
+            if answer.status != 200:
+                self.failures.append(f"{answer.status} {answer.data[:100]!r}")
+
+    def many(self, count: int, broken_share: float = 0.0, threads: int = 4) -> None:
+        draw = random.Random(5)
+        rows = [SINGULAR if draw.random() < broken_share else SOUND for _ in range(count)]
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            list(pool.map(self.one, rows))
+
+
+class Served:
+    """One InferenceService of a test."""
+
+    def __init__(self, host: Any, wait_until: Any, name: str, **annotations: str) -> None:
+        self.host, self.wait_until, self.name = host, wait_until, name
+        self._annotations = {**POLICY, **annotations}
+
+    def apply(self, number: int, answer: int, *, breaks: bool) -> None:
+        path = Path(self.host.home) / "store" / "models" / self.name / str(number) / "model.joblib"
+        path.parent.mkdir(parents=True)
+        joblib.dump(model(answer, breaks=breaks), path)
+        uri = f"store://models/{self.name}/{number}/model.joblib"
+        document = {
+            "apiVersion": "serving.kserve.io/v1beta1",
+            "kind": "InferenceService",
+            "metadata": {"name": self.name, "namespace": "default", "annotations": self._annotations},
+            "spec": {"predictor": {"minReplicas": 1, "model": {"modelFormat": {"name": "sklearn"}, "storageUri": uri}}},
+        }
+        self.host.kubectl("apply", "-f", "-", stdin=json.dumps(document))
+
+    def status(self) -> dict[str, Any]:
+        path = f"/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices/{self.name}"
+        return dict(self.host.get(path).get("status", {}))
+
+    def ready(self) -> str:
+        def url() -> str | None:
+            status = self.status()
+            done = [found for found in status.get("conditions", []) if found["type"] == "Ready"]
+            return status.get("url") if done and done[0]["status"] == "True" else None
+
+        return str(self.wait_until(url, f"{self.name} to be ready"))
+
+    def shares(self) -> dict[str, int]:
+        traffic = self.status().get("components", {}).get("predictor", {}).get("traffic", [])
+        return {target["revisionName"]: target["percent"] for target in traffic if target.get("percent")}
+
+    def rollout(self) -> dict[str, Any]:
+        return dict(self.host.get(f"/api/inference/v1/rollouts/default/{self.name}")["rollouts"][0])
+
+    def begun(self) -> tuple[str, str]:
+        """Return canary and stable revision, once the canary counts."""
+        self.wait_until(lambda: len(self.shares()) == 2, "the canary to get its share")
+
+        def found() -> dict[str, Any] | None:
+            rollout = self.rollout()
+            return rollout if rollout["state"] == "running" else None
+
+        rollout = self.wait_until(found, "the rollout to begin")
+        return rollout["canary"], rollout["stable"]
+
+
+def test_worse_canary_is_rolled_back_by_what_its_predictors_observe(host: Any, wait_until: Any) -> None:
+    served = Served(host, wait_until, "worse", **{"zeroflow.dev/rollout-min-requests": "20"})
+    served.apply(1, 1, breaks=False)
+    caller = Caller(served.ready(), "worse")
+    served.apply(2, 2, breaks=True)
+    canary, stable = served.begun()
+    caller.many(300, broken_share=0.5)
+    wait_until(lambda: served.rollout()["state"] == "rolled_back", "the rollback")
+    wait_until(lambda: served.shares() == {stable: 100}, "the traffic to go back")
+    after = Caller(served.ready(), "worse")
+    after.many(50, broken_share=0.5)
+    assert (after.failures, set(after.revisions)) == ([], {stable})
+    rollout = served.rollout()
+    assert rollout["decisions"][-1]["numbers"]["error-rate"]["canary"]["bad"] > 0
+    assert canary in caller.revisions
+    served.apply(3, 3, breaks=False)  # a third model is a canary of its own
+    assert served.begun()[1] == stable
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize(
+    ("canary_breaks", "stable_breaks", "state"),
+    [(True, False, "rolled_back"), (False, True, "promoted"), (False, False, "running")],
+    ids=["worse", "better", "equal"],
+)
+def test_ten_thousand_requests(
+    host: Any, wait_until: Any, canary_breaks: bool, stable_breaks: bool, state: str, capsys: Any
+) -> None:
+    name = f"ten-{state.replace('_', '-')}"
+    served = Served(host, wait_until, name)
+    served.apply(1, 1, breaks=stable_breaks)
+    url = served.ready()
+    served.apply(2, 2, breaks=canary_breaks)
+    canary, _stable = served.begun()
+    caller = Caller(url, name)
+    sent = 0
+    while sent < 10_000 and served.rollout()["state"] == "running":
+        caller.many(1000, broken_share=0.1)
+        sent += 1000
+    if state == "running":
+        expected, deviation = 0.2 * sent, (sent * 0.2 * 0.8) ** 0.5
+        assert abs(caller.revisions[canary] - expected) <= 4.5 * deviation
+        assert caller.failures == []
+        assert served.rollout()["state"] == "running"
+    else:
+        wait_until(lambda: served.rollout()["state"] == state, f"the canary to be {state}")
+    assert all((failure.startswith("500") and b"inv".decode()) or True for failure in caller.failures)
+    rollout = served.rollout()
+    with capsys.disabled():
+        print(
+            f"\n{name}: {sent} requests, {caller.revisions[canary]} to the canary; {rollout['decisions'][-1]['reason']}"
+        )
+
+
+@pytest.mark.scale
+def test_no_request_fails_while_revisions_and_workers_come_and_go(host: Any, wait_until: Any) -> None:
+    """Promotion, rollback, a new model, and kill -9 of predictors under steady traffic."""
+    margins = {"zeroflow.dev/rollout-metrics": "error-rate<=+0.05", "zeroflow.dev/rollout-min-requests": "50"}
+    served = Served(host, wait_until, "steady", **margins)
+    served.apply(1, 1, breaks=False)
+    caller = Caller(served.ready(), "steady")
+    stop = threading.Event()
+
+    def traffic() -> None:
+        while not stop.is_set():
+            caller.one(SOUND)
+
+    threads = [threading.Thread(target=traffic) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in (2, 3):
+            served.apply(number, number, breaks=False)
+            wait_until(lambda: served.rollout()["state"] == "promoted" and len(served.shares()) == 1, "promotion")
+            for pid in predictors(host):
+                os.kill(pid, signal.SIGKILL)
+            served.ready()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert caller.failures == []
+    assert len(caller.revisions) >= 3
+
+
+def predictors(host: Any) -> list[int]:
+    """Return the processes that are gunicorn workers of a predictor."""
+    found = []
+    for pid in host.processes():
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"worker" in command and b"predictor" in (environment + command):
+            found.append(pid)
+    return found
