@@ -4,7 +4,8 @@ import importlib
 import sys
 
 NAMES = (
-    "chain", "fan_out", "first_run", "cold_start", "broker", "proxy", "predictor", "grpc_calls", "registry", "resources",
+    "chain", "fan_out", "first_run", "cold_start", "broker", "proxy", "predictor", "grpc_calls", "registry",
+    "resources",
 )  # fmt: skip
 
 
