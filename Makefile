@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install demo test scale check format bench clean
+.PHONY: help install demo test scale soak check format bench clean
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
@@ -28,6 +28,9 @@ test: $(STAMP) ## all tests
 scale: $(STAMP) ## what takes longer: figures at scale, every official pipeline (with ZEROFLOW_CONTRACTS)
 	ZEROFLOW_ALL_PIPELINES=1 $(BIN)/python -m pytest -s -m scale $(ARGS)
 	ZEROFLOW_ALL_PIPELINES=1 $(BIN)/python -m pytest tests/pipelines/test_official_pipelines.py
+
+soak: $(STAMP) ## mixed load while functions and the host are killed (ARGS="--minutes 30")
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 check: $(STAMP) ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .

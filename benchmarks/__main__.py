@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("chain", "cold_start", "broker", "proxy", "resources", "predictor", "grpc_calls")
+NAMES = ("chain", "cold_start", "broker", "proxy", "predictor", "grpc_calls", "registry", "resources", "tuning")
 
 
 def main() -> int:

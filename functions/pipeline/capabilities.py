@@ -1,7 +1,8 @@
 """What can run here: a pipeline that asks for more is refused when it is submitted, and not when its turn comes.
 
-On a cluster every image runs in a Job. On a machine of processes an image is what `zeroflow images map` says, and a
-component whose command or code is in its image alone cannot run without. Accelerators are those of the nodes.
+Steps run in the platform's environment, and not in the image that a component names: an image is what
+`zeroflow images map` says, and a component whose command or code is in its image alone cannot run without. Accelerators
+are those of the nodes.
 """
 
 import os
@@ -20,23 +21,16 @@ from zeroflow.resources.client import LazyResources, Resources
 class Capabilities:
     """Knows the images and nodes of this installation; looks at neither unless a pipeline asks for them."""
 
-    def __init__(self, images: Images, *, runs_images: bool, resources: Callable[[], Resources]) -> None:
-        self._images, self._runs_images, self._resources = images, runs_images, resources
+    def __init__(self, images: Images, resources: Callable[[], Resources]) -> None:
+        self._images, self._resources = images, resources
 
     @classmethod
     def from_environment(
         cls, environment: Mapping[str, str] | None = None, resources: Callable[[], Resources] | None = None
     ) -> "Capabilities":
-        """Read ZEROFLOW_STEP_IMAGES: `run` where a Job runs any image (a cluster), else `map`."""
+        """Find the images that are mapped on this machine."""
         env = os.environ if environment is None else environment
-        how = env.get("ZEROFLOW_STEP_IMAGES", "map")
-        if how not in ("map", "run"):
-            raise InvalidInput(f"ZEROFLOW_STEP_IMAGES must be map or run, got {how!r}")
-        return cls(
-            Images.from_environment(env),
-            runs_images=how == "run",
-            resources=resources or LazyResources("zeroflow-pipeline"),
-        )
+        return cls(Images.from_environment(env), resources or LazyResources("zeroflow-pipeline"))
 
     def check(self, plan: Plan, parameters: Mapping[str, Any]) -> None:
         """Raise InvalidInput for the first task that cannot run here, with the reason and what would help."""
@@ -50,7 +44,7 @@ class Capabilities:
 
     def _check_image(self, task: TaskPlan) -> None:
         container = task.component.container
-        if container is None or self._runs_images or task.component.claim:
+        if container is None or task.component.claim:
             return
         missing, image = needs_image(container), str(container.get("image") or "")
         if not missing:

@@ -14,6 +14,8 @@ from typing import Any
 from zeroflow.errors import InvalidInput, ZeroflowError
 
 MAX_DEPTH = 100
+MAX_OPERATORS = 400
+"""Each is a call inside another when the condition is evaluated."""
 """Nesting beyond this is refused rather than left to the interpreter's stack."""
 
 Expression = Callable[[Mapping[str, Any]], Any]
@@ -61,7 +63,7 @@ def holds(expression: Expression, parameters: Mapping[str, Any]) -> bool:
 
 class _Parser:
     def __init__(self, source: str) -> None:
-        self.source, self.tokens, self.at = source, _tokens(source), 0
+        self.source, self.tokens, self.at, self.operators = source, _tokens(source), 0, 0
 
     def peek(self) -> str:
         return self.tokens[self.at][1] if self.at < len(self.tokens) and self.tokens[self.at][0] != "string" else ""
@@ -74,6 +76,11 @@ class _Parser:
             raise InvalidInput(f"condition {self.source!r}: expected {expected!r}, found {value!r}")
         self.at += 1
         return kind, value
+
+    def count(self) -> None:
+        self.operators += 1
+        if self.operators > MAX_OPERATORS:
+            raise InvalidInput(f"a condition has more than {MAX_OPERATORS} operators")
 
     def end(self) -> None:
         if self.at < len(self.tokens):
@@ -95,6 +102,7 @@ class _Parser:
         left = self.unary(depth)
         while _BINDING.get(sign := self.peek(), 0) >= least:
             self.take()
+            self.count()
             left = _operation(sign, left, self.binary(_BINDING[sign] + 1, depth + 1))
         return left
 
@@ -109,6 +117,7 @@ class _Parser:
 
     def member(self, value: Expression, depth: int) -> Expression:
         while self.peek() in (".", "["):
+            self.count()
             if self.take()[1] == ".":
                 kind, name = self.take()
                 if kind != "name":

@@ -35,10 +35,16 @@ def log_uri(run_id: str, task_name: str, attempt: int) -> str:
     return f"store://logs/{run_id}/{task_name}.{attempt}.log"
 
 
+def resource_name(run: Run) -> str:
+    """Return what a run would be called as a resource: after its pipeline, unlike what its user calls it."""
+    return f"{run.pipeline_name}-{run.id[:8]}"
+
+
 def context(run: Run, row: Task) -> dict[str, str]:
     """Return what placeholders stand for that are not about inputs."""
     return {
         "run_name": run.name,
+        "resource_name": resource_name(run),
         "run_id": run.id,
         "task_name": row.display_name,
         "task_id": row.id,

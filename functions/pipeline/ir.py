@@ -12,7 +12,7 @@ from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline import placeholders
 from zeroflow.functions.pipeline import platform as kubernetes
 from zeroflow.functions.pipeline.definitions import inputs_of, outputs_of
-from zeroflow.functions.pipeline.executors import claim_of, container_of, importer_of
+from zeroflow.functions.pipeline.executors import LIGHTWEIGHT_ENTRY, claim_of, container_of, importer_of
 from zeroflow.functions.pipeline.fields import flag, mapping, only, required_text, sequence, text
 from zeroflow.functions.pipeline.plan import Component, Config, FinalStatus, FromTask, Member, Plan, Scope, TaskPlan
 from zeroflow.functions.pipeline.resources import Resources, resources_of
@@ -20,6 +20,8 @@ from zeroflow.functions.pipeline.taskspec import parameter_source, read_task
 
 SCHEMA_VERSIONS = ("2.0.0", "2.1.0")
 MAX_NESTING = 40
+MAX_TOLD = 5
+"""How many of the components around a fault a message names."""
 _SPEC_FIELDS = (
     "pipelineInfo", "deploymentSpec", "sdkVersion", "schemaVersion", "components", "root", "defaultPipelineRoot",
 )  # fmt: skip
@@ -91,8 +93,8 @@ class _Reader:
         self.reading.append(name)
         try:
             self.built[name] = self.component(name, mapping(self.components[name], f"component {name}"))
-        except InvalidInput as error:
-            raise InvalidInput(f"{where}: {error}") from error
+        except InvalidInput as error:  # the way to the fault, as far as it helps
+            raise error if len(self.reading) > MAX_TOLD else InvalidInput(f"{where}: {error}") from error
         self.reading.pop()
         return self.built[name]
 
@@ -145,6 +147,7 @@ class _Reader:
             claim_of(container) if container else "",
         )
         _check_outputs(component, where)
+        _check_command(component, where)
         return component
 
     def scope(self, spec: dict[str, Any], where: str, inputs: tuple[Any, Any]) -> Scope:
@@ -279,6 +282,18 @@ def _check_outputs(component: Component, where: str) -> None:
         for key in declared:
             if key not in given:
                 raise InvalidInput(f"{where} declares output {kind} {key!r}, which none of its tasks gives")
+
+
+def _check_command(component: Component, where: str) -> None:
+    """Refuse a command that names an input which the component does not have; in a Python source it is only a text."""
+    container = component.container or {}
+    words = [*(container.get("command") or ()), *(container.get("args") or ())]
+    if any(LIGHTWEIGHT_ENTRY in word for word in words):
+        return
+    for expression in placeholders.expressions(words):
+        name = placeholders.parameter_of(expression)
+        if name is not None and name not in component.parameters:
+            raise InvalidInput(f"{where}: its command names input {name!r}, which it does not have")
 
 
 def _survivors(tasks: dict[str, TaskPlan]) -> frozenset[str]:

@@ -8,13 +8,12 @@ from sqlalchemy.orm import Session
 from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline import expressions, fields, inputs
 from zeroflow.functions.pipeline.inputs import Values
-from zeroflow.functions.pipeline.plan import Component, Constant, TaskPlan
+from zeroflow.functions.pipeline.plan import MAX_ITERATIONS, Component, Constant, TaskPlan
 from zeroflow.functions.pipeline.rows import values
 from zeroflow.metadata.pipelines import Task
 
 WINDOW = 256
 """Iterations of one loop side by side, when the pipeline sets no limit; more would only wait in a longer queue."""
-MAX_ITERATIONS = 1_000_000
 
 
 class Items:

@@ -16,7 +16,7 @@ _PARAMETER = re.compile(r"^\.inputs\.parameters\[(?P<quote>['\"])(?P<name>.+)(?P
 
 CONTEXT = {
     ".pipeline_job_name": "run_name",
-    ".pipeline_job_resource_name": "run_name",
+    ".pipeline_job_resource_name": "resource_name",
     ".pipeline_job_uuid": "run_id",
     ".pipeline_task_name": "task_name",
     ".pipeline_task_uuid": "task_id",

@@ -12,7 +12,7 @@ from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline import scheduling, volumes
 from zeroflow.functions.pipeline.fields import flag, found, mapping, only, required_text, sequence, text
 from zeroflow.functions.pipeline.plan import Config, FromResource, Platform, Source
-from zeroflow.functions.pipeline.volumes import ReadSource
+from zeroflow.functions.pipeline.volumes import ReadSource, left_out
 
 _RESOURCES = {"secretAsEnv": ("Secret", "secret"), "configMapAsEnv": ("ConfigMap", "configMap")}
 
@@ -43,7 +43,7 @@ def config_of(document: dict[str, Any] | None) -> Config:
         "resourceTtlOnFailure": ("FAILED",),
         "resourceTtlOnCompletion": ("SUCCEEDED", "FAILED"),
     }
-    only(spec, ("workspace", "activeDeadlineSeconds", *ttl), f"platform kubernetes: {where}")
+    only(spec, ("workspace", "activeDeadlineSeconds", "maxActiveRuns", *ttl), f"platform kubernetes: {where}")
     deadline_s = _seconds(spec.get("activeDeadlineSeconds"), f"{where}: activeDeadlineSeconds")
     return Config(
         _workspace(mapping(spec.get("workspace"), f"{where}: workspace")) if "workspace" in spec else None,
@@ -54,7 +54,15 @@ def config_of(document: dict[str, Any] | None) -> Config:
             if (seconds := _seconds(spec.get(name), f"{where}: {name}"))
             for state in ttl[name]
         },
+        _count(spec.get("maxActiveRuns"), f"{where}: maxActiveRuns"),
     )
+
+
+def _count(value: Any, where: str) -> int | None:
+    number = _seconds(value, where)
+    if number is not None and not number.is_integer():
+        raise InvalidInput(f"{where} must be a whole number, found {found(value)}")
+    return int(number) if number else None
 
 
 def _workspace(spec: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +120,8 @@ def resolved(platform: Platform, follow: Callable[[Source], Any]) -> dict[str, A
     environment = []
     for item in platform.environment:
         name = follow(item.name)
+        if left_out(item.name, name):
+            continue
         if not isinstance(name, str) or not name:
             raise InvalidInput(f"the name of a {item.kind} must be a text, found {found(name)}")
         environment.append({"kind": item.kind, "name": name, "keys": item.keys, "optional": item.optional})
@@ -188,5 +198,5 @@ def _seconds(value: Any, where: str) -> float | None:
     if isinstance(value, str) and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise InvalidInput(f"{where} must be a number of seconds, found {found(value)}")
+        raise InvalidInput(f"{where} must be a number, 0 or more, found {found(value)}")
     return float(value) or None

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from zeroflow.functions.pipeline import inputs
-from zeroflow.functions.pipeline.executions import task_id
+from zeroflow.functions.pipeline.executions import resource_name, task_id
 from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.metadata.pipelines import Run, Task
@@ -20,6 +20,10 @@ PAGE = 500
 """Ids per query."""
 FAILED_CODE = 2
 """google.rpc.Code UNKNOWN: the task failed for reasons of its own."""
+
+
+STATES = {"SUCCEEDED": "COMPLETE"}
+"""A Kubeflow cluster tells an exit task the state of an execution in ML Metadata, which has another word for it."""
 
 
 class Rows:
@@ -90,8 +94,8 @@ class Rows:
             row = self.child(scope, name)
             failed = row.state == "FAILED"
             return {
-                "state": row.state,
-                "pipelineJobResourceName": self._run.name,
+                "state": STATES.get(row.state, row.state),
+                "pipelineJobResourceName": resource_name(self._run),
                 "pipelineTaskName": name,
                 "error": {"code": FAILED_CODE, "message": row.error or ""} if failed else {},
             }

@@ -12,6 +12,7 @@ from zeroflow.functions.pipeline.fields import flag, found, mapping, only, requi
 from zeroflow.functions.pipeline.parameters import from_proto, typed
 from zeroflow.functions.pipeline.plan import (
     MAX_BACKOFF_S,
+    MAX_ITERATIONS,
     ArtifactSpec,
     Component,
     Constant,
@@ -270,6 +271,10 @@ def _iterator(
             values = json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"{where}: its items are not JSON: {error}") from error
+        if len(sequence(values, f"{where}: items")) > MAX_ITERATIONS:
+            raise InvalidInput(
+                f"{where}: it loops over {len(values)} items; more than {MAX_ITERATIONS} are not supported"
+            )
         placeholders.check(values, parameters, f"{where}: items")
         return Iterator(item, kind, Constant(sequence(values, f"{where}: items")), int(limit))
     name = required_text(items.get("inputParameter" if kind == "parameter" else "inputArtifact"), f"{where}: items")

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from zeroflow.errors import InvalidInput
+from zeroflow.functions.pipeline.expressions import ABSENT
 from zeroflow.functions.pipeline.fields import flag, found, mapping, only, required_text, sequence, text
-from zeroflow.functions.pipeline.plan import Constant, Source, Volume
+from zeroflow.functions.pipeline.plan import Constant, FromScope, Source, Volume
 
 ReadSource = Callable[[dict[str, Any], str], Source]
 """Reads an InputParameterSpec, which refers to the scope of the task."""
@@ -57,6 +58,8 @@ def resolved(volumes: tuple[Volume, ...], follow: Callable[[Source], Any]) -> tu
         name, spec = volume.name, dict(volume.spec)
         if volume.resource is not None:
             name = follow(volume.resource)
+            if left_out(volume.resource, name):
+                continue
             if not isinstance(name, str) or not name:
                 raise InvalidInput(f"the name of the {volume.kind} at {volume.mount_path} must be a text, "
                                    f"found {found(name)}")  # fmt: skip
@@ -65,6 +68,11 @@ def resolved(volumes: tuple[Volume, ...], follow: Callable[[Source], Any]) -> tu
         sub_path = {"subPath": volume.sub_path} if volume.sub_path else {}
         mounts.append({"name": name, "mountPath": volume.mount_path, **sub_path})
     return list(of_pod.values()), mounts
+
+
+def left_out(source: Source, value: Any) -> bool:
+    """Say whether a setting is not meant: it takes its name from an optional input that nobody has given."""
+    return isinstance(source, FromScope) and (value is ABSENT or value is None)
 
 
 def _items(config: dict[str, Any], setting: str, where: str) -> list[dict[str, Any]]:

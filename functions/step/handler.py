@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         problem = jobs.end_of(job, deleted=delivery.type == DELETE)
         if attempt is None or problem is None:
             return
+        steps.jobs.resume()
         request = steps.jobs.request(attempt)
         if request is None:
             return

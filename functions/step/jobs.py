@@ -26,7 +26,9 @@ from zeroflow.resources.client import Resources
 from zeroflow.resources.conditions import find_condition, is_true
 
 COMPONENT, RUN, TASK = "zeroflow.dev/component", "zeroflow.dev/run", "zeroflow.dev/task"
-ATTEMPT, TASK_NAME, WHY, LOG = (f"zeroflow.dev/{word}" for word in ("attempt", "task-name", "why", "log"))
+ATTEMPT, TASK_NAME, WHY, LOG, IMAGE = (
+    f"zeroflow.dev/{word}" for word in ("attempt", "task-name", "why", "log", "image")
+)
 SECRET = "zeroflow-step"  # noqa: S105 - the name of a Secret, not one
 PASSED_PLAIN = ("ZEROFLOW_HOME", "ZEROFLOW_STORE", "ZEROFLOW_SCRATCH", "ZEROFLOW_NAMESPACE")
 PASSED_SECRET = re.compile(r"(AWS|PIP|UV|SSL_CERT)_\w+|(HTTPS?|ALL|NO)_PROXY|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE", re.I)
@@ -46,8 +48,17 @@ _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$")
 class Jobs:
     """Makes, reads and deletes the Jobs of steps."""
 
-    def __init__(self, resources: Callable[[], Resources], stores: Stores, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        resources: Callable[[], Resources],
+        stores: Stores,
+        environment: Mapping[str, str],
+        image: str = "zeroflow/step",
+        at_once: int = 0,
+    ) -> None:
+        """Take the image of this function, and how many Jobs may run side by side (0: any number)."""
         self._resources, self._stores, self._environment = resources, stores, environment
+        self._image, self._at_once = image, at_once
 
     def start(self, attempt: Attempt, task: Task, data: Mapping[str, Any], why: str) -> None:
         """Make the attempt's Job; nothing happens when it is there."""
@@ -60,8 +71,29 @@ class Jobs:
             self._workspace(attempt, task, claim)
         for volume in task.platform.get("volumes") or ():
             self._check_there(volume, task.namespace)
+        job = self.manifest(attempt, task, data, why)
+        job["spec"]["suspend"] = self._at_once > 0
         with suppress(Conflict):
-            resources.create(self.manifest(attempt, task, data, why))
+            resources.create(job)
+        self.resume()
+
+    def resume(self) -> None:
+        """Let Jobs begin that wait for others to end, the oldest first.
+
+        Called after each Job that is made and each that ends, so that of two at the same time the later one sees both.
+        """
+        if self._at_once <= 0:
+            return
+        jobs = self._resources().list("batch/v1", "Job", labels={COMPONENT: "step"})
+        unfinished = [job for job in jobs if not (is_true(job, "Complete") or is_true(job, "Failed"))]
+        waiting = [job for job in unfinished if job["spec"].get("suspend")]
+        free = self._at_once - (len(unfinished) - len(waiting))
+        for job in sorted(waiting, key=lambda job: str(job["metadata"].get("creationTimestamp")))[: max(0, free)]:
+            metadata = job["metadata"]
+            with suppress(NotFound):  # canceled meanwhile
+                self._resources().merge(
+                    "batch/v1", "Job", metadata["namespace"], metadata["name"], {"spec": {"suspend": False}}
+                )
 
     def cancel(self, attempt: Attempt) -> None:
         """Delete the attempt's Job if it has one, and with it everything that it runs."""
@@ -102,6 +134,7 @@ class Jobs:
         platform = task.platform
         marks = {COMPONENT: "step", RUN: attempt.run_id, TASK: attempt.task_id}
         told = {ATTEMPT: str(attempt.attempt), TASK_NAME: task.name, WHY: why, LOG: task.log_uri}
+        told[IMAGE] = str(task.executor.get("image") or "")
         limit = {} if task.timeout_s is None else {"activeDeadlineSeconds": math.ceil(task.timeout_s) + MARGIN_S}
         ttl_s = max((data.get("ttl_s") or {}).values(), default=KEPT_S)
         pod = {
@@ -141,7 +174,7 @@ class Jobs:
         variables = [{"name": name, "value": value} for name, value in plain.items()]
         container: dict[str, Any] = {
             "name": "main",
-            "image": str(task.executor.get("image") or "zeroflow/step"),
+            "image": self._image,
             # -I: what stands for the image changes where the step looks for modules, not where this program does
             "command": [sys.executable, "-I", "-m", "zeroflow.functions.step.job"],
             "args": [request_uri(attempt)],

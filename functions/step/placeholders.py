@@ -19,7 +19,7 @@ _PATH = re.compile(
 )
 _CONTEXT = {
     ".pipeline_job_name": "run_name",
-    ".pipeline_job_resource_name": "run_name",
+    ".pipeline_job_resource_name": "resource_name",
     ".pipeline_job_uuid": "run_id",
     ".pipeline_task_name": "task_name",
     ".pipeline_task_uuid": "task_id",

@@ -28,6 +28,11 @@ class StepSettings:
     time_limit_s: float = 570.0
     """ZEROFLOW_STEP_TIME_LIMIT_S: the longest that a step may take inside a request, which Knative ends after 600 s."""
 
+    image: str = "zeroflow/step"
+    """ZEROFLOW_STEP_IMAGE: the image in which a step runs that is a Job; a component's own is told in an annotation."""
+    jobs: int = 8
+    """ZEROFLOW_STEP_JOBS: how many steps that are Jobs may run side by side; 0 leaves that to the cluster."""
+
     @classmethod
     def from_environment(cls, settings: Settings, environment: Mapping[str, str] | None = None) -> "StepSettings":
         """Build the settings; a malformed variable raises InvalidInput naming it."""
@@ -46,6 +51,9 @@ class StepSettings:
         installer = env.get("ZEROFLOW_STEP_INSTALLER", "uv")
         if installer not in ("uv", "pip"):
             raise InvalidInput(f"ZEROFLOW_STEP_INSTALLER must be uv or pip, got {installer!r}")
+        jobs = env.get("ZEROFLOW_STEP_JOBS", "8")
+        if not jobs.isdigit():
+            raise InvalidInput(f"ZEROFLOW_STEP_JOBS must be a whole number, 0 for any number, got {jobs!r}")
         home = env.get("ZEROFLOW_HOME")
         return cls(
             directory=settings.scratch.absolute() / "steps",
@@ -53,4 +61,6 @@ class StepSettings:
             preload=tuple(name for name in preload if name),
             installer=installer,
             time_limit_s=time_limit_s,
+            image=env.get("ZEROFLOW_STEP_IMAGE") or "zeroflow/step",
+            jobs=int(jobs),
         )

@@ -29,7 +29,10 @@ class Steps:
         self.settings, self.stores, self.inside_job = settings, stores, inside_job
         self.images = Images.from_environment(environment)
         self.resources = LazyResources("zeroflow-step")
-        self.placement, self.jobs = Placement(settings), Jobs(self.resources, stores, environment)
+        self.placement, self.jobs = (
+            Placement(settings),
+            Jobs(self.resources, stores, environment, settings.image, settings.jobs),
+        )
         self.passed = environ.passed_on(environment)
         self.environments = Environments(settings.environments, environ.for_installer(environment), settings.installer)
         self.has_kfp = find_spec("kfp") is not None

@@ -46,6 +46,21 @@ def nap(seconds: float, begun: str) -> float:
 
 
 @dsl.component
+def beside_others(n: int, folder: str):
+    """Note how many run at the same time."""
+    import os
+    import time
+
+    mine = f"{folder}/running-{n}"
+    open(mine, "w").close()
+    time.sleep(0.5)
+    running = len([name for name in os.listdir(folder) if name.startswith("running-")])
+    with open(f"{folder}/beside-{n}", "w") as file:
+        file.write(str(running))
+    os.remove(mine)
+
+
+@dsl.component
 def start_a_family(pids: str):
     import os
     import subprocess
@@ -65,6 +80,12 @@ def greeting(name: str = "you"):
 @dsl.pipeline(name="napping")
 def napping(begun: str, seconds: float = 1.5):
     nap(seconds=seconds, begun=begun).set_caching_options(False)
+
+
+@dsl.pipeline(name="crowd")
+def crowd(folder: str):
+    with dsl.ParallelFor(list(range(12))) as n:
+        beside_others(n=n, folder=folder)
 
 
 @dsl.pipeline(name="family")
@@ -136,7 +157,7 @@ def test_a_marked_step_is_a_job_that_kubernetes_sees_as_it_was_asked_for(
     assert template["spec"]["nodeSelector"] == {"disk": "ssd"}
     assert template["spec"]["tolerations"] == [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]
     (container,) = template["spec"]["containers"]
-    assert container["image"] == "python:3.11"
+    assert job["metadata"]["annotations"]["zeroflow.dev/image"] == "python:3.11"
     assert container["imagePullPolicy"] == "Always"
     assert container["securityContext"] == {"runAsNonRoot": True}
     token = (host.home / "secrets" / "platform.token").read_text().strip()
@@ -154,6 +175,18 @@ def test_tasks_share_the_workspace_of_their_run_and_no_longer(
     assert read_task["outputs"]["parameters"] == {"Output": "one two"}
     claims = "/api/v1/namespaces/default/persistentvolumeclaims"
     wait_until(lambda: host.get(claims)["items"] == [], "the workspace to be let go")
+
+
+def test_jobs_beyond_the_number_that_may_run_wait_for_others_to_end(
+    host: Any, tmp_path: Path, finish: Callable[..., Any], wait_until: Callable[..., Any]
+) -> None:
+    config = {"podMetadata": {"labels": {"zeroflow.dev/execution": "job"}}}
+    run_id = submit(host, crowd, tmp_path, config, folder=str(tmp_path))
+    wait_until(lambda: len(_jobs_of(host, run_id)) == 12, "all Jobs")
+    assert any(job["spec"].get("suspend") for job in _jobs_of(host, run_id))
+    assert finish(host, run_id)["state"] == "SUCCEEDED"
+    most = max(int(file.read_text()) for file in tmp_path.glob("beside-*"))
+    assert 1 < most <= 8
 
 
 def test_a_missing_claim_fails_the_step_and_says_so(host: Any, tmp_path: Path, finish: Callable[..., Any]) -> None:

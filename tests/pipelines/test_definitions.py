@@ -1,5 +1,6 @@
 """What is refused at submission, and the words in which it is refused."""
 
+import json
 from typing import Any
 
 import pytest
@@ -26,6 +27,16 @@ def _task(**fields: Any) -> dict[str, Any]:
 def _on_kubernetes(executor: dict[str, Any]) -> dict[str, Any]:
     deployment = {"deploymentSpec": {"executors": {"exec-x": executor}}}
     return {"pipeline_spec": pipeline({"a": task("x")}), "platform_spec": {"platforms": {"kubernetes": deployment}}}
+
+
+def _loop(items: str) -> dict[str, Any]:
+    """Describe a loop over items that are written in the definition."""
+    body = {
+        "dag": {"tasks": {"a": task("a", n="pipeline.x")}},
+        "inputDefinitions": {"parameters": {"x": {"parameterType": "NUMBER_INTEGER"}}},
+    }
+    loop = {**task("l"), "parameterIterator": {"items": {"raw": items}, "itemInput": "x"}}
+    return pipeline({"l": loop}, {"l": body, **TAKES_N})
 
 
 REFUSED = {
@@ -101,6 +112,14 @@ REFUSED = {
         ),
         "task a: the code of a containerized Python component is in image 'python:3.11' alone",
     ),
+    "command with an unknown input": (
+        _with(
+            lambda s: s["deploymentSpec"]["executors"]["exec-a"].update(
+                container={"image": "x", "command": ["echo", "{{$.inputs.parameters['ghost']}}"]}
+            )
+        ),
+        "task a: component comp-a: its command names input 'ghost', which it does not have",
+    ),
     "volume of nothing": (
         _on_kubernetes({"secretAsVolume": [{"mountPath": "/x"}]}),
         "task a: component comp-x: secretAsVolume has no source",
@@ -141,6 +160,23 @@ REFUSED = {
         "names no input of the task",
     ),
     "condition": (_task(triggerPolicy={"condition": "inputs.parameter_values['n'] =="}), "task a: condition"),
+    "condition without end": (
+        _task(triggerPolicy={"condition": " && ".join(["inputs.parameter_values['n'] == 1"] * 1000)}),
+        "task a: a condition has more than 400 operators",
+    ),
+    "too many items": (
+        _loop(json.dumps(list(range(1_000_001)))),
+        "task l: it loops over 1000001 items; more than 1000000 are not supported",
+    ),
+    "items that are no list": (_loop("{}"), "task l: items must be a list, found an object {}"),
+    "items that are no JSON": (_loop("[1, "), "task l: its items are not JSON"),
+    "components without end": (
+        pipeline(
+            {"t": task("c0")},
+            {**{f"c{n}": {"dag": {"tasks": {"t": task(f"c{n + 1}")}}} for n in range(60)}, "c60": component("c60")},
+        ),
+        "components are nested more than 40 deep",
+    ),
     "path in a name": (pipeline({"../a": task("x")}), "task name '../a' must be"),
     "nothing": ({}, "schemaVersion is required"),
 }

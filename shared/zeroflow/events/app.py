@@ -45,6 +45,9 @@ class Delivery:
         self.event = event
         self.committed: Transaction | None = None
         self.consumer = consumer
+        self.concerns_nobody = False
+        """Set by a handler for which the event means nothing: it does nothing again when it comes again, so that
+        nothing is remembered of it."""
         self._outbox, self._wants_reply = outbox, wants_reply
 
     @property
@@ -175,6 +178,8 @@ class FunctionApp:
         if self._handled(delivery) is None:
             try:
                 handler(delivery)
+                if delivery.concerns_nobody:
+                    return Response(status=204)
                 if delivery.committed is None:
                     with delivery.transaction():
                         pass

@@ -117,7 +117,7 @@ def exit_task_is_told_of_the_failure():
         fail()
 
 
-@expect(outputs={"told": {"Output": "SUCCEEDED exit-handler-1 None False"}})
+@expect(outputs={"told": {"Output": "COMPLETE exit-handler-1 None False"}})
 @dsl.pipeline(name="exit-task-is-told-of-the-success")
 def exit_task_is_told_of_the_success():
     with dsl.ExitHandler(told()):

@@ -1,5 +1,7 @@
 """Placeholders of the run, kfp-kubernetes' settings, PipelineConfig, TaskConfig, resources, embedded artifacts."""
 
+from typing import Optional
+
 from kfp import dsl, kubernetes
 
 from corpus.expecting import expect
@@ -228,3 +230,34 @@ def accelerator_that_is_not_there():
 @dsl.pipeline(name="cached-with-a-key")
 def cached_with_a_key():
     variable(name="NOTHING").set_caching_options(enable_caching=True, cache_key="mine")
+
+
+@expect(outputs={"variable": {"Output": "absent"}})
+@dsl.pipeline(name="settings-of-optional-inputs-that-nobody-gives")
+def settings_of_optional_inputs_that_nobody_gives(
+    secret: Optional[str] = None,
+    config: Optional[str] = None,
+    pull: Optional[str] = None,
+    selector: Optional[dict] = None,
+    toleration: Optional[dict] = None,
+    affinity: Optional[dict] = None,
+):
+    task = variable(name="X")
+    kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={"a": "X"})
+    kubernetes.use_secret_as_volume(task, secret_name=secret, mount_path="/s")
+    kubernetes.use_config_map_as_env(task, config_map_name=config, config_map_key_to_env={"a": "X"})
+    kubernetes.use_config_map_as_volume(task, config_map_name=config, mount_path="/c")
+    kubernetes.set_image_pull_secrets(task, [pull])
+    kubernetes.add_node_selector_json(task, node_selector_json=selector)
+    kubernetes.add_toleration_json(task, toleration_json=toleration)
+    kubernetes.add_node_affinity_json(task, node_affinity_json=affinity)
+
+
+@expect(outputs={"file": {"Output": "in a loop"}}, arguments={"claim": "given-claim"})
+@dsl.pipeline(name="claim-mounted-in-a-loop")
+def claim_mounted_in_a_loop(claim: str):
+    with dsl.ParallelFor(["a", "b"]):
+        written = note(path="/data/loop", text="in a loop").set_display_name("note")
+        kubernetes.mount_pvc(written, pvc_name=claim, mount_path="/data", sub_path="below")
+    found = file(path="/data/below/loop").after(written)
+    kubernetes.mount_pvc(found, pvc_name=claim, mount_path="/data")
