@@ -5,7 +5,7 @@ import sys
 
 NAMES = (
     "chain", "fan_out", "first_run", "cold_start", "broker", "proxy", "predictor", "grpc_calls", "registry",
-    "resources",
+    "resources", "tuning",
 )  # fmt: skip
 
 

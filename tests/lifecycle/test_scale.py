@@ -4,6 +4,7 @@
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import kfp
@@ -67,17 +68,20 @@ def test_a_chain_of_1000_costs_each_what_one_of_100_does(host):
 
 def test_100_runs_at_once_share_the_machine(host):
     client = kfp.Client(host=host.url)
-    made = [
-        client.create_run_from_pipeline_func(pipelines.chain_of(5), run_name=f"at once {number}", enable_caching=False)
-        for number in range(RUNS)
-    ]
-    ends = [client.wait_for_run_completion(run.run_id, 900, sleep_duration=1) for run in made]
+    uploaded = client.upload_pipeline_from_pipeline_func(pipelines.chain_of(5), pipeline_name="at once")
+    group = client.create_experiment("at once")
+
+    def start(number: int) -> str:
+        options = {"pipeline_id": uploaded.pipeline_id, "enable_caching": False}
+        return client.run_pipeline(group.experiment_id, f"at once {number}", **options).run_id
+
+    with ThreadPoolExecutor(16) as threads:
+        made = list(threads.map(start, range(RUNS)))
+    ends = [client.wait_for_run_completion(run_id, 900, sleep_duration=1) for run_id in made]
     assert {run.state for run in ends} == {"SUCCEEDED"}
-    first_ended = min(run.finished_at for run in ends)
     seconds = sorted((run.finished_at - run.created_at).total_seconds() for run in ends)
     print(f"\n100 runs of 5 steps: {seconds[0]:.1f} to {seconds[-1]:.1f} s each, median {seconds[50]:.1f} s")
-    begun = sum(run.created_at < first_ended for run in ends)
-    assert begun == RUNS or seconds[-1] < 3 * seconds[50]
+    assert seconds[-1] < 3 * seconds[50]
 
 
 def test_a_small_run_does_not_wait_for_the_end_of_a_large_one(host, wait_until):

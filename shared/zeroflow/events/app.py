@@ -46,6 +46,9 @@ class Delivery:
         self.committed: Transaction | None = None
         self.reply: EventRecord | None = None
         self.consumer = consumer
+        self.concerns_nobody = False
+        """Set by a handler for which the event means nothing: it does nothing again when it comes again, so that
+        nothing is remembered of it."""
         self._outbox, self._wants_reply = outbox, wants_reply
 
     @property
@@ -180,6 +183,8 @@ class FunctionApp:
         if self._handled(delivery) is None:
             try:
                 handler(delivery)
+                if delivery.concerns_nobody:
+                    return Response(status=204)
                 if delivery.committed is None:
                     with delivery.transaction():
                         pass
