@@ -22,6 +22,9 @@ PACKAGES = {
     "mlserver": ("mlserver", "mlserver-sklearn"),
     "bentoml": ("bentoml",),
     "litserve": ("litserve",),
+    "mlflow": ("mlflow==3.17.2",),
+    "metaflow": ("metaflow", "setuptools"),
+    "prefect": ("prefect",),
     "flask": ("flask", "gunicorn", "uvicorn", "orjson"),
 }
 ENVIRONMENT_OF = {"uvicorn": "flask"}
@@ -98,7 +101,8 @@ def python_of(name: str) -> str:
         if uv is None:
             raise RuntimeError("uv makes the environments of the peers: pip install uv")
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
-        wanted = (*PACKAGES[name], f"scikit-learn=={sklearn.__version__}", "torch")
+        serving = () if name in ("mlflow", "metaflow", "prefect") else (f"scikit-learn=={sklearn.__version__}", "torch")
+        wanted = (*PACKAGES[name], *serving)
         subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *wanted], check=True)
     return str(python)
 

@@ -27,7 +27,7 @@ from zeroflow.metadata.registry import LineageEdge
 MAX_NODES = 5_000
 """A larger graph is cut, and says so."""
 
-WALKED = ("registered_as", "trained_on", "deployed_as", "serves", "drifted", "read", "wrote")
+WALKED = ("registered_as", "reproduced", "trained_on", "deployed_as", "serves", "drifted", "read", "wrote")
 """Kinds of lineage_edges that lead from what was there first to what came of it."""
 WHOLES = ("contains", "tried")
 """Kinds that lead from a whole to its part."""

@@ -21,11 +21,15 @@ from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryCont
 def get(session: Session, entity: EntityType, entity_id: int, *, lock: bool = False) -> Row:
     """Return an entity by id; an id of another kind is NotFound. `lock`: it is read to be changed."""
     table: Any = entity.table
-    found = select(table).where(table.id == entity_id, table.kind == entity.kind)
-    row: Row | None = session.scalars(found.with_for_update() if lock else found).one_or_none()
-    if row is None:
+    row: Any
+    if lock:
+        row = session.scalars(select(table).where(table.id == entity_id).with_for_update()).one_or_none()
+    else:
+        row = session.get(table, entity_id)  # what this session has read already is not read again
+    if row is None or row.kind != entity.kind:
         raise NotFound(f"no {entity.title} found for id={entity_id}")
-    return row
+    found: Row = row
+    return found
 
 
 def get_model(session: Session, model_id: int) -> RegistryContext:
@@ -59,7 +63,9 @@ def find(
     table: Any = entities[0].table
     if not entities[0].has_parent:
         parent_id = NO_PARENT
-    wanted = select(table).where(table.kind.in_([entity.kind for entity in entities])).limit(2)
+    kinds = [entity.kind for entity in entities]
+    of_kind = table.kind == kinds[0] if len(kinds) == 1 else table.kind.in_(kinds)  # an IN is built anew each time
+    wanted = select(table).where(of_kind).limit(2)
     if external_id is not None:
         wanted = wanted.where(table.external_id == external_id)
     if name is not None and parent_id is not None:

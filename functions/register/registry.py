@@ -55,7 +55,6 @@ def create(writing: Writing, entity: EntityType, document: Document, parent: Reg
     row.custom_properties = document.custom_properties or {}
     _say_run(entity, row, parent)
     check_references(session, entity, row)
-    _refuse_taken(session, entity, row)
     governed = False
     if entity is MODEL_VERSION and parent is not None:
         governed = approval.begin(writing, parent, row)
@@ -217,7 +216,7 @@ def _refuse_taken(session: Session, entity: EntityType, row: Row) -> None:
         with session.no_autoflush:
             taken = session.execute(same).first()
         if taken is not None and taken.id != row.id:
-            raise _taken(entity, row)
+            raise _taken(entity, row.name)
     _refuse_taken_external_id(session, entity, row)
 
 
@@ -227,15 +226,19 @@ def _refuse_taken_external_id(session: Session, entity: EntityType, row: Row) ->
         with session.no_autoflush:
             taken = session.execute(select(table.id).where(table.external_id == row.external_id)).first()
         if taken is not None and taken.id != row.id:
-            raise _taken(entity, row, f"an entity with externalId {row.external_id!r}")
+            raise _taken(entity, row.name, f"an entity with externalId {row.external_id!r}")
 
 
 def _flush(session: Session, entity: EntityType, row: Row) -> None:
+    """Write the row; the database's own constraints say when its name or externalId is taken."""
+    name, external_id = row.name, row.external_id
     try:
         session.flush()
     except IntegrityError as error:
-        raise _taken(entity, row) from error
+        if external_id is not None and "external_id" in str(error.orig):
+            raise _taken(entity, name, f"an entity with externalId {external_id!r}") from error
+        raise _taken(entity, name) from error
 
 
-def _taken(entity: EntityType, row: Row, what: str | None = None) -> Conflict:
-    return Conflict(f"{what or f'a {entity.title} named {row.name!r}'} already exists: conflict")
+def _taken(entity: EntityType, name: str, what: str | None = None) -> Conflict:
+    return Conflict(f"{what or f'a {entity.title} named {name!r}'} already exists: conflict")

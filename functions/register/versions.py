@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput
 from zeroflow.events import Delivery
-from zeroflow.functions.register import properties, registration, registry
+from zeroflow.functions.register import properties, registration, registry, reproductions
 from zeroflow.functions.register.documents import Document
 from zeroflow.functions.register.entities import (
     METRIC,
@@ -54,9 +54,12 @@ def on_model_produced(delivery: Delivery, policy: Policy) -> None:
 
 
 def register(writing: Writing, produced: ModelProduced) -> RegistryContext | None:
-    """Register what was produced; return the version, or None when this artifact is registered already."""
+    """Register what was produced; return the version; None for what is registered already or reproduces one."""
     session = writing.session
     writing.tick()  # from here on, nobody else registers until the commit
+    if (again := reproductions.reproduced(session, produced)) is not None:
+        reproductions.note(writing, again, produced)
+        return None
     model = _model(writing, produced)
     if _registered_before(session, model, produced):
         return None

@@ -36,6 +36,8 @@ class Writing:
     tx: Transaction
     origin: Origin
     policy: Policy = field(default=NO_POLICY)
+    begun_ms: int | None = None
+    """The time of the tick that took the lock, until a write has it."""
 
     @property
     def session(self) -> Session:
@@ -44,7 +46,8 @@ class Writing:
 
     def tick(self) -> int:
         """Take the registry's write lock and return this write's time, later than that of every write before it."""
-        return tick(self.session)
+        begun, self.begun_ms = self.begun_ms, None
+        return begun if begun is not None else tick(self.session)
 
     def audit(
         self,
@@ -61,6 +64,4 @@ class Writing:
 def writing(app: FunctionApp, origin: Origin, policy: Policy) -> Iterator[Writing]:
     """Open a transaction for an HTTP request and take the write lock, so that what is read stays true."""
     with app.transaction() as tx:
-        opened = Writing(tx, origin, policy)
-        opened.tick()
-        yield opened
+        yield Writing(tx, origin, policy, tick(tx.session))

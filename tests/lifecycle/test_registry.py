@@ -78,3 +78,50 @@ def test_pushed_model_is_served_and_traced(host, tmp_path, wait_until):
     [deploy] = [one for one in trail if one["verb"] == "deploy" and one["entity_id"] == "default/pushed"]
     assert deploy["after"]["version_id"] == first["version"]["id"]
     assert f"{len(trail)} records, unbroken" in zeroflow(host, "audit", "verify")
+
+
+PIPELINE = """
+from kfp import dsl
+
+@dsl.component
+def data(rows: dsl.Output[dsl.Dataset], seed: int):
+    open(rows.path, "w").write(str(seed * 7))
+
+@dsl.component
+def fit(rows: dsl.Input[dsl.Dataset], model: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics], drift: str):
+    import os, pathlib
+    value = int(open(rows.path).read())
+    counter = pathlib.Path(drift)
+    offset = int(counter.read_text()) if drift and counter.exists() else 0
+    open(model.path, "w").write("m" + str(value + offset))
+    metrics.log_metric("auc", (value + offset) / 100)
+    model.metadata["register_as"] = "again"
+
+@dsl.pipeline(name="again")
+def again(seed: int = 3, drift: str = ""):
+    rows = data(seed=seed)
+    fit(rows=rows.outputs["rows"], drift=drift)
+"""
+
+
+def test_a_version_is_made_once_more_and_compared(host, tmp_path, wait_until):
+    (tmp_path / "p.py").write_text(PIPELINE)
+    drift = tmp_path / "offset"
+    zeroflow(host, "run", str(tmp_path / "p.py"), "-p", f"drift={drift}", "-p", "seed=5")
+
+    def versions() -> list:
+        models = [one["name"] for one in json.loads(zeroflow(host, "models", "list", "-o", "json"))]
+        return (
+            json.loads(zeroflow(host, "models", "show", "again", "-o", "json"))["versions"] if "again" in models else []
+        )
+
+    wait_until(versions, "the version")
+    told = json.loads(zeroflow(host, "models", "reproduce", "again", "1", "-o", "json"))
+    assert (told["reproduced"], told["sameBytes"], told["changedInputs"]) == (True, True, {})
+    assert [(one["metric"], one["registered"], one["reproduced"]) for one in told["metrics"]] == [("auc", 0.35, 0.35)]
+    drift.write_text("4")  # the world is another one now
+    assert "was not reproduced" in zeroflow(host, "models", "reproduce", "again", "1", code=1)
+    zeroflow(host, "models", "reproduce", "again", "1", "--tolerance", "0.2")
+    assert len(versions()) == 1, "a reproduction is no version"
+    trail = [json.loads(line) for line in zeroflow(host, "audit", "export").splitlines()]
+    assert [one["after"]["metrics"]["auc"] for one in trail if one["verb"] == "reproduce"] == [0.35, 0.39, 0.39]

@@ -9,12 +9,13 @@ from zeroflow.cli.approving import approve, archive, reject, submit
 from zeroflow.cli.host import Host, host_url
 from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.cli.push import push
+from zeroflow.cli.reproducing import reproduce
 from zeroflow.cli.serve import serve
 from zeroflow.cli.signing import pull, sign, verify
 from zeroflow.errors import ZeroflowError
 
 app = typer.Typer(no_args_is_help=True, help="Registered models and their versions.")
-for command in (push, pull, serve, sign, verify, submit, approve, reject, archive):
+for command in (push, pull, serve, sign, verify, submit, approve, reject, archive, reproduce):
     app.command()(command)
 
 Output = Annotated[str, typer.Option("--output", "-o", help="table or json")]

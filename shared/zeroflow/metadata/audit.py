@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Text, delete, select, text, update
+from sqlalchemy import BigInteger, CheckConstraint, Index, Text, delete, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from zeroflow.errors import Conflict
@@ -109,6 +109,13 @@ _NEXT = text(
 )
 
 
+_INSERT = text(
+    "INSERT INTO audit_records (seq, time_ms, actor, verb, entity_type, entity_id, record, hash)"
+    " VALUES (:seq, :time_ms, :actor, :verb, :entity_type, :entity_id, :record, :hash)"
+)
+_MOVE_HEAD = text("UPDATE audit_head SET hash = :hash WHERE id = 1")
+
+
 def append(
     session: Session,
     origin: Origin,
@@ -142,20 +149,9 @@ def append(
         }
     )
     digest = chained(previous, record)
-    session.add(
-        AuditRecord(
-            seq=seq,
-            time_ms=time_ms,
-            actor=origin.actor,
-            verb=verb,
-            entity_type=entity_type,
-            entity_id=entity_id,
-            record=record,
-            hash=digest,
-        )
-    )
-    session.flush()
-    session.execute(update(AuditHead).where(AuditHead.id == 1).values(hash=digest))
+    columns = {"seq": seq, "time_ms": time_ms, "actor": origin.actor, "verb": verb, "record": record, "hash": digest}
+    session.execute(_INSERT, {**columns, "entity_type": entity_type, "entity_id": entity_id})
+    session.execute(_MOVE_HEAD, {"hash": digest})
     return int(seq)
 
 

@@ -194,7 +194,8 @@ class LineageEdge(Base):
     kind: Mapped[str]
     """contains (run > task, experiment > trial), tried (experiment > trial), read (artifact > task, trial or job),
     wrote (those > artifact), registered_as and trained_on (artifact > version), deployed_as (version > revision or
-    inference service), serves (revision > inference service), drifted (revision or inference service > drift event)."""
+    inference service), serves (revision > inference service), reproduced (version > run), drifted (revision or
+    inference service > drift event)."""
     from_type: Mapped[str]
     from_id: Mapped[str]
     to_type: Mapped[str]
