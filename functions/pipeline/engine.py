@@ -9,13 +9,15 @@ from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import defer
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import Conflict, NotFound
 from zeroflow.events import Transaction
-from zeroflow.functions.pipeline import given, inputs, outgoing
+from zeroflow.functions.pipeline import given, inputs, outgoing, waiting
 from zeroflow.functions.pipeline.advance import Advance
 from zeroflow.functions.pipeline.capabilities import Capabilities
+from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.outcomes import Outcome
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.plans import Plans
@@ -50,9 +52,24 @@ class Engine:
         values["artifacts"] = given.artifacts(tx.session, run, plan, self.stores)
         tx.session.add(run)
         tx.emit(RUN_REQUESTED, subject=f"runs/{run.id}", event_id=f"{run.id}.requested", data={"run_id": run.id})
+        if waiting.must_wait(tx.session, run, plan):
+            return
+        self._begin(tx, run, plan, values)
+
+    def _begin(self, tx: Transaction, run: Run, plan: Plan, values: Values) -> None:
         root = new_task(run, None, "", plan.display_name, "dag", 0, run.created_ms)
-        note_state(run, "RUNNING", run.created_ms)
+        note_state(run, "RUNNING", now_ms())
         Advance(tx, run, plan, self.stores).begin(root, values)
+        self._let_others_begin(tx, run, plan)
+
+    def _let_others_begin(self, tx: Transaction, ended: Run, plan: Plan) -> None:
+        """Begin the next run that waits for one of the same pipeline to end."""
+        run = waiting.next_of(tx.session, ended, plan) if ended.state in FINAL else None
+        if run is not None:
+            plan = self.plans.of(tx.session, run.spec_sha256)
+            values = inputs.of_run(plan, run.parameters)
+            values["artifacts"] = given.artifacts(tx.session, run, plan, self.stores)
+            self._begin(tx, run, plan, values)
 
     def finished(self, tx: Transaction, outcome: Outcome) -> None:
         """Take in the outcome of an execution."""
@@ -64,7 +81,9 @@ class Engine:
         if row.state != "RUNNING" or row.attempt != outcome.attempt or row.not_before_ms is not None:
             logger.info("late outcome: run=%s task=%s attempt=%d", run.id, row.name, outcome.attempt)
             return
-        Advance(tx, run, self.plans.of(tx.session, run.spec_sha256), self.stores).finish(row, outcome)
+        plan = self.plans.of(tx.session, run.spec_sha256)
+        Advance(tx, run, plan, self.stores).finish(row, outcome)
+        self._let_others_begin(tx, run, plan)
 
     def due(self, tx: Transaction, data: dict[str, Any]) -> None:
         """Ask for a delayed retry when its time has come, or put it off again."""
@@ -100,6 +119,7 @@ class Engine:
         )
         run.finished_ms = now
         note_state(run, "CANCELED", now)
+        self._let_others_begin(tx, run, self.plans.of(tx.session, run.spec_sha256))
 
     def retry(self, tx: Transaction, run_id: str) -> None:
         """Run a failed or canceled run again from where it failed; what succeeded is kept."""
@@ -132,7 +152,8 @@ class Engine:
         return run
 
     def _locked(self, tx: Transaction, run_id: str) -> Run | None:
-        return tx.session.get(Run, run_id, with_for_update=True)
+        # An event of a run does not need what was submitted, which may be the 10,000 items of a loop.
+        return tx.session.get(Run, run_id, with_for_update=True, options=[defer(Run.parameters)])
 
 
 def _reopen(scope: Task, plan: Plan, children: dict[str, list[Task]], ready: list[Task]) -> None:

@@ -243,6 +243,8 @@ class Config:
     """How long a run may take."""
     ttl_s: dict[str, int] = field(default_factory=dict)
     """Seconds after which what a run leaves in the cluster is removed, by how it ended: SUCCEEDED, FAILED."""
+    max_active_runs: int | None = None
+    """How many runs of this pipeline may go on at the same time; others wait, PENDING."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def config_of(document: dict[str, Any] | None) -> Config:
         "resourceTtlOnFailure": ("FAILED",),
         "resourceTtlOnCompletion": ("SUCCEEDED", "FAILED"),
     }
-    only(spec, ("workspace", "activeDeadlineSeconds", *ttl), f"platform kubernetes: {where}")
+    only(spec, ("workspace", "activeDeadlineSeconds", "maxActiveRuns", *ttl), f"platform kubernetes: {where}")
     deadline_s = _seconds(spec.get("activeDeadlineSeconds"), f"{where}: activeDeadlineSeconds")
     return Config(
         _workspace(mapping(spec.get("workspace"), f"{where}: workspace")) if "workspace" in spec else None,
@@ -54,7 +54,15 @@ def config_of(document: dict[str, Any] | None) -> Config:
             if (seconds := _seconds(spec.get(name), f"{where}: {name}"))
             for state in ttl[name]
         },
+        _count(spec.get("maxActiveRuns"), f"{where}: maxActiveRuns"),
     )
+
+
+def _count(value: Any, where: str) -> int | None:
+    number = _seconds(value, where)
+    if number is not None and not number.is_integer():
+        raise InvalidInput(f"{where} must be a whole number, found {found(value)}")
+    return int(number) if number else None
 
 
 def _workspace(spec: dict[str, Any]) -> dict[str, Any]:
@@ -190,5 +198,5 @@ def _seconds(value: Any, where: str) -> float | None:
     if isinstance(value, str) and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise InvalidInput(f"{where} must be a number of seconds, found {found(value)}")
+        raise InvalidInput(f"{where} must be a number, 0 or more, found {found(value)}")
     return float(value) or None

@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     def on_change(delivery: Delivery) -> None:
         concerned = _concerned(delivery.type, delivery.data())
         if concerned is None:
+            delivery.concerns_nobody = True
             return
         experiment = reconciler.reconcile(*concerned)
         if experiment is not None and conditions.outcome(experiment.get("status") or {}) is not None:

@@ -139,10 +139,11 @@ class Reconciler:
 
     def _begun(self, view: View, assignment: Object, number: int, trial: Object | None = None) -> Object:
         """Create a Trial that is missing, and do what is next for it."""
+        is_new = trial is None
         if trial is None:
             made = manifests.trial(view.experiment, assignment, progress.remaining_s(view.experiment, view.extensions))
             trial = self.resources().create(made)
-        return self.trials.advance(trial, number)
+        return self.trials.advance(trial, number, is_new=is_new)
 
     def _stop(self, view: View) -> None:
         """End the trials that go on, and clean up what a crash has left of the others."""

@@ -187,7 +187,10 @@ def _prior(spec: ExperimentSpec, extensions: Extensions, earlier: Callable[[str]
     """Return the trials of earlier Experiments whose parameters lie in this one's space."""
     found = []
     for name in extensions.warm_start:
-        for each in earlier(name):
+        trials = earlier(name)
+        if not trials:
+            raise SuggestionFailed(f"warm-start: no Experiment {name!r} of this namespace has trials that ended")
+        for each in trials:
             value = objective_value(each.observation, spec.objective)
             if each.state != "Succeeded" or value is None or not _fits(spec.parameters, each.parameters):
                 continue

@@ -41,10 +41,13 @@ class Trials:
         """The objects that run trials."""
         return Workloads(self.resources)
 
-    def advance(self, trial: Object, number: int) -> Object:
-        """Do what is next for the Trial that is suggestion `number`; return it as it is afterwards."""
+    def advance(self, trial: Object, number: int, *, is_new: bool = False) -> Object:
+        """Do what is next for the Trial that is suggestion `number`; return it as it is afterwards.
+
+        Of a new one it is known that nothing runs it yet.
+        """
         status = trial.get("status") or {}
-        running = self.workloads.find(trial)
+        running = None if is_new else self.workloads.find(trial)
         if conditions.outcome(status) is not None:
             return self._close(trial, running, number)
         if running is None:

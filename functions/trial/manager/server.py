@@ -14,15 +14,18 @@ import os
 import signal
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from zeroflow.errors import InvalidInput, ZeroflowError
-from zeroflow.functions.trial.manager.observations import Observations
 from zeroflow.functions.trial.manager.service import Method, methods
 from zeroflow.http2.connection import Connection
 from zeroflow.http2.stream import Headers, Stream, StreamReset
-from zeroflow.metadata import Database
 from zeroflow.settings import Settings
+
+if TYPE_CHECKING:
+    from zeroflow.functions.trial.manager.observations import Observations
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +119,16 @@ def main() -> None:
     """Serve the DB manager."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings.from_environment()
-    asyncio.run(run(methods(Observations(Database(settings.database_url))), int(os.environ["PORT"])))
+
+    @cache
+    def observations() -> Observations:
+        """Open the database when somebody calls: a process that is only started is to cost little."""
+        from zeroflow.functions.trial.manager.observations import Observations
+        from zeroflow.metadata import Database
+
+        return Observations(Database(settings.database_url))
+
+    asyncio.run(run(methods(observations), int(os.environ["PORT"])))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ COMMANDS = {
     "tune": ("zeroflow.cli.tune:tune", "Find the best parameters of a Python function."),
     "deploy": ("zeroflow.cli.deploy:deploy", "Deploy a Knative Functions project."),
     "functions": ("zeroflow.cli.functions:app", "Deployed functions: list, invoke, delete."),
+    "trials": ("zeroflow.cli.trials:trials", "The trials of an Experiment, as a table or a page."),
     "events": ("zeroflow.cli.events:app", "What happened: events and what became of them."),
     "models": ("zeroflow.cli.models:app", "Registered models and their versions."),
     "lineage": ("zeroflow.cli.lineage:lineage", "From data to deployment: what came of what."),

@@ -5,9 +5,12 @@ Submits a Katib Experiment whose trials run the function here, and shows the tri
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +19,14 @@ import typer
 from zeroflow.cli.host import Host, host_url
 from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.cli.spaces import parameter
+from zeroflow.cli.trials import outcome, report_of, short, written
+from zeroflow.cli.tuning_report import Report, Row
 from zeroflow.errors import InvalidInput, ZeroflowError
 
 API = "/apis/kubeflow.org/v1beta1"
 LOOK_EVERY_S = 0.3
-ENDED = ("Succeeded", "Failed", "Killed", "EarlyStopped", "MetricsUnavailable")
+ROWS = 15
+"""How many trials the table on a terminal shows."""
 
 
 def tune(
@@ -35,6 +41,12 @@ def tune(
     goal: Annotated[float | None, typer.Option(help="End as soon as this is reached.")] = None,
     name: Annotated[str, typer.Option(help="Name of the Experiment.")] = "",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace.")] = "default",
+    early_stopping: Annotated[str, typer.Option(help="medianstop, median or asha.")] = "",
+    also: Annotated[list[str] | None, typer.Option(help="A further metric that is collected.")] = None,
+    constraint: Annotated[list[str] | None, typer.Option(help="A condition on parameters: 'x + y <= 1'.")] = None,
+    warm_start: Annotated[str, typer.Option(help="Earlier Experiments to learn from, by name.")] = "",
+    max_duration: Annotated[str, typer.Option(help="How long it may run in all: 90s, 30m, 2h.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Write history and parallel coordinates to this page.")] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="table or json")] = "table",
     home: Annotated[Path | None, typer.Option(envvar="ZEROFLOW_HOME", help="Home of the host.")] = None,
 ) -> None:
@@ -56,18 +68,31 @@ def tune(
         fail(str(error), 2)
     if goal is not None:
         spec["objective"]["goal"] = goal
-    metadata = {"name": name or _name(function), "namespace": namespace}
+    if early_stopping:
+        spec["earlyStopping"] = {"algorithmName": early_stopping}
+    if also:
+        spec["objective"]["additionalMetricNames"] = also
+    metadata: dict[str, Any] = {"name": name or _name(function), "namespace": namespace}
+    asked = {
+        "zeroflow.dev/constraints": json.dumps(constraint) if constraint else "",
+        "zeroflow.dev/warm-start": warm_start,
+        "zeroflow.dev/max-duration": max_duration,
+    }
+    if annotations := {key: value for key, value in asked.items() if value}:
+        metadata["annotations"] = annotations
     experiment = {"apiVersion": "kubeflow.org/v1beta1", "kind": "Experiment", "metadata": metadata, "spec": spec}
     try:
         host = Host(host_url(home))
         host.json("POST", f"{API}/namespaces/{namespace}/experiments", experiment)
-        ended = _follow(host, metadata, metric)
+        ended = _follow(host, metadata)
     except ZeroflowError as error:
         fail(str(error))
     except KeyboardInterrupt:
         typer.echo(f"\ndetached: the Experiment {namespace}/{metadata['name']} goes on", err=True)
         raise typer.Exit(130) from None
-    _show(ended, output)
+    if html is not None:
+        written(ended, html)
+    _show(host, ended, metadata, output)
 
 
 def _objective(written: str) -> tuple[Path, str]:
@@ -112,56 +137,74 @@ def _name(function: str) -> str:
     return f"tune-{letters[:20].strip('-') or 'objective'}-{int(time.time()) % 10**8}"
 
 
-def _follow(host: Host, metadata: dict[str, str], metric: str) -> Any:
-    """Show trials as they end; return the Experiment when it has."""
-    where = f"{API}/namespaces/{metadata['namespace']}"
-    shown: set[str] = set()
-    while True:
-        experiment = host.json("GET", f"{where}/experiments/{metadata['name']}")
-        selector = {"labelSelector": f"katib.kubeflow.org/experiment={metadata['name']}"}
-        for trial in host.json("GET", f"{where}/trials", query=selector)["items"]:
-            if trial["metadata"]["name"] not in shown and _outcome(trial):
-                shown.add(trial["metadata"]["name"])
-                typer.echo(_line(trial, metric), err=True)
-        if _outcome(experiment):
-            return experiment
-        time.sleep(LOOK_EVERY_S)
+def _follow(host: Host, metadata: dict[str, str]) -> Report:
+    """Show trials as they end; return what is known when the Experiment has."""
+    with _shown() as show:
+        while True:
+            report = report_of(host, metadata["namespace"], metadata["name"])
+            show(report)
+            if report.state != "Running":
+                return report
+            time.sleep(LOOK_EVERY_S)
 
 
-def _line(trial: dict[str, Any], metric: str) -> str:
-    values = " ".join(f"{each['name']}={_short(each['value'])}" for each in trial["spec"]["parameterAssignments"])
-    condition = _outcome(trial) or {}
-    if condition.get("type") != "Succeeded":
-        return f"{condition.get('type'):<10} {values}   {condition.get('message', '')}"
-    observed = trial["status"]["observation"]["metrics"]
-    latest = next((each["latest"] for each in observed if each["name"] == metric), "")
-    return f"{metric}={_short(latest):<12} {values}"
+@contextmanager
+def _shown() -> Iterator[Callable[[Report], None]]:
+    """Give what shows a report: a table that is drawn anew on a terminal, else a line for each trial that has ended."""
+    if not sys.stderr.isatty():
+        told: set[str] = set()
+
+        def lines(report: Report) -> None:
+            for row in report.rows:
+                if row.state != "Running" and row.name not in told:
+                    told.add(row.name)
+                    typer.echo(_line(row, report.metric), err=True)
+
+        yield lines
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), auto_refresh=False) as live:
+        yield lambda report: live.update(_table(report), refresh=True)
 
 
-def _short(value: str) -> str:
-    """Return a number with six digits, and any other word as it is."""
-    try:
-        return f"{float(value):.6g}"
-    except ValueError:
-        return value
+def _table(report: Report) -> Any:
+    """Return the last trials and the best as a table of rich."""
+    from rich.table import Table
+
+    best = report.best
+    names = list(dict.fromkeys(name for row in report.rows for name in row.parameters))
+    told = f"best so far: {report.metric}={best.value:.6g} by trial {best.number}" if best else "no trial has ended"
+    table = Table(title=report.title, caption=f"{told}; {len(report.rows)} trials", title_justify="left")
+    for name in ("#", "state", report.metric, *names):
+        table.add_column(name)
+    shown = report.rows[-ROWS:]
+    for row in [*([best] if best and best not in shown else []), *shown]:
+        value = "" if row.value is None else f"{row.value:.6g}"
+        cells = [short(row.parameters.get(name, "")) for name in names]
+        table.add_row(str(row.number), row.state, value, *cells, style="bold" if row is best else "")
+    return table
 
 
-def _outcome(obj: dict[str, Any]) -> dict[str, Any] | None:
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    return next((each for each in conditions if each["type"] in ENDED and each["status"] == "True"), None)
+def _line(row: Row, metric: str) -> str:
+    values = " ".join(f"{name}={short(value)}" for name, value in row.parameters.items())
+    if row.value is None:
+        return f"{row.state:<10} {values}   {row.message}"
+    state = "" if row.state == "Succeeded" else f"   {row.state}"
+    return f"{metric}={row.value:<12.6g} {values}{state}"
 
 
-def _show(experiment: dict[str, Any], output: str) -> None:
-    condition, status = _outcome(experiment) or {}, experiment["status"]
-    optimal = status.get("currentOptimalTrial")
+def _show(host: Host, report: Report, metadata: dict[str, str], output: str) -> None:
+    best = report.best
     if output == "json":
-        as_json({"experiment": experiment["metadata"]["name"], "condition": condition, "optimal": optimal})
-    elif optimal:
-        rows = [
-            *({"name": each["name"], "value": each["latest"]} for each in optimal["observation"]["metrics"]),
-            *({"name": each["name"], "value": each["value"]} for each in optimal["parameterAssignments"]),
-        ]
-        typer.echo(f"best of {status['trials']} trials: {optimal['bestTrialName']}")
-        as_table(["name", "value"], rows)
-    if condition.get("type") != "Succeeded":
-        fail(condition.get("message", "the Experiment has failed"))
+        where = f"{API}/namespaces/{metadata['namespace']}/experiments/{metadata['name']}"
+        experiment = host.json("GET", where)
+        optimal = experiment["status"].get("currentOptimalTrial")
+        as_json({"experiment": metadata["name"], "condition": outcome(experiment), "optimal": optimal})
+    elif best is not None:
+        rows = [*best.metrics.items(), *best.parameters.items()]
+        typer.echo(f"best of {len(report.rows)} trials: {best.name}")
+        as_table(["name", "value"], [{"name": name, "value": value} for name, value in rows])
+    if report.state != "Succeeded":
+        fail(report.message)
