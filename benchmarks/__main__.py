@@ -3,7 +3,10 @@
 import importlib
 import sys
 
-NAMES = ("chain", "cold_start", "broker", "proxy", "predictor", "grpc_calls", "registry", "resources", "tuning")
+NAMES = (
+    "chain", "fan_out", "first_run", "cold_start", "broker", "proxy", "predictor", "grpc_calls", "registry",
+    "resources", "tuning",
+)  # fmt: skip
 
 
 def main() -> int:

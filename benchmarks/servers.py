@@ -23,6 +23,8 @@ PACKAGES = {
     "bentoml": ("bentoml",),
     "litserve": ("litserve",),
     "mlflow": ("mlflow==3.17.2",),
+    "metaflow": ("metaflow", "setuptools"),
+    "prefect": ("prefect",),
     "flask": ("flask", "gunicorn", "uvicorn", "orjson"),
 }
 ENVIRONMENT_OF = {"uvicorn": "flask"}
@@ -99,7 +101,7 @@ def python_of(name: str) -> str:
         if uv is None:
             raise RuntimeError("uv makes the environments of the peers: pip install uv")
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
-        serving = () if name == "mlflow" else (f"scikit-learn=={sklearn.__version__}", "torch")
+        serving = () if name in ("mlflow", "metaflow", "prefect") else (f"scikit-learn=={sklearn.__version__}", "torch")
         wanted = (*PACKAGES[name], *serving)
         subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *wanted], check=True)
     return str(python)

@@ -1,1 +1,1 @@
-"""Servers that the predictor is measured beside, each run by the Python of an environment of its own."""
+"""What is measured beside ours, as its users write it; each run by the Python of an environment of its own."""

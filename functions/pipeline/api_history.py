@@ -41,7 +41,8 @@ def register(routes: Blueprint, context: Context) -> None:
             run = runs.get(session, run_id)
             steps = select(Task).where(Task.run_id == run_id, Task.kind == "step")
             rows = session.scalars(steps.order_by(Task.created_ms, Task.name).limit(reasons.LATEST)).all()
-            told = [reasons.of_task(session, engine.plans, run, row) for row in rows]
+            began = sorted(rows, key=lambda row: row.requested_ms or row.created_ms)
+            told = [reasons.of_task(session, engine.plans, run, row) for row in began]
         return answer({"run_id": run_id, "steps": told})
 
     @routes.get("/runs/<run_id>/tasks/<task>/reuse")

@@ -18,6 +18,8 @@ from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.plan import TaskPlan
 from zeroflow.metadata.pipelines import CacheEntry, Run, Task
 
+KEPT = "taken over from the run that was forked"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -46,8 +48,10 @@ class Cache:
         if self._fork is not None and self._fork.again(row.name):
             row.cache_note = f"the run was forked from {self._run.forked_at!r} on"
             return None
-        kept = self._kept(row) if self._fork is not None else None
-        return self._usable(row, kept or self._cached(row))
+        kept = self._usable(row, self._kept(row)) if self._fork is not None else None
+        if kept is not None:
+            row.cache_note = KEPT
+        return kept or self._usable(row, self._cached(row))
 
     def keep(self, row: Task, outputs: Values, at_ms: int) -> None:
         """Keep what a task has given under its key."""

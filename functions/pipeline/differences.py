@@ -16,6 +16,8 @@ from zeroflow.functions.pipeline.plan import Component
 Difference = dict[str, Any]
 MAX_SHOWN = 300
 """Characters of a value."""
+SHORT = 12
+"""Characters of a hash, where a person reads it."""
 _ABSENT = "(absent)"
 
 
@@ -62,7 +64,8 @@ def of_parameters(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[D
 def said(difference: Difference) -> str:
     """Say a difference in one line."""
     name = f" {difference['name']}" if difference["name"] else ""
-    return f"{difference['kind']}{name}: {difference['before']} -> {difference['after']}"
+    before, after = (str(difference[end])[: SHORT if name.endswith(".sha256") else None] for end in ("before", "after"))
+    return f"{difference['kind']}{name}: {before} -> {after}"
 
 
 _KNOWN = ("image", "command", "args", "env", "resources")

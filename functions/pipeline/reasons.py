@@ -29,6 +29,11 @@ class _Candidate:
     row: Task
     differences: list[differences.Difference]
 
+    @property
+    def distance(self) -> tuple[bool, int]:
+        """How far the execution is from another; one that did not succeed is farther than any that did."""
+        return self.row.state != "SUCCEEDED", len(self.differences)
+
 
 def of_task(session: Session, plans: Plans, run: Run, row: Task) -> dict[str, Any]:
     """Tell why a step's outputs were reused or were not."""
@@ -40,7 +45,7 @@ def of_task(session: Session, plans: Plans, run: Run, row: Task) -> dict[str, An
         "hit": row.cached_from is not None,
     }
     if row.cached_from is not None:
-        return {**told, **_hit(session, run, row)}
+        return {**told, **_hit(session, row)}
     plan = plans.of(session, run.spec_sha256)
     reason = _without_looking(row, plan)
     if reason is not None:
@@ -57,14 +62,15 @@ def of_task(session: Session, plans: Plans, run: Run, row: Task) -> dict[str, An
         reason = "nothing differs, but the earlier execution was not kept under the same cache key"
     else:
         reason = "nothing differs, but the earlier execution had not succeeded when this one began"
+    if nearest.row.state != "SUCCEEDED":
+        reason = f"no earlier execution succeeded; the nearest is {nearest.row.state}: {reason}"
     return {**told, "reason": reason, "nearest": _named(nearest.run, nearest.row), "differences": nearest.differences}
 
 
-def _hit(session: Session, run: Run, row: Task) -> dict[str, Any]:
+def _hit(session: Session, row: Task) -> dict[str, Any]:
     source = session.get(Task, row.cached_from)
     of_run = session.get(Run, source.run_id) if source else None
-    forked = run.forked_from is not None and row.cache_key is None
-    how = "taken over from the run that this one was forked from" if forked else "taken from the cache"
+    how = row.cache_note or "taken from the cache"
     same = "code, image, parameters and the content of the inputs are the same"
     return {
         "reason": f"{how}: {same}",
@@ -97,19 +103,20 @@ def _nearest(session: Session, plans: Plans, run: Run, row: Task, plan: Plan) ->
     )
     runs = {task_id(found.id, row.name): found for found in session.scalars(earlier)}
     rows = {found.id: found for found in session.scalars(select(Task).where(Task.id.in_(runs)))}
-    best: _Candidate | None = None
+    best: _Candidate | None = None  # one that succeeded, if there is one
     component, given = plan.task(row.name).component, values(row.inputs)
     for found in (rows[id_] for id_ in runs if id_ in rows):  # the latest first
-        if found.inputs is None or found.state != "SUCCEEDED":
+        if found.inputs is None:
             continue
         try:
             other = plans.of(session, runs[found.id].spec_sha256).task(found.name).component
         except NotFound:
             continue
         differing = differences.of_executions(other, values(found.inputs), component, given)
-        if best is None or len(differing) < len(best.differences):
-            best = _Candidate(runs[found.id], found, differing)
-        if not differing:
+        candidate = _Candidate(runs[found.id], found, differing)
+        if best is None or candidate.distance < best.distance:
+            best = candidate
+        if best.distance == (False, 0):
             break
     return best
 

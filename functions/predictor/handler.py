@@ -44,6 +44,7 @@ def create_app(settings: PredictorSettings | None = None) -> Flask:
     except ZeroflowError as error:
         _give_up(settings, error)
     app = Flask("zeroflow.functions.predictor", static_folder=None)
+    app.url_map.strict_slashes = False  # the protocol's own description asks for /v2/
     app.config["BODY_BYTES"], app.config["WAITING"] = settings.max_body_bytes, settings.max_waiting
     app.config["THREADS"] = 1 if settings.batch_rows is None else min(2 * settings.batch_rows, MAX_THREADS)
     edge.install(app, predictor)

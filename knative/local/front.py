@@ -200,18 +200,18 @@ class Front:
             if prefix is None:
                 return self._admitted(request, target), path
             path = prefix + path
-        if (proxied := SERVICE_PROXY.match(path)) is not None:
-            if proxied["name"] not in PATHS_OF_SERVICES:
-                service = Target(proxied["namespace"], proxied["name"])
-                return self._admitted(request, service), f"/{proxied['rest'] or ''}"
-            path = f"/{proxied['rest'] or ''}"
-        if (name := self._platform_service(path)) is not None:
-            return Target(PLATFORM_NAMESPACE, name), path
         if path.startswith("/serving/"):
             namespace, _, rest = path.removeprefix("/serving/").partition("/")
             name, _, rest = rest.partition("/")
             if namespace and name:
                 return self._admitted(request, Target(namespace, name)), f"/{rest}"
+        if (proxied := SERVICE_PROXY.match(path)) is not None:
+            if proxied["name"] not in PATHS_OF_SERVICES:
+                service = Target(proxied["namespace"], proxied["name"])
+                return self._admitted(request, service), f"/{proxied['rest'] or ''}"
+            path = f"/{proxied['rest'] or ''}"
+        if (found := self._platform_service(path)) is not None:
+            return Target(PLATFORM_NAMESPACE, found), path
         return None, path
 
     def _admitted(self, request: Request, service: Target) -> Target:

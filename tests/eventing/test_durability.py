@@ -33,14 +33,16 @@ SERVE = Path(__file__).with_name("serve.py")
 
 
 @contextlib.asynccontextmanager
-async def broker_process(home: Path, receiver: Receiver) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def broker_process(
+    home: Path, receiver: Receiver, deadline_s: float = 30.0
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     environment = {**os.environ, "PYTHONPATH": str(SERVE.parents[1])}
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(SERVE), str(home), receiver.base, stdout=asyncio.subprocess.PIPE, env=environment
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(deadline_s):
             yield process, (await process.stdout.readline()).decode().strip()
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -98,3 +98,33 @@ def make_model(rows: int, model: dsl.Output[dsl.Model]) -> float:
 @dsl.pipeline(name="iris")
 def iris(rows: int = 150) -> float:
     return make_model(rows=rows).outputs["Output"]
+
+
+@dsl.component
+def add_one(n: int) -> int:
+    return n + 1
+
+
+@dsl.component
+def check_sum(found: list[int], total: int):
+    assert len(set(found)) == len(found)
+    assert sum(found) == total, (sum(found), total)
+
+
+@dsl.pipeline(name="numbers")
+def numbers(items: list[int], total: int):
+    with dsl.ParallelFor(items) as item:
+        added = add_one(n=item)
+    check_sum(found=dsl.Collected(added.output), total=total)
+
+
+def chain_of(length: int):
+    """Return a pipeline that is a chain of steps."""
+
+    @dsl.pipeline(name=f"chain-of-{length}")
+    def chain():
+        value = add_one(n=0).output
+        for _ in range(length - 1):
+            value = add_one(n=value).output
+
+    return chain

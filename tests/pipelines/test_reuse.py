@@ -139,7 +139,7 @@ def test_a_fork_reuses_what_is_unchanged_even_without_a_cache(ready: Platform) -
     assert (same["state"], ran(ready)) == ("SUCCEEDED", [])
     assert same["runtime_config"]["parameters"] == {"rate": 0.1}
     assert (same["experiment_id"], same["forked_from"]) == (first["experiment_id"], first["run_id"])
-    assert "forked from" in why(ready, same, "train")["reason"]
+    assert why(ready, same, "train")["reason"].startswith("taken over from the run that was forked: code, image")
     ready.steps["train"] = writes(ready, "model", "another")
     changed = fork(ready, first, runtime_config={"parameters": {"rate": 0.2}}, display_name="faster")
     assert ran(ready) == ["train", "report"]
@@ -169,8 +169,18 @@ def test_a_failed_run_is_forked_with_other_code(ready: Platform) -> None:
     assert first["state"] == "FAILED"
     ran(ready)
     ready.steps["report"] = lambda _: gives({"Output": "good"})
-    assert fork(ready, first)["state"] == "SUCCEEDED"
-    assert ran(ready) == ["report"]
+    forked = fork(ready, first)
+    assert (forked["state"], ran(ready)) == ("SUCCEEDED", ["report"])
+    told = why(ready, forked, "report")
+    assert told["reason"] == "caching is off for this task"
+    broken = spec(cached=True)
+    broken["deploymentSpec"]["executors"]["exec-report"]["container"]["command"][-1] = "def report(): return 3"
+    ready.steps["report"] = lambda _: fails("E: no")
+    first = ready.run(broken, rate=0.3)
+    broken["deploymentSpec"]["executors"]["exec-report"]["container"]["command"][-1] = "def report(): return 4"
+    ready.steps["report"] = lambda _: gives({"Output": "good"})
+    told = why(ready, fork(ready, first, pipeline_spec=broken), "report")
+    assert told["differences"][0]["kind"] == "code"
 
 
 def test_forks_inside_loops_and_groups(local: Platform) -> None:

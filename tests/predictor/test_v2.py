@@ -129,6 +129,7 @@ def test_binary_mistakes_are_400(iris: Any, head: bytes, raw: bytes, length: str
 
 
 def test_health_and_metadata(iris: Any) -> None:
+    assert iris.get("/v2/").json() == iris.get("/v2").json()
     assert iris.get("/v2/health/live").json() == {"live": True}
     assert iris.get("/v2/health/ready").json() == {"ready": True}
     assert iris.get("/v2/models/iris/ready").json() == {"name": "iris", "ready": True}

@@ -27,7 +27,7 @@ from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
 from zeroflow.knative.local.serving.exchange import Broken, Exchange, NotSent, Outgoing
 from zeroflow.knative.local.serving.failures import NoInstance
 from zeroflow.knative.local.serving.headers import decoded, from_pod, to_pod
-from zeroflow.knative.local.serving.limits import Limits, limits_of
+from zeroflow.knative.local.serving.limits import Limits, within
 from zeroflow.knative.local.serving.line import QueueFull
 from zeroflow.knative.local.serving.pod import Pod
 from zeroflow.knative.local.serving.pool import Pool
@@ -116,7 +116,7 @@ class Activator:
         if not any(header.lower() == b"host" for header, _ in given):
             given.insert(0, (b"Host", f"{name}.{namespace}.svc.cluster.local".encode()))
         sent = Outgoing("POST", _target(path), to_pod(given, client="127.0.0.1", scheme="http"), body=body)
-        limits = limits_of(pool.revision["spec"])
+        limits = pool.limits
         try:
             async with asyncio.timeout(min(timeout_s, limits.total_s)) as clock:
                 pod, exchange = await self._send(sent, pool, limits, clock)
@@ -165,7 +165,7 @@ class Activator:
             raise Unreachable("context deadline exceeded", 503) from error
 
     async def _serve(self, caller: Http1Caller | Http2Caller, pool: Pool, target: str) -> None:
-        limits = limits_of(pool.revision["spec"])
+        limits = pool.limits
         try:
             async with asyncio.timeout(limits.total_s) as clock:
                 sent = await caller.outgoing(target)
@@ -193,7 +193,7 @@ class Activator:
         for attempt in range(_ATTEMPTS):
             pod = pool.acquire_now() or await self._acquire(pool, clock)
             try:
-                async with asyncio.timeout(limits.until_head_s):
+                async with within(limits.until_head_s):
                     exchange = await pod.connections.send(sent)
                 pod.answered = True
                 return pod, exchange
@@ -229,7 +229,7 @@ class Activator:
             clock.reschedule(when)
 
     async def _websocket(self, request: web.Request, pool: Pool, target: str) -> web.StreamResponse:
-        limits = limits_of(pool.revision["spec"])
+        limits = pool.limits
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=False)
         try:

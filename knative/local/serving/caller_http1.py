@@ -15,6 +15,7 @@ from aiohttp import web
 
 from zeroflow.knative.local.serving.exchange import Exchange, Outgoing
 from zeroflow.knative.local.serving.headers import decoded, from_pod, to_pod
+from zeroflow.knative.local.serving.limits import within
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Http1Caller:
         if not self._bodiless(exchange):
             if not exchange.buffered and not exchange.complete:
                 await self._wait_for_body(exchange, response)
-            async with asyncio.timeout(idle_s or None):
+            async with within(idle_s):
                 chunk = await exchange.read_chunk()
         await response.prepare(request)
         while chunk:
@@ -60,7 +61,7 @@ class Http1Caller:
                 await response.write_eof(chunk)
                 return
             await response.write(chunk)
-            async with asyncio.timeout(idle_s or None):
+            async with within(idle_s):
                 chunk = await exchange.read_chunk()
         await response.write_eof()
 

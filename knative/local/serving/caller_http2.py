@@ -6,7 +6,6 @@ Source: RFC 9113 section 8; gRPC over HTTP/2 (PROTOCOL-HTTP2.md, http-grpc-statu
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from multidict import CIMultiDict
 from zeroflow.http2.stream import INTERNAL_ERROR, Headers, Stream
 from zeroflow.knative.local.serving.exchange import Exchange, Outgoing
 from zeroflow.knative.local.serving.headers import from_pod, to_pod
+from zeroflow.knative.local.serving.limits import within
 
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _GRPC_UNKNOWN = 2
@@ -90,7 +90,7 @@ class Http2Caller:
         self._answering = True
         self._stream.send_head([status, *_fields(exchange.headers)], end=ended and not exchange.trailers)
         while not ended:
-            async with asyncio.timeout(idle_s or None):
+            async with within(idle_s):
                 chunk = await exchange.read_chunk()
             if not chunk:
                 break

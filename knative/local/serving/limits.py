@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+_NO_LIMIT: AbstractAsyncContextManager[None] = nullcontext()
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,7 @@ class Limits:
     response_start_s: float = 0.0
     idle_s: float = 0.0
 
-    @property
+    @cached_property
     def until_head_s(self) -> float | None:
         """How long the head of the answer may take: until it nothing is heard of the function either."""
         given = [limit for limit in (self.response_start_s, self.idle_s) if limit]
@@ -29,3 +34,8 @@ def limits_of(spec: Mapping[str, Any]) -> Limits:
         response_start_s=float(spec.get("responseStartTimeoutSeconds") or 0),
         idle_s=float(spec.get("idleTimeoutSeconds") or 0),
     )
+
+
+def within(limit_s: float | None) -> AbstractAsyncContextManager[object]:
+    """Return a context that ends in TimeoutError after the limit; without one it costs next to nothing."""
+    return asyncio.timeout(limit_s) if limit_s else _NO_LIMIT

@@ -25,6 +25,7 @@ from zeroflow.knative.local.serving import labels
 from zeroflow.knative.local.serving.autoscaler import Autoscaler
 from zeroflow.knative.local.serving.failures import Failure, Failures, NoInstance, Pace
 from zeroflow.knative.local.serving.fleet import Fleet
+from zeroflow.knative.local.serving.limits import limits_of
 from zeroflow.knative.local.serving.line import QUEUE_LENGTH, QUEUE_PER_PLACE, Line
 from zeroflow.knative.local.serving.pod import ContainerFailed, Pod
 from zeroflow.knative.local.serving.scaling import ScaleSettings, bounded, progress_deadline_s
@@ -54,6 +55,7 @@ class Pool:
         self._deploying = False  # it is the newest revision and has to show that it works
         self._context, self._changed = context, changed
         annotations = revision["metadata"].get("annotations") or {}
+        self.limits = limits_of(revision["spec"])
         self.replayable = annotations.get(labels.REPLAY) == "safe"
         """Whether any request may be asked again, not only a GET."""
         self._deadline_s = progress_deadline_s(annotations, pace.progress_deadline_s)

@@ -215,4 +215,5 @@ def _short(event: dict[str, Any], run_id: str) -> str:
 def _difference(one: dict[str, Any]) -> str:
     where = f"{one['task']}: " if one["task"] else ""
     name = f" {one['name']}" if one["name"] else ""
-    return f"{where}{one['kind']}{name}: {one['before']} -> {one['after']}"
+    before, after = (str(one[end])[: 12 if name.endswith(".sha256") else None] for end in ("before", "after"))
+    return f"{where}{one['kind']}{name}: {before} -> {after}"

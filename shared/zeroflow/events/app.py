@@ -44,6 +44,7 @@ class Delivery:
     def __init__(self, outbox: Outbox, consumer: str, event: BaseCloudEvent, wants_reply: bool) -> None:
         self.event = event
         self.committed: Transaction | None = None
+        self.reply: EventRecord | None = None
         self.consumer = consumer
         self.concerns_nobody = False
         """Set by a handler for which the event means nothing: it does nothing again when it comes again, so that
@@ -91,10 +92,10 @@ class Delivery:
             )
             yield transaction
             session.flush()
-            if self._wants_reply and transaction.emitted:
-                reply = transaction.emitted[0]
-                reply.published_ms = now_ms()
-                handled.reply_seq = reply.seq
+            if self._wants_reply and transaction.emitted and self._outbox.replies_with(transaction.emitted[0]):
+                self.reply = transaction.emitted[0]
+                self.reply.published_ms = now_ms()
+                handled.reply_seq = self.reply.seq
         self.committed = transaction
 
 
@@ -116,10 +117,14 @@ class FunctionApp:
         self.flask.register_error_handler(Exception, _answer_unexpected)
 
     @classmethod
-    def from_settings(cls, name: str, settings: Settings) -> "FunctionApp":
-        """Build the app of function `name` on the database and broker that the settings name."""
+    def from_settings(cls, name: str, settings: Settings, *, new_count_one_in: int = 0) -> "FunctionApp":
+        """Build the app of function `name` on the database and broker that the settings name.
+
+        `new_count_one_in` is for a function whose events go on for longer than a broker's count of replies (outbox).
+        """
         publisher = SinkPublisher(settings.sink, settings.token) if settings.sink else NoSink()
-        return cls(name, Outbox(Database(settings.database_url), publisher, f"/zeroflow/functions/{name}"))
+        database, source = Database(settings.database_url), f"/zeroflow/functions/{name}"
+        return cls(name, Outbox(database, publisher, source, new_count_one_in))
 
     def on(self, event_type: str) -> Callable[[Handler], Handler]:
         """Register the handler of one event type at `POST /`."""
@@ -212,7 +217,7 @@ class FunctionApp:
     def _reply(self, delivery: Delivery, emitted: list[EventRecord]) -> Response:
         """Answer with the event that was chosen as the reply when this delivery was first handled."""
         if delivery.committed:
-            reply = emitted[0] if emitted else None
+            reply = delivery.reply
         else:
             handled = self._handled(delivery)
             reply = next((record for record in emitted if handled and record.seq == handled.reply_seq), None)
