@@ -1,5 +1,6 @@
-"""Prints how long finding and listing take among 10,000 versions: `make scale`, not part of the suite."""
+"""Prints how long finding and listing take among 10,000 versions (ZEROFLOW_VERSIONS): `make scale`, not the suite."""
 
+import os
 import time
 from statistics import median
 from typing import Any
@@ -13,7 +14,7 @@ from zeroflow.functions.register.writing import tick
 from zeroflow.metadata import Database
 from zeroflow.metadata.registry import RegistryContext, RegistryContextProperty
 
-VERSIONS = 10_000
+VERSIONS = int(os.environ.get("ZEROFLOW_VERSIONS", "10000"))
 CALLS = 60
 
 
