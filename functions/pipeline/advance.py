@@ -40,7 +40,7 @@ class Advance:
         self.now = now_ms()
         self.rows = Rows(self.session, run, plan)
         self.cache = Cache(self.session, stores, run, Fork(plan, run.forked_at) if run.forked_from else None)
-        self._items = loops.Items()
+        self._items = loops.Items(self.rows)
         self._ready: deque[Task] = deque()
         self._final: deque[Task] = deque()
 

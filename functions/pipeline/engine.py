@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import defer
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import Conflict, NotFound
@@ -151,7 +152,8 @@ class Engine:
         return run
 
     def _locked(self, tx: Transaction, run_id: str) -> Run | None:
-        return tx.session.get(Run, run_id, with_for_update=True)
+        # An event of a run does not need what was submitted, which may be the 10,000 items of a loop.
+        return tx.session.get(Run, run_id, with_for_update=True, options=[defer(Run.parameters)])
 
 
 def _reopen(scope: Task, plan: Plan, children: dict[str, list[Task]], ready: list[Task]) -> None:

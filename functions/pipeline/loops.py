@@ -9,7 +9,7 @@ from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline import expressions, fields, inputs
 from zeroflow.functions.pipeline.inputs import Values
 from zeroflow.functions.pipeline.plan import MAX_ITERATIONS, Component, Constant, TaskPlan
-from zeroflow.functions.pipeline.rows import values
+from zeroflow.functions.pipeline.rows import Rows, values
 from zeroflow.metadata.pipelines import Task
 
 WINDOW = 256
@@ -19,7 +19,8 @@ WINDOW = 256
 class Items:
     """The items of loops, read once in a pass; their placeholders are not filled yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
         self._read: dict[str, list[Any]] = {}
 
     def count(self, loop: Task, task: TaskPlan) -> int:
@@ -36,7 +37,7 @@ class Items:
             items: list[Any] = task.iterator.source.value
             return items
         if loop.id not in self._read:
-            name, held = task.iterator.source.name, values(loop.inputs)
+            name, held = task.iterator.source.name, self._rows.inputs_of_loop(loop)
             if task.iterator.kind == "artifact":
                 self._read[loop.id] = held["artifacts"].get(name, [])
             else:

@@ -4,10 +4,12 @@ A scope's row is loaded without its values, since most passes only count on it: 
 for each of its iterations.
 """
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session, defer
 
 from zeroflow.functions.pipeline import inputs
@@ -18,6 +20,10 @@ from zeroflow.metadata.pipelines import Run, Task
 
 PAGE = 500
 """Ids per query."""
+LOOPS = 32
+"""Loops whose inputs are kept in memory, as plans are; an input of 10,000 items takes about a megabyte."""
+_LOOPS: OrderedDict[tuple[str, int], Values] = OrderedDict()
+_LOOPS_LOCK = threading.Lock()
 FAILED_CODE = 2
 """google.rpc.Code UNKNOWN: the task failed for reasons of its own."""
 
@@ -76,12 +82,27 @@ class Rows:
         if scope.kind != "iteration":
             return values(scope.inputs)
         if scope.id not in self._scopes:
-            loop, own = values(self.row(scope.parent_id).inputs), values(scope.inputs)
+            loop, own = self.inputs_of_loop(self.row(scope.parent_id)), values(scope.inputs)
             self._scopes[scope.id] = {
                 "parameters": {**loop["parameters"], **own["parameters"]},
                 "artifacts": {**loop["artifacts"], **own["artifacts"]},
             }
         return self._scopes[scope.id]
+
+    def inputs_of_loop(self, loop: Task) -> Values:
+        """Return the inputs of a loop, which may hold very many items: read once for many passes, not by each."""
+        if "inputs" not in inspect(loop).unloaded:
+            return values(loop.inputs)
+        # A loop opens once between two retries of its run, and what it was given then does not change.
+        key = (loop.id, self._run.retries)
+        with _LOOPS_LOCK:
+            known = _LOOPS.pop(key, None)
+        known = known or values(loop.inputs)
+        with _LOOPS_LOCK:
+            _LOOPS[key] = known
+            if len(_LOOPS) > LOOPS:
+                _LOOPS.popitem(last=False)
+        return known
 
     def outputs_of(self, scope: Task) -> inputs.Outputs:
         """Return what gives the outputs of a scope's tasks."""

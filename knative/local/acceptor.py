@@ -25,7 +25,7 @@ REFUSAL = (
     b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.2\r\nConnection: close\r\nContent-Type: text/plain\r\n"
     b"Content-Length: %d\r\n\r\n%s"
 )
-ADVICE = b"this host takes plain HTTP from its own machine alone: use https:// (its kubeconfig has the certificate)\n"
+ADVICE = b"this host takes plain HTTP at loopback alone: use https:// (its kubeconfig has the certificate)\n"
 
 
 class Acceptor:

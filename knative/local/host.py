@@ -9,6 +9,7 @@ was accepted.
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import logging
 import os
@@ -146,6 +147,7 @@ async def _serve(
     runner = await _runner(front)
     door = Door(front, runner, listeners, outside.encryption if outside else None)
     await door.open()
+    _collect_garbage_seldom()
     home.address.write_text(json.dumps({"url": urls.base, "pid": os.getpid()}))
     await eventing.publish(PLATFORM_NAMESPACE, "default", _started_event())
     logger.info("serving on %s, home %s", urls.base, home.root)
@@ -268,6 +270,13 @@ def _schema_of(path: Path) -> str | None:
 
 def _newest_schema() -> str:
     return max(path.name for path in MIGRATIONS.glob("[0-9]*.py")).split("_")[0]
+
+
+def _collect_garbage_seldom() -> None:
+    """Look for cycles less often, and never in what is there now: with 10,000 objects a full look takes 0.2 s."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _allow_many_files() -> None:

@@ -69,10 +69,12 @@ def test_a_chain_of_1000_costs_each_what_one_of_100_does(host):
 def test_100_runs_at_once_share_the_machine(host):
     client = kfp.Client(host=host.url)
     uploaded = client.upload_pipeline_from_pipeline_func(pipelines.chain_of(5), pipeline_name="at once")
+    (version,) = client.list_pipeline_versions(uploaded.pipeline_id).pipeline_versions
     group = client.create_experiment("at once")
 
     def start(number: int) -> str:
-        options = {"pipeline_id": uploaded.pipeline_id, "enable_caching": False}
+        options = {"pipeline_id": uploaded.pipeline_id, "version_id": version.pipeline_version_id}
+        options["params"] = {"start": number * 1000}  # so that none takes another's outputs
         return client.run_pipeline(group.experiment_id, f"at once {number}", **options).run_id
 
     with ThreadPoolExecutor(16) as threads:

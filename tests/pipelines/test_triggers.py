@@ -28,8 +28,7 @@ def test_an_event_starts_a_run_with_parameters_from_it_and_a_redelivery_starts_n
     event = platform.event("com.amazonaws.s3.ObjectCreated:Put", S3, subject="flights.csv")
     for _ in range(2):
         answer = platform.deliver(event, f"/triggers/train?{QUERY}")
-        assert answer.status_code == 200
-        assert answer.headers["ce-type"] == "dev.zeroflow.run.requested"
+        assert answer.status_code in (200, 204)  # what follows comes as the reply, or is published
     platform.drain()
     runs = platform.get("/runs")["runs"]
     assert len(runs) == 1
@@ -48,7 +47,7 @@ def test_one_event_may_start_several_pipelines(platform: Platform) -> None:
     _upload(platform, "report")
     event = platform.event("dev.example.arrived", S3)
     for path in ("train", "report"):
-        assert platform.deliver(event, f"/triggers/{path}?{QUERY}").status_code == 200
+        assert platform.deliver(event, f"/triggers/{path}?{QUERY}").status_code in (200, 204)
     assert platform.get("/runs")["total_size"] == 2
 
 
@@ -93,4 +92,4 @@ def test_an_event_that_cannot_start_a_run_is_refused_for_good(local: Platform, p
 def test_any_kind_of_event_data_is_accepted(local: Platform, data: Any) -> None:
     _upload(local, "train")
     path = "/triggers/train?parameters.uri=${id}&parameters.month=1&parameters.n=2"
-    assert local.deliver(local.event("any.type", data), path).status_code == 200
+    assert local.deliver(local.event("any.type", data), path).status_code in (200, 204)

@@ -15,31 +15,12 @@ import orjson
 from flask import Flask, Response, g
 
 from zeroflow.errors import ZeroflowError
+from zeroflow.functions.predictor import wishes
 from zeroflow.functions.predictor.answers import parsed
 from zeroflow.functions.predictor.errors import BadRequest, NotImplementedHere
 from zeroflow.functions.predictor.predictor import Predictor, status_of
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer
-from zeroflow.models.tensormodel import Language, Piece, TensorModel, Wish
-
-DEFAULT_TOKENS, CHAT_TOKENS = 16, 128
-MAX_CHOICES, MAX_TEXTS = 8, 2048
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "frequency_penalty": (None, 0),
-    "function_call": (None, "none"),
-    "functions": (None, []),
-    "logit_bias": (None, {}),
-    "logprobs": (None, False),
-    "presence_penalty": (None, 0),
-    "response_format": (None, {"type": "text"}),
-    "suffix": (None, ""),
-    "tool_choice": (None, "none", "auto"),
-    "tools": (None, []),
-    "top_logprobs": (None, 0),
-    "dimensions": (None,),
-}
-"""Parameters that are known and not honoured, and the values at which they ask for nothing."""
+from zeroflow.models.tensormodel import Language, Piece, TensorModel
 
 
 def add(app: Flask, predictor: Predictor) -> None:
@@ -84,9 +65,7 @@ def _asked(predictor: Predictor) -> dict[str, Any]:
     found = parsed(g.raw)
     if not isinstance(found, dict):
         raise BadRequest("the body must be a JSON object")
-    for name, neutral in NEUTRAL.items():
-        if found.get(name) not in neutral:
-            raise BadRequest(f"{name} is not supported; leave it out")
+    wishes.check_supported(found)
     return found
 
 
@@ -109,15 +88,15 @@ def _language(model: Any) -> Language | None:
 
 def _complete(predictor: Predictor, asked: dict[str, Any], chat: bool) -> Response:
     language = _of(predictor, asked, completes=True)
-    prompts = [_chat_prompt(language, asked)] if chat else _texts(asked, "prompt")
-    choices = [text for text in prompts for _ in range(_number(asked, "n", 1, 1, MAX_CHOICES))]
-    wish = _wish(asked, chat)
+    prompts = [language.prompt_of(wishes.chat_messages(asked))] if chat else wishes.texts(asked, "prompt")
+    choices = [text for text in prompts for _ in range(wishes.number(asked, "n", 1, 1, wishes.MAX_CHOICES))]
+    wish = wishes.completion(asked, chat)
     try:
         lanes = [language.complete(text, wish) for text in choices]
     except ValueError as error:
         raise BadRequest(str(error)) from error
     said = _Said(asked["model"], chat, sum(language.count(text) for text in prompts))
-    if _flag(asked, "stream"):
+    if wishes.flag(asked, "stream"):
         options = asked.get("stream_options")
         usage = isinstance(options, dict) and bool(options.get("include_usage"))
         headers = {"cache-control": "no-cache"}
@@ -189,7 +168,7 @@ def _event(data: dict[str, Any]) -> bytes:
 
 def _embed(predictor: Predictor, asked: dict[str, Any]) -> Response:
     language = _of(predictor, asked, completes=False)
-    texts = _texts(asked, "input")
+    texts = wishes.texts(asked, "input")
     encoding = asked.get("encoding_format") or "float"
     if encoding not in ("float", "base64"):
         raise BadRequest(f"encoding_format must be float or base64, got {encoding!r}")
@@ -211,67 +190,3 @@ def _encoded(vector: Any) -> str:
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "zeroflow"}
-
-
-def _texts(asked: dict[str, Any], field: str) -> list[str]:
-    found = asked.get(field)
-    texts = [found] if isinstance(found, str) else found
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-        raise BadRequest(f"{field} must be a text or a list of texts, none of them empty")
-    if len(texts) > MAX_TEXTS:
-        raise BadRequest(f"{field} has {len(texts)} texts, {MAX_TEXTS} are taken at once")
-    return texts
-
-
-def _chat_prompt(language: Language, asked: dict[str, Any]) -> str:
-    messages = asked.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise BadRequest("messages must be a list with at least one message")
-    plain = []
-    for at, message in enumerate(messages):
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
-            content = "".join(part["text"] for part in content)
-        if not isinstance(content, str) or not isinstance(message.get("role"), str):
-            raise BadRequest(f"messages[{at}] must have a role and a content of text")
-        plain.append({"role": message["role"], "content": content})
-    return language.prompt_of(plain)
-
-
-def _wish(asked: dict[str, Any], chat: bool) -> Wish:
-    name = "max_completion_tokens" if asked.get("max_completion_tokens") is not None else "max_tokens"
-    stop = asked.get("stop")
-    stops = [stop] if isinstance(stop, str) else stop or []
-    if not isinstance(stops, list) or len(stops) > 4 or not all(isinstance(each, str) and each for each in stops):
-        raise BadRequest("stop must be a text or a list of up to 4 texts")
-    seed = asked.get("seed")
-    if seed is not None and type(seed) is not int:
-        raise BadRequest("seed must be a whole number")
-    return Wish(
-        max_tokens=_number(asked, name, CHAT_TOKENS if chat else DEFAULT_TOKENS, 1, 1 << 20),
-        temperature=_share(asked, "temperature", 1.0, 2.0),
-        top_p=_share(asked, "top_p", 1.0, 1.0),
-        stop=tuple(stops),
-        seed=seed,
-    )
-
-
-def _number(asked: dict[str, Any], name: str, default: int, least: int, most: int) -> int:
-    value = default if asked.get(name) is None else asked[name]
-    if type(value) is not int or not least <= value <= most:
-        raise BadRequest(f"{name} must be a whole number from {least} to {most}, got {str(value)[:40]}")
-    return value
-
-
-def _share(asked: dict[str, Any], name: str, default: float, most: float) -> float:
-    value = default if asked.get(name) is None else asked[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise BadRequest(f"{name} must be a number from 0 to {most}, got {str(value)[:40]}")
-    return float(value)
-
-
-def _flag(asked: dict[str, Any], name: str) -> bool:
-    value = asked.get(name, False)
-    if value not in (True, False, None):
-        raise BadRequest(f"{name} must be true or false")
-    return bool(value)
