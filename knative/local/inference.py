@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zeroflow.inference import graphs, services
-from zeroflow.knative.local.api.errors import Invalid
+from zeroflow.knative.local.api.errors import BadRequest
 from zeroflow.knative.local.api.objects import Object
 from zeroflow.knative.local.api.store import Store
 
@@ -18,18 +20,17 @@ def register(store: Store) -> None:
 
 
 def admit_service(new: Object, old: Object | None) -> Object:
-    """Return the InferenceService; raise Invalid with the first thing that KServe refuses."""
+    """Return the InferenceService; raise BadRequest with the first thing that KServe refuses."""
     _check(new, next(services.faults(new), None), services.denied)
     return new
 
 
 def admit_graph(new: Object, old: Object | None) -> Object:
-    """Return the InferenceGraph; raise Invalid with the first thing that KServe refuses."""
+    """Return the InferenceGraph; raise BadRequest with the first thing that KServe refuses."""
     _check(new, next(graphs.faults(new), None), graphs.denied)
     return new
 
 
-def _check(new: Object, fault: str | None, denied: object) -> None:
+def _check(new: Object, fault: str | None, denied: Callable[[str], str]) -> None:
     if fault is not None and not new["metadata"].get("deletionTimestamp"):
-        assert callable(denied)
-        raise Invalid(denied(fault))
+        raise BadRequest(denied(fault))

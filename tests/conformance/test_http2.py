@@ -1,8 +1,11 @@
 """HTTP/2 without TLS: gRPC by the official client through the host's one port to a function whose port is h2c."""
 
+import os
+import signal
 import subprocess
 import time
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 import pytest
@@ -115,6 +118,16 @@ def test_the_bare_host_leads_to_a_platform_service_by_its_path(cluster, service)
             assert channel.unary_unary("/test.Echo/Unary")(b"there", timeout=30).startswith(b"there|")
     finally:
         cluster.host.request("DELETE", f"{path}/echo-platform")
+
+
+def test_calls_right_after_a_killed_function_are_answered_by_another(channel, wait_until):
+    call = channel.unary_unary("/test.Echo/Unary")
+    for _ in range(5):
+        pid = int(call(b"x", timeout=30).split(b"|")[2])
+        os.kill(pid, signal.SIGKILL)
+        # Until all of it is gone nobody can know that it will not answer.
+        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "its end")
+        assert int(call(b"x", timeout=30).split(b"|")[2]) != pid
 
 
 def curl(*arguments):

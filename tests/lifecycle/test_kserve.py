@@ -182,3 +182,25 @@ def test_kserves_own_client_unmodified(examples_host: Host) -> None:
     assert (told["ready"], told["patched"], told["replaced"]) == (True, 30, None)
     assert told["url"]
     assert told["graph"]
+
+
+@pytest.mark.parametrize(
+    ("predictor", "words"),
+    [
+        ({"minReplicas": 3, "maxReplicas": 1, "sklearn": {}}, "MinReplicas cannot be greater than MaxReplicas"),
+        ({"sklearn": {}, "xgboost": {}}, "exactly one of [model, sklearn, xgboost"),
+        ({"sklearn": {}, "logger": {"mode": "most"}}, "invalid logger type"),
+    ],
+    ids=["replicas", "two-models", "logger"],
+)
+def test_what_kserves_webhook_refuses_is_never_stored(examples_host: Host, predictor: Any, words: str) -> None:
+    document = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "refused", "namespace": "default"},
+        "spec": {"predictor": predictor},
+    }
+    said = examples_host.kubectl("apply", "-f", "-", stdin=json.dumps(document), check=False)
+    assert 'admission webhook "inferenceservice.kserve-webhook-server.validator" denied the request: ' in said
+    assert words in said
+    assert "NotFound" in examples_host.kubectl("get", "isvc", "refused", check=False)

@@ -183,7 +183,14 @@ def test_no_request_fails_while_revisions_and_workers_come_and_go(host: Any, wai
     try:
         for number in (2, 3):
             served.apply(number, number, breaks=False)
-            wait_until(lambda: served.rollout()["state"] == "promoted" and len(served.shares()) == 1, "promotion")
+            revision = f"steady-predictor-{number:05}"
+
+            def promoted(revision: str = revision) -> bool:
+                rollout = served.rollout()
+                return (rollout["canary"], rollout["state"]) == (revision, "promoted")
+
+            wait_until(promoted, f"the promotion of {revision}", 120.0)
+            wait_until(lambda revision=revision: served.shares() == {revision: 100}, "all traffic to go there")
             for pid in predictors(host):
                 os.kill(pid, signal.SIGKILL)
             served.ready()

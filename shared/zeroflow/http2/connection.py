@@ -7,6 +7,7 @@ The connection's own window is given back at once, so that one slow stream holds
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
@@ -60,13 +61,14 @@ class Connection(asyncio.Protocol):
         self._room: dict[int, asyncio.Future[None]] = {}  # streams that wait for the other side's window
         self._drained: asyncio.Future[None] | None = None  # while the transport's buffer is full
         self._flushing = self._closing = False
+        self._heard = False
 
     # for whoever asks or serves
 
     @property
     def usable(self) -> bool:
         """Whether another stream can be opened."""
-        if self._transport is None or self._transport.is_closing() or self._closing:
+        if self._transport is None or self._transport.is_closing() or self._closing or self._hung_up():
             return False
         return self._frames.last_stream is None and len(self._streams) < self._h2.remote_settings.max_concurrent_streams
 
@@ -152,8 +154,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self.resume_writing()
+        # Who has not even sent its settings has not looked at a request: a killed process accepts for a moment more.
         for stream in list(self._streams.values()):
-            self._lose(stream, StreamReset(INTERNAL_ERROR))
+            self._lose(stream, StreamReset(INTERNAL_ERROR, untouched=not self._heard))
         if self._ended is not None:
             self._ended(self)
 
@@ -166,6 +169,7 @@ class Connection(asyncio.Protocol):
             self._drained = None
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         try:
             for event in self._h2.receive_data(self._frames.take(data)):
                 self._handle(event)
@@ -291,6 +295,13 @@ class Connection(asyncio.Protocol):
         if not self._streams and (self._closing or self._frames.last_stream is not None):
             self._flush()
             self._hang_up()
+
+    def _hung_up(self) -> bool:
+        """Return whether the other side has closed the connection just now, before the loop has told of it."""
+        assert self._transport is not None
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def _hang_up(self) -> None:
         if self._transport is not None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from concurrent import futures
 from pathlib import Path
 
@@ -33,11 +34,15 @@ def chat(requests, context):
 def forever(request, context):
     told = Path(request.decode())
     told.write_text("begun")
-    ended = futures.Future()
-    context.add_callback(lambda: ended.set_result(None))
+    ended = threading.Event()
+
+    def end():
+        told.write_text("ended")
+        ended.set()
+
+    context.add_callback(end)
     yield b"begun"
-    ended.result(60)
-    told.write_text("ended")
+    ended.wait(60)
 
 
 METHODS = {
