@@ -21,6 +21,7 @@ from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import Conflict, NotFound
+from zeroflow.functions.step import platform
 from zeroflow.functions.step.request import Attempt, Task
 from zeroflow.resources.client import Resources
 from zeroflow.resources.conditions import find_condition, is_true
@@ -37,6 +38,9 @@ MOUNTED = (
     ("configMap", "ConfigMap", "name"),
     ("persistentVolumeClaim", "PersistentVolumeClaim", "claimName"),
 )
+RUN_NAME = "pipelines.kubeflow.org/run_name"
+OWN = "ZEROFLOW_OWN_"
+"""Before the name of a variable of the step's in its Job, where this program has an environment of its own."""
 KEPT_S = 3600
 """How long a finished Job stays to be looked at, when the pipeline does not say."""
 LOST_PODS = 3
@@ -69,6 +73,7 @@ class Jobs:
             resources.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": secret})
         if claim := task.platform.get("workspace"):
             self._workspace(attempt, task, claim)
+        platform.variables(task.platform, task.namespace, task.context, self._resources)  # what is missing is told now
         for volume in task.platform.get("volumes") or ():
             self._check_there(volume, task.namespace)
         job = self.manifest(attempt, task, data, why)
@@ -131,19 +136,19 @@ class Jobs:
 
     def manifest(self, attempt: Attempt, task: Task, data: Mapping[str, Any], why: str) -> dict[str, Any]:
         """Return the Job, as Kubernetes has it."""
-        platform = task.platform
+        asked = task.platform
         marks = {COMPONENT: "step", RUN: attempt.run_id, TASK: attempt.task_id}
         told = {ATTEMPT: str(attempt.attempt), TASK_NAME: task.name, WHY: why, LOG: task.log_uri}
         told[IMAGE] = str(task.executor.get("image") or "")
         limit = {} if task.timeout_s is None else {"activeDeadlineSeconds": math.ceil(task.timeout_s) + MARGIN_S}
         ttl_s = max((data.get("ttl_s") or {}).values(), default=KEPT_S)
         pod = {
-            **(platform.get("pod") or {}),
+            **(asked.get("pod") or {}),
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": GRACE_S,
             "containers": [self._container(attempt, task)],
-            **({"volumes": platform["volumes"]} if platform.get("volumes") else {}),
-            **({"initContainers": platform["init_containers"]} if platform.get("init_containers") else {}),
+            **({"volumes": asked["volumes"]} if asked.get("volumes") else {}),
+            **({"initContainers": asked["init_containers"]} if asked.get("init_containers") else {}),
         }
         return {
             "apiVersion": "batch/v1",
@@ -160,8 +165,12 @@ class Jobs:
                 **limit,
                 "template": {
                     "metadata": {
-                        "labels": {"pipeline/runid": attempt.run_id, **(platform.get("labels") or {}), **marks},
-                        "annotations": {**(platform.get("annotations") or {}), **told},
+                        "labels": {"pipeline/runid": attempt.run_id, **(asked.get("labels") or {}), **marks},
+                        "annotations": {
+                            RUN_NAME: task.context.get("run_name", ""),
+                            **(asked.get("annotations") or {}),
+                            **told,
+                        },
                     },
                     "spec": pod,
                 },
@@ -169,9 +178,12 @@ class Jobs:
         }
 
     def _container(self, attempt: Attempt, task: Task) -> dict[str, Any]:
-        platform = task.platform
+        asked = task.platform
         plain = {name: self._environment[name] for name in PASSED_PLAIN if name in self._environment}
-        variables = [{"name": name, "value": value} for name, value in plain.items()]
+        variables: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in plain.items()]
+        variables += [
+            {"name": f"{OWN}{name}", "valueFrom": source} for name, source in platform.references(asked).items()
+        ]
         container: dict[str, Any] = {
             "name": "main",
             "image": self._image,
@@ -187,8 +199,8 @@ class Jobs:
             ("imagePullPolicy", "pull_policy"),
             ("securityContext", "security_context"),
         ):
-            if platform.get(name):
-                container[field] = platform[name]
+            if asked.get(name):
+                container[field] = asked[name]
         return container
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from zeroflow.functions.step import command, environ, inputs, platform
 from zeroflow.functions.step.errors import PackagesNotInstalled, Unsupported
 from zeroflow.functions.step.forks import Child
+from zeroflow.functions.step.jobs import OWN
 from zeroflow.functions.step.limits import Limits
 from zeroflow.functions.step.log import Log
 from zeroflow.functions.step.placeholders import Placeholders
@@ -28,9 +29,17 @@ class Launch:
         self._mapped = steps.images.of(self._image)
         self._own = {} if task.platform.get("no_env") else environ.of_container(task.executor)
         if task.platform:
-            self._own |= platform.variables(task.platform, task.namespace, task.context, steps.resources)
+            self._own |= self._from_cluster()
         self._limits = Limits.of(task.platform)
         self._python = str(self._mapped.python) if self._mapped and self._mapped.python else None
+
+    def _from_cluster(self) -> dict[str, str]:
+        """Return the variables that come from Secrets, ConfigMaps and the pod; in a Job they are there already."""
+        task = self._task
+        if not self._steps.inside_job:
+            return platform.variables(task.platform, task.namespace, task.context, self._steps.resources)
+        given = {name: os.environ.get(f"{OWN}{name}") for name in platform.references(task.platform)}
+        return {name: value for name, value in given.items() if value is not None}
 
     def install(self, deadline: float) -> None:
         """Find or make the environment for the component's packages; `deadline` is on the monotonic clock."""

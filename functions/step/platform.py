@@ -36,6 +36,18 @@ def variables(
     return found
 
 
+def references(platform: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the same variables as a pod has them: `valueFrom` by name."""
+    found: dict[str, dict[str, Any]] = {
+        name: {"fieldRef": {"fieldPath": path}} for name, path in (platform.get("fields") or {}).items()
+    }
+    for item in platform.get("environment") or ():
+        field = {"Secret": "secretKeyRef", "ConfigMap": "configMapKeyRef"}[item["kind"]]
+        for variable, key in item["keys"].items():
+            found[variable] = {field: {"name": item["name"], "key": key, "optional": bool(item["optional"])}}
+    return found
+
+
 def _field(path: str, platform: Mapping[str, Any], namespace: str, context: Mapping[str, str]) -> str:
     own = {
         "metadata.name": context.get("task_id", ""),

@@ -122,8 +122,8 @@ def chain_of(length: int):
     """Return a pipeline that is a chain of steps."""
 
     @dsl.pipeline(name=f"chain-of-{length}")
-    def chain():
-        value = add_one(n=0).output
+    def chain(start: int = 0):
+        value = add_one(n=start).output
         for _ in range(length - 1):
             value = add_one(n=value).output
 

@@ -85,8 +85,7 @@ def test_a_hundred_random_kills_change_nothing_in_what_a_run_gives(
     host = start_host()
     compiler.Compiler().compile(mixed, str(tmp_path / "mixed.yaml"))
     spec = yaml.safe_load((tmp_path / "mixed.yaml").read_text())
-    for executor in spec["deploymentSpec"]["executors"].values():
-        assert executor
+    assert "exec-word" in spec["deploymentSpec"]["executors"]
     calm = _finish(host, _submit(host, spec))
     assert calm["state"] == "SUCCEEDED", calm["error"]
     tasks = sum(task["kind"] == "step" for task in host.tasks(calm["run_id"]))
@@ -127,7 +126,10 @@ def _kill_one(host: Any, chance: random.Random) -> str:
 
 
 def _submit(host: Any, spec: dict[str, Any]) -> str:
-    body = {"display_name": "mixed", "pipeline_spec": _uncached(spec)}
+    executors = {"exec-word": {"podMetadata": {"annotations": {"zeroflow.dev/execution": "job"}}}}
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+    definition = {"pipeline_spec": _uncached(spec), "platform_spec": platform}
+    body = {"display_name": "mixed", "pipeline_spec": definition}
     return str(_ask(host, "POST", "/apis/v2beta1/runs", json=body)["run_id"])
 
 

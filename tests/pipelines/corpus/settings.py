@@ -261,3 +261,30 @@ def claim_mounted_in_a_loop(claim: str):
         kubernetes.mount_pvc(written, pvc_name=claim, mount_path="/data", sub_path="below")
     found = file(path="/data/below/loop").after(written)
     kubernetes.mount_pvc(found, pvc_name=claim, mount_path="/data")
+
+
+@expect(outputs={"variables": {"Output": "user1 bar ml absent True"}})
+@dsl.pipeline(name="environment-of-a-job")
+def environment_of_a_job():
+    @dsl.component
+    def variables(path: str) -> str:
+        import os
+
+        names = ("NAME", "FOO", "TEAM", "NOBODY")
+        return " ".join(os.environ.get(name, "absent") for name in names) + f" {os.path.isdir(path)}"
+
+    task = variables(path="/scratch")
+    kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path="/scratch")
+    kubernetes.use_secret_as_env(task, secret_name="test-secret-1", secret_key_to_env={"username": "NAME"})
+    kubernetes.use_config_map_as_env(task, config_map_name="my-cm", config_map_key_to_env={"foo": "FOO"})
+    kubernetes.use_secret_as_env(task, secret_name="nobody", secret_key_to_env={"a": "NOBODY"}, optional=True)
+    kubernetes.add_pod_label(task, "team", "ml")
+    kubernetes.use_field_path_as_env(task, env_name="TEAM", field_path="metadata.labels['team']")
+
+
+@expect("FAILED", error="the step needs Secret 'nobody', which is not in namespace default")
+@dsl.pipeline(name="secret-that-a-job-misses")
+def secret_that_a_job_misses():
+    task = variable(name="X")
+    kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path="/scratch")
+    kubernetes.use_secret_as_env(task, secret_name="nobody", secret_key_to_env={"a": "X"})
