@@ -6,8 +6,8 @@ gateway to a function that scales to zero and back, and writes to the resource A
 killed with SIGKILL: a function's process, a fork server, or the host, which is started again on the same home.
 
 What must hold at the end (no event lost, none applied twice, flat memory) is checked and printed; the exit code is 1
-when it does not. What requests were answered is printed alone: 502 and 503 are answers while things are killed. A sender repeats an event
-that was not accepted (the host was down), under the same id, as CloudEvents' senders do.
+when it does not. What requests were answered is printed alone: 502 and 503 are answers while things are killed. A
+sender repeats an event that was not accepted (the host was down), under the same id, as CloudEvents' senders do.
 """
 
 from __future__ import annotations
