@@ -165,6 +165,8 @@ def _reopen(scope: Task, plan: Plan, children: dict[str, list[Task]], ready: lis
         succeeded = {row.name for row in children[scope.id] if row.state == "SUCCEEDED"}
         total = scope.iterations if scope.kind == "loop" else len(children[scope.id])
         scope.open_children = (total or 0) - len(succeeded)
+        if scope.kind != "loop":
+            scope.begun = sum(row.state != "SUCCEEDED" and bool(children[row.id]) for row in children[scope.id])
         prefix = f"{scope.name}." if scope.name else ""
         for row in children[scope.id]:
             if row.state == "SUCCEEDED":

@@ -13,7 +13,8 @@ from zeroflow.functions.pipeline.rows import Rows, values
 from zeroflow.metadata.pipelines import Task
 
 WINDOW = 256
-"""Iterations of one loop side by side, when the pipeline sets no limit; more would only wait in a longer queue."""
+"""Iterations of one loop side by side, when the pipeline sets no limit, and tasks of any other scope; more would only
+wait in a longer queue, and others behind them."""
 
 
 class Items:
