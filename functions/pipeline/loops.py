@@ -38,7 +38,7 @@ class Items:
             items: list[Any] = task.iterator.source.value
             return items
         if loop.id not in self._read:
-            name, held = task.iterator.source.name, self._rows.inputs_of_loop(loop)
+            name, held = task.iterator.source.name, self._rows.kept_inputs(loop)
             if task.iterator.kind == "artifact":
                 self._read[loop.id] = held["artifacts"].get(name, [])
             else:

@@ -18,7 +18,7 @@ from typing import Any
 
 from cloudevents.core.base import BaseCloudEvent
 from flask import Flask, Response, request
-from sqlalchemy import select
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException
 
@@ -38,6 +38,17 @@ HTTP_STATUS = {"InvalidInput": 400, "Forbidden": 403, "NotFound": 404, "Conflict
 
 EVENT_STATUS = {**HTTP_STATUS, "NotFound": 400}
 """The same for a broker, which would retry a 404: an object that is gone will not come back. It retries 409 and 503."""
+
+
+_KEY = (
+    HandledEvent.consumer == bindparam("of"),
+    HandledEvent.source == bindparam("from_source"),
+    HandledEvent.id == bindparam("of_id"),
+)
+_FIND_HANDLED = select(HandledEvent.reply_seq).where(*_KEY)
+_NOTE_HANDLED = insert(HandledEvent.__table__)  # type: ignore[arg-type]  # a class is declared on a Table
+_NOTE_REPLY = update(HandledEvent.__table__).where(*_KEY)  # type: ignore[arg-type]
+"""Built once: to build them, or to have a session track the row, costs more than to execute them."""
 
 
 class Delivery:
@@ -64,6 +75,11 @@ class Delivery:
         return str(self.event.get_source())
 
     @property
+    def key(self) -> dict[str, str]:
+        """What tells whether this consumer has handled the event: parameters of `_KEY`."""
+        return {"of": self.consumer, "from_source": self.source, "of_id": self.id}
+
+    @property
     def type(self) -> str:
         """The event's type."""
         return str(self.event.get_type())
@@ -84,20 +100,22 @@ class Delivery:
         if self.committed is not None:
             raise RuntimeError(f"event {self.id!r} was already handled by a transaction of this delivery")
         with self._outbox.database.transaction() as session:
-            handled = HandledEvent(
-                consumer=self.consumer, source=self.source, id=self.id, handled_ms=now_ms(), reply_seq=None
-            )
-            session.add(handled)
-            session.flush()  # a concurrent delivery of the same event fails here, before it has done anything
+            note = {"consumer": self.consumer, "source": self.source, "id": self.id, "handled_ms": now_ms()}
+            # a concurrent delivery of the same event fails here, before it has done anything
+            session.connection().execute(_NOTE_HANDLED, {**note, "reply_seq": None})
             transaction = Transaction(
-                session, self._outbox.source, self.consumer, (self.source, self.id), self.traceparent
+                session,
+                self._outbox.source,
+                self.consumer,
+                (self.source, self.id),
+                self.traceparent,
+                self._outbox.replies_with if self._wants_reply else lambda record: False,
             )
             yield transaction
             session.flush()
-            if self._wants_reply and transaction.emitted and self._outbox.replies_with(transaction.emitted[0]):
-                self.reply = transaction.emitted[0]
-                self.reply.published_ms = now_ms()
-                handled.reply_seq = self.reply.seq
+            if transaction.reply is not None:
+                self.reply = transaction.reply
+                session.connection().execute(_NOTE_REPLY, {**self.key, "reply_seq": self.reply.seq})
         self.committed = transaction
 
 
@@ -186,7 +204,7 @@ class FunctionApp:
     def _deliver(self, event: BaseCloudEvent, handler: Handler, consumer: str) -> Response:
         wants_reply = "reply" in request.headers.get("prefer", "")
         delivery = Delivery(self.outbox, consumer, event, wants_reply)
-        if self._handled(delivery) is None:
+        if not self.handled(delivery):
             try:
                 handler(delivery)
                 if delivery.concerns_nobody:
@@ -195,16 +213,21 @@ class FunctionApp:
                     with delivery.transaction():
                         pass
             except IntegrityError:
-                if self._handled(delivery) is None:
+                if not self.handled(delivery):
                     raise
                 delivery.committed = None
         emitted = delivery.committed.emitted if delivery.committed else self._emitted_before(delivery)
         self.outbox.publish(emitted)
         return self._reply(delivery, emitted) if wants_reply else Response(status=204)
 
-    def _handled(self, delivery: Delivery) -> HandledEvent | None:
+    def handled(self, delivery: Delivery) -> bool:
+        """Say whether an event was handled before, or meanwhile by another delivery of it."""
         with self.database.reading() as session:
-            return session.get(HandledEvent, (delivery.consumer, delivery.source, delivery.id))
+            return session.execute(_FIND_HANDLED, delivery.key).first() is not None
+
+    def _replied(self, delivery: Delivery) -> int | None:
+        with self.database.reading() as session:
+            return session.scalar(_FIND_HANDLED, delivery.key)
 
     def _emitted_before(self, delivery: Delivery) -> list[EventRecord]:
         with self.database.reading() as session:
@@ -225,8 +248,8 @@ class FunctionApp:
         if delivery.committed:
             reply = delivery.reply
         else:
-            handled = self._handled(delivery)
-            reply = next((record for record in emitted if handled and record.seq == handled.reply_seq), None)
+            seq = self._replied(delivery)
+            reply = next((record for record in emitted if record.seq == seq), None)
         if reply is None:
             return Response(status=204)
         message = to_message(from_record(reply))

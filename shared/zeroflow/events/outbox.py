@@ -7,7 +7,7 @@ commit the events are published; what a crash leaves unpublished is published by
 
 import logging
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
@@ -41,10 +41,14 @@ class Transaction:
         consumer: str | None = None,
         cause: tuple[str, str] | None = None,
         traceparent: str | None = None,
+        replies_with: Callable[[EventRecord], bool] = lambda record: False,
     ) -> None:
         self.session = session
+        self.reply: EventRecord | None = None
+        """The event that is answered instead of published: the first, if it may be."""
         self.emitted: list[EventRecord] = []
         self._source, self._consumer, self._cause, self._traceparent = source, consumer, cause, traceparent
+        self._replies_with = replies_with
 
     def emit(
         self,
@@ -82,6 +86,8 @@ class Transaction:
             consumer=self._consumer,
             published_ms=None,
         )
+        if not self.emitted and self._replies_with(record):
+            record.published_ms, self.reply = now_ms(), record
         self.session.add(record)
         self.emitted.append(record)
 
