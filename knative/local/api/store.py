@@ -86,6 +86,10 @@ class Store:
         found = self._state.find(self._key(kind, namespace, name))
         return None if found is None else copy(found)
 
+    def look(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
+        """Return the object itself, to be read only and at once."""
+        return self._state.find(self._key(kind, namespace, name))
+
     def list(
         self, kind: Kind | str, namespace: str | None = None, labels: Mapping[str, str] | None = None
     ) -> list[Object]:
