@@ -1,8 +1,8 @@
 """Committed changes, delivered in order to whoever listens inside the process.
 
 Guarantees: a subscription sees current objects first (as ADDED, unless told otherwise) and then each later change
-exactly once, in commit order. Every subscriber gets copies of its own, unless it only reads. A bounded subscription that falls behind ends
-with `Expired`.
+exactly once, in commit order. Every subscriber gets copies of its own, unless it only reads. A bounded subscription
+that falls behind ends with `Expired`.
 """
 
 from __future__ import annotations
