@@ -3,7 +3,8 @@
 A Flask application with the HTTP contract of Knative Functions - `POST /` takes a CloudEvent and may answer with one,
 `GET /health/liveness` and `GET /health/readiness` answer 200 - that adds what the platform relies on:
 
-* each `(source, id)` is handled once per function; a repeated delivery gets the first answer again;
+* each `(source, id)` is handled once per function; a repeated delivery gets the first answer again (for as long as
+  events.retention says);
 * a handler's state change, the note that the event was handled, and the events that follow are one transaction;
 * W3C trace context goes from the event to what follows from it.
 
@@ -25,9 +26,10 @@ from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.events.http import data_of, from_record, from_request, to_message
 from zeroflow.events.outbox import Outbox, Transaction
 from zeroflow.events.publisher import NoSink, SinkPublisher
+from zeroflow.events.retention import forget
 from zeroflow.metadata import Database, now_ms
 from zeroflow.metadata.events import EventRecord, HandledEvent
-from zeroflow.settings import Settings
+from zeroflow.settings import EVENT_RETENTION_DAYS, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +106,9 @@ Concern = Callable[[Delivery], bool]
 class FunctionApp:
     """A function: event handlers by type, and HTTP routes on `flask`."""
 
-    def __init__(self, name: str, outbox: Outbox) -> None:
+    def __init__(self, name: str, outbox: Outbox, event_retention_days: float = EVENT_RETENTION_DAYS) -> None:
         self.name, self.outbox, self.database = name, outbox, outbox.database
+        self._event_retention_days = event_retention_days
         self.flask = Flask(f"zeroflow.functions.{name}", static_folder=None)
         self.flask.extensions["zeroflow"] = self
         self._handlers: dict[str, tuple[Handler, Concern | None]] = {}
@@ -123,7 +126,8 @@ class FunctionApp:
         """
         publisher = SinkPublisher(settings.sink, settings.token) if settings.sink else NoSink()
         database, source = Database(settings.database_url), f"/zeroflow/functions/{name}"
-        return cls(name, Outbox(database, publisher, source, new_count_one_in))
+        outbox = Outbox(database, publisher, source, new_count_one_in)
+        return cls(name, outbox, settings.event_retention_days)
 
     def on(self, event_type: str, concerns: Concern | None = None) -> Callable[[Handler], Handler]:
         """Register the handler of one event type at `POST /`.
@@ -182,6 +186,8 @@ class FunctionApp:
         if not age.isdecimal():
             raise InvalidInput(f"older_than_ms must be a number of milliseconds, got {age!r}")
         self.outbox.sweep(int(age))
+        if forgotten := forget(self.database, self._event_retention_days):
+            logger.info("events forgotten after %g days: %d", self._event_retention_days, forgotten)
         return Response(status=204)
 
     def _deliver(self, delivery: Delivery, handler: Handler) -> Response:
