@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+WORKERS ?= 3
 
 .PHONY: help install demo test scale soak check format bench clean
 help: ## what there is
@@ -22,8 +23,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## the whole lifecycle on a year of real flights (ARGS=--short: the first part)
 	$(BIN)/python -W ignore::FutureWarning examples/flights/demo.py $(ARGS)
 
-test: $(STAMP) ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## all tests, a file at a time side by side (WORKERS=0: one after another)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 scale: $(STAMP) ## what takes longer: figures at scale, every official pipeline (with ZEROFLOW_CONTRACTS)
 	ZEROFLOW_ALL_PIPELINES=1 $(BIN)/python -m pytest -s -m scale $(ARGS)

@@ -13,7 +13,7 @@ from zeroflow.errors import InvalidInput
 from zeroflow.events import Delivery
 from zeroflow.functions.register import contents, versions
 from zeroflow.functions.register.bodies import check_text
-from zeroflow.functions.register.policy import PolicyFile
+from zeroflow.functions.register.policy import Policy
 from zeroflow.functions.register.produced import (
     Maker,
     ModelProduced,
@@ -32,7 +32,7 @@ SUCCEEDED = "dev.zeroflow.experiment.succeeded"
 EXPERIMENT, TRIAL = "experiment", "trial"
 
 
-def on_succeeded(delivery: Delivery, policy: PolicyFile, stores: Stores) -> None:
+def on_succeeded(delivery: Delivery, policy: Policy, stores: Stores) -> None:
     """Handle the event."""
     produced = from_data(delivery.data())
     if produced is None:
@@ -40,7 +40,7 @@ def on_succeeded(delivery: Delivery, policy: PolicyFile, stores: Stores) -> None
     produced = contents.described(produced, stores)
     cause = (delivery.source, delivery.id)
     with delivery.transaction() as tx:
-        versions.register(Writing(tx, Origin(produced.maker.actor, True, cause=cause), policy.now()), produced)
+        versions.register(Writing(tx, Origin(produced.maker.actor, True, cause=cause), policy), produced)
 
 
 def from_data(data: dict[str, Any]) -> ModelProduced | None:

@@ -28,14 +28,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     policy.on_change = lambda changed: _enroll(app, changed)
     app.on(PRODUCED)(lambda delivery: on_model_produced(delivery, policy.now()))
     stores = Stores.from_settings(settings)
-    app.on(experiments.SUCCEEDED)(lambda delivery: experiments.on_succeeded(delivery, policy, stores))
+    app.on(experiments.SUCCEEDED)(lambda delivery: experiments.on_succeeded(delivery, policy.now(), stores))
 
     app.on(uses.OBSERVED)(uses.on_observed)
     app.on(uses.DRIFTED)(uses.on_drift)
 
     def on_resource(delivery: Delivery) -> None:
         if delivery.data().get("kind") in trainingjobs.DONE:
-            trainingjobs.on_change(delivery, policy, stores)
+            trainingjobs.on_change(delivery, policy.now(), stores)
         else:
             deployments.on_change(delivery)
 

@@ -18,7 +18,7 @@ from zeroflow.errors import InvalidInput
 from zeroflow.events import Delivery
 from zeroflow.functions.register import contents, versions
 from zeroflow.functions.register.bodies import check_text
-from zeroflow.functions.register.policy import PolicyFile
+from zeroflow.functions.register.policy import Policy
 from zeroflow.functions.register.produced import Input, Maker, ModelProduced, location, metrics, text
 from zeroflow.functions.register.writing import Writing
 from zeroflow.metadata.audit import Origin
@@ -35,7 +35,7 @@ REGISTER_AS = "zeroflow.dev/register-as"
 _ANNOTATION = "zeroflow.dev/"
 
 
-def on_change(delivery: Delivery, policy: PolicyFile, stores: Stores) -> None:
+def on_change(delivery: Delivery, policy: Policy, stores: Stores) -> None:
     """Handle the event that a training job was added or updated."""
     produced = from_object(delivery.data())
     if produced is None:
@@ -43,7 +43,7 @@ def on_change(delivery: Delivery, policy: PolicyFile, stores: Stores) -> None:
     produced = contents.described(produced, stores)
     cause = (delivery.source, delivery.id)
     with delivery.transaction() as tx:
-        versions.register(Writing(tx, Origin(produced.maker.actor, True, cause=cause), policy.now()), produced)
+        versions.register(Writing(tx, Origin(produced.maker.actor, True, cause=cause), policy), produced)
 
 
 def from_object(obj: dict[str, Any]) -> ModelProduced | None:

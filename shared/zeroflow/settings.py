@@ -4,12 +4,15 @@ Both hosts give the same variables: from ConfigMap and Secret `zeroflow` by `env
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from zeroflow.errors import InvalidInput
+
+EVENT_RETENTION_DAYS = 7.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Settings:
     """AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL: an S3-compatible server other than AWS's."""
     trusted_hosts: tuple[str, ...] = ()
     """ZEROFLOW_TRUSTED_HOSTS: hosts of private networks that URLs of clients may name, `host:port` with commas."""
+    event_retention_days: float = EVENT_RETENTION_DAYS
+    """ZEROFLOW_EVENT_RETENTION_DAYS: how long an event that comes again is known to have been handled; at least 1."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -60,4 +65,12 @@ class Settings:
             scratch=Path(env.get("ZEROFLOW_SCRATCH") or tempfile.gettempdir()),
             s3_endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
             trusted_hosts=tuple(filter(None, map(str.strip, env.get("ZEROFLOW_TRUSTED_HOSTS", "").split(",")))),
+            event_retention_days=_days(env.get("ZEROFLOW_EVENT_RETENTION_DAYS") or str(EVENT_RETENTION_DAYS)),
         )
+
+
+def _days(text: str) -> float:
+    """Read a number of days; a broker's retries and dead letters may take hours, so that less than a day is refused."""
+    if not re.fullmatch(r"\d{1,5}(\.\d+)?", text) or float(text) < 1:
+        raise InvalidInput(f"ZEROFLOW_EVENT_RETENTION_DAYS must be a number of days of at least 1, got {text[:40]!r}")
+    return float(text)

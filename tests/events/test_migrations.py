@@ -16,6 +16,9 @@ from zeroflow.metadata.schema import Base
 REVISIONS = sorted(
     path.name.partition("_")[0] for path in (migrate.MIGRATIONS / "versions").glob("[0-9]*.py") if path.is_file()
 )
+SOME_DATABASES = {
+    index.name for table in Base.metadata.tables.values() for index in table.indexes if index._ddl_if is not None
+}
 KNOWN_KINDS = ("modify_type", "modify_nullable", "modify_default")
 
 
@@ -74,7 +77,7 @@ def test_every_released_schema_comes_forward(empty_database_url: str, revision: 
 
 def elsewhere(difference: tuple[Any, ...]) -> bool:
     """Say whether an index is declared for some databases only."""
-    return difference[0] == "add_index" and difference[1]._ddl_if is not None
+    return difference[0] == "add_index" and difference[1].name in SOME_DATABASES
 
 
 def test_the_migrated_tables_are_the_declared_ones(database_url: str) -> None:

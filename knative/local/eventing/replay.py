@@ -1,7 +1,8 @@
 """Sends an event of the log to its broker once more: `POST /eventing/events?id=ID[&trigger=NAME][&fresh=true]`.
 
 It goes to whoever wants it now, or to one trigger alone. Under its old id a function that has handled it answers as it
-did then and does nothing twice; with `fresh` it gets a new id (and `replayof`, the old one), so the work is done again.
+did then and does nothing twice, for as long as it remembers (ZEROFLOW_EVENT_RETENTION_DAYS); with `fresh` it gets a
+new id (and `replayof`, the old one), so the work is done again.
 The platform's own types need the platform's token, as when they are published.
 """
 

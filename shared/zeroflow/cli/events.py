@@ -71,7 +71,8 @@ def replay(
 ) -> None:
     """Send an event to its broker once more.
 
-    Under its old id a function that has handled it answers as it did then and does nothing twice.
+    Under its old id a function that has handled it answers as it did then and does nothing twice - for 7 days, or
+    what ZEROFLOW_EVENT_RETENTION_DAYS says.
     """
     fields = {"id": event_id, **({"trigger": trigger} if trigger else {}), **({"fresh": "true"} if fresh else {})}
     query = urllib.parse.urlencode(fields)

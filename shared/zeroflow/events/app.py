@@ -3,7 +3,8 @@
 A Flask application with the HTTP contract of Knative Functions - `POST /` takes a CloudEvent and may answer with one,
 `GET /health/liveness` and `GET /health/readiness` answer 200 - that adds what the platform relies on:
 
-* each `(source, id)` is handled once per function; a repeated delivery gets the first answer again;
+* each `(source, id)` is handled once per function; a repeated delivery gets the first answer again (for as long as
+  events.retention says);
 * a handler's state change, the note that the event was handled, and the events that follow are one transaction;
 * W3C trace context goes from the event to what follows from it.
 
@@ -25,9 +26,10 @@ from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.events.http import data_of, from_record, from_request, to_message
 from zeroflow.events.outbox import Outbox, Transaction
 from zeroflow.events.publisher import NoSink, SinkPublisher
+from zeroflow.events.retention import forget
 from zeroflow.metadata import Database, now_ms
 from zeroflow.metadata.events import EventRecord, HandledEvent
-from zeroflow.settings import Settings
+from zeroflow.settings import EVENT_RETENTION_DAYS, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +48,6 @@ class Delivery:
         self.committed: Transaction | None = None
         self.reply: EventRecord | None = None
         self.consumer = consumer
-        self.concerns_nobody = False
-        """Set by a handler for which the event means nothing: it does nothing again when it comes again, so that
-        nothing is remembered of it."""
         self._outbox, self._wants_reply = outbox, wants_reply
 
     @property
@@ -100,16 +99,19 @@ class Delivery:
 
 
 Handler = Callable[[Delivery], None]
+Concern = Callable[[Delivery], bool]
+"""Tells from the event alone whether it means something."""
 
 
 class FunctionApp:
     """A function: event handlers by type, and HTTP routes on `flask`."""
 
-    def __init__(self, name: str, outbox: Outbox) -> None:
+    def __init__(self, name: str, outbox: Outbox, event_retention_days: float = EVENT_RETENTION_DAYS) -> None:
         self.name, self.outbox, self.database = name, outbox, outbox.database
+        self._event_retention_days = event_retention_days
         self.flask = Flask(f"zeroflow.functions.{name}", static_folder=None)
         self.flask.extensions["zeroflow"] = self
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, tuple[Handler, Concern | None]] = {}
         self.flask.post("/")(self._on_event)
         self.flask.post("/outbox/sweep")(self._on_sweep)
         self.flask.get("/health/<any(liveness, readiness):_aspect>")(_on_health)
@@ -124,13 +126,18 @@ class FunctionApp:
         """
         publisher = SinkPublisher(settings.sink, settings.token) if settings.sink else NoSink()
         database, source = Database(settings.database_url), f"/zeroflow/functions/{name}"
-        return cls(name, Outbox(database, publisher, source, new_count_one_in))
+        outbox = Outbox(database, publisher, source, new_count_one_in)
+        return cls(name, outbox, settings.event_retention_days)
 
-    def on(self, event_type: str) -> Callable[[Handler], Handler]:
-        """Register the handler of one event type at `POST /`."""
+    def on(self, event_type: str, concerns: Concern | None = None) -> Callable[[Handler], Handler]:
+        """Register the handler of one event type at `POST /`.
+
+        Events that do not concern it are taken before the database is asked about them, and not remembered: they mean
+        nothing again when they come again.
+        """
 
         def register(handler: Handler) -> Handler:
-            self._handlers[event_type] = handler
+            self._handlers[event_type] = handler, concerns
             return handler
 
         return register
@@ -144,13 +151,16 @@ class FunctionApp:
         """Open a transaction for a plain HTTP request; its events are published after commit."""
         return self.outbox.transaction(request.headers.get("traceparent"))
 
-    def receive(self, handler: Handler, consumer: str | None = None) -> Response:
+    def receive(self, handler: Handler, consumer: str | None = None, concerns: Concern | None = None) -> Response:
         """Handle the event in the current request with `handler`, once, and answer for the broker.
 
         One event may reach a function at several addresses: each is a `consumer` of its own, which handles it once.
         """
         try:
-            return self._deliver(_event_of_request(), handler, consumer or self.name)
+            delivery = Delivery(self.outbox, consumer or self.name, _event_of_request(), _wants_reply())
+            if concerns is not None and not concerns(delivery):
+                return Response(status=204)
+            return self._deliver(delivery, handler)
         except ZeroflowError as error:
             logger.warning("event refused: %s", error)
             return Response(f"{error}\n", EVENT_STATUS.get(error.reason, 500), mimetype="text/plain")
@@ -162,29 +172,28 @@ class FunctionApp:
                 event_type = str(_event_of_request().get_type())
             except ZeroflowError as error:
                 return Response(f"{error}\n", 400, mimetype="text/plain")
-        handler = self._handlers.get(event_type)
-        if handler is None:
+        registered = self._handlers.get(event_type)
+        if registered is None:
             known = ", ".join(self.handled_types) or "none"
             return Response(
                 f"function {self.name} does not handle {event_type}; it handles: {known}\n", 400, mimetype="text/plain"
             )
-        return self.receive(handler)
+        handler, concerns = registered
+        return self.receive(handler, concerns=concerns)
 
     def _on_sweep(self) -> Response:
         age = request.args.get("older_than_ms", "5000")
         if not age.isdecimal():
             raise InvalidInput(f"older_than_ms must be a number of milliseconds, got {age!r}")
         self.outbox.sweep(int(age))
+        if forgotten := forget(self.database, self._event_retention_days):
+            logger.info("events forgotten after %g days: %d", self._event_retention_days, forgotten)
         return Response(status=204)
 
-    def _deliver(self, event: BaseCloudEvent, handler: Handler, consumer: str) -> Response:
-        wants_reply = "reply" in request.headers.get("prefer", "")
-        delivery = Delivery(self.outbox, consumer, event, wants_reply)
+    def _deliver(self, delivery: Delivery, handler: Handler) -> Response:
         if self._handled(delivery) is None:
             try:
                 handler(delivery)
-                if delivery.concerns_nobody:
-                    return Response(status=204)
                 if delivery.committed is None:
                     with delivery.transaction():
                         pass
@@ -194,7 +203,7 @@ class FunctionApp:
                 delivery.committed = None
         emitted = delivery.committed.emitted if delivery.committed else self._emitted_before(delivery)
         self.outbox.publish(emitted)
-        return self._reply(delivery, emitted) if wants_reply else Response(status=204)
+        return self._reply(delivery, emitted) if _wants_reply() else Response(status=204)
 
     def _handled(self, delivery: Delivery) -> HandledEvent | None:
         with self.database.reading() as session:
@@ -232,6 +241,10 @@ def _event_of_request() -> BaseCloudEvent:
     if request.content_length is not None and len(body) != request.content_length:
         raise InvalidInput(f"the body ended after {len(body)} of {request.content_length} bytes")
     return from_request(dict(request.headers), body)
+
+
+def _wants_reply() -> bool:
+    return "reply" in request.headers.get("prefer", "")
 
 
 def _on_health(_aspect: str) -> Response:

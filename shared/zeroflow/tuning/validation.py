@@ -92,11 +92,14 @@ def _searched(parameters: Any, nas: Any, algorithm: str) -> Iterator[Fault]:
 
 
 def _counts(spec: Object) -> Iterator[Fault]:
+    comparable = True
     for field, least in (("parallelTrialCount", 1), ("maxTrialCount", 1), ("maxFailedTrialCount", 0)):
         value = spec.get(field)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
             yield f"spec.{field}", f"Invalid value: {value}: must be a whole number of at least {least}"
-            return
+            comparable = False
+    if not comparable:
+        return
     total, failed = spec.get("maxTrialCount"), spec.get("maxFailedTrialCount")
     if total is not None and failed is not None and failed > total:
         yield (

@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Go from 0002 to 0003."""
+    """Go from 0003 to 0004."""
     op.create_table(
         "registry_governed_versions",
         sa.Column("version_id", sa.BigInteger(), autoincrement=False, nullable=False),
