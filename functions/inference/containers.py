@@ -17,6 +17,7 @@ from zeroflow.functions.inference import names, runtimes
 from zeroflow.functions.inference.component import Component
 from zeroflow.functions.inference.location import Location
 from zeroflow.functions.inference.modelspec import Model
+from zeroflow.functions.inference.rollout import SHADOW
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared
 from zeroflow.models.trust import Word
@@ -49,6 +50,8 @@ class Platform:
     """ZEROFLOW_TRUSTED_MODELS: beginnings of locations, by commas, whose pickles the operator vouches for."""
     sink: str | None = None
     """K_SINK: the broker that gets what predictors observe."""
+    services: str = "http://{service}.{namespace}.svc.cluster.local"
+    """Where one predictor reaches the tag of another revision."""
     token: str | None = field(default=None, repr=False)
     """ZEROFLOW_TOKEN, from which each predictor's own token is derived."""
 
@@ -243,4 +246,7 @@ def _observed(isvc: Object, platform: Platform) -> str | None:
     namespace, name = isvc["metadata"]["namespace"], isvc["metadata"]["name"]
     token = tokens.issue(platform.token, namespace, name)
     said = {"sink": platform.sink, "token": token, "namespace": namespace, "inferenceservice": name}
+    if (isvc["metadata"].get("annotations") or {}).get(f"{names.ROLLOUT}-shadow") == "true":
+        service = f"{SHADOW}-{names.service_name(name)}"
+        said["shadow"] = platform.services.format(namespace=namespace, service=service)
     return json.dumps(said, sort_keys=True)

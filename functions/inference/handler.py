@@ -121,8 +121,16 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         storage=_storage(settings, environment),
         trusted=tuple(filter(None, environment.get("ZEROFLOW_TRUSTED_MODELS", "").split(","))),
         sink=settings.sink,
+        services=_services(settings, environment),
         token=settings.token,
     )
+
+
+def _services(settings: Settings, environment: Mapping[str, str]) -> str:
+    """Return the address of a Knative Service within this installation, to be filled in."""
+    if "ZEROFLOW_HOME" not in environment or settings.sink is None:
+        return Platform.services
+    return f"{settings.sink.partition('/eventing/')[0]}/serving/{{namespace}}/{{service}}"  # the embedded host
 
 
 def _storage(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:

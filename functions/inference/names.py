@@ -34,6 +34,8 @@ SPEC_SEEN = "zeroflow.dev/spec-seen"
 RUNTIME_API_VERSION = "serving.kserve.io/v1alpha1"
 RUNTIME_KIND, CLUSTER_RUNTIME_KIND = "ServingRuntime", "ClusterServingRuntime"
 
+ROLLOUT = "zeroflow.dev/rollout"
+"""`auto`: canaries that decide (canary.policy), with `-steps`, `-metrics`, `-shadow` and others after it."""
 TEMPLATE = "zeroflow.dev/template"
 """On the predictor's Knative Service: the hash of what its newest revision runs."""
 

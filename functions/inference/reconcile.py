@@ -144,10 +144,10 @@ class Reconciler:
             done = rollout.advanced(done, found)
         tagged = (isvc["metadata"].get("annotations") or {}).get(names.TAG_ROUTING) == "true"
         wanted = manifests.service(isvc, component, pod, [], manifests.spec_seen(isvc, spec))
-        percent = component.canary_percent
+        percent, shadowed = component.canary_percent, False
         if component.kind == "predictor":
-            percent = self.canaries.percent(isvc, component, wanted, found, done)
-        wanted["spec"]["traffic"] = rollout.traffic(percent, done, tagged)
+            percent, shadowed = self.canaries.percent(isvc, component, wanted, found, done)
+        wanted["spec"]["traffic"] = rollout.traffic(percent, done, tagged, shadowed)
         service = self._apply(wanted, found)
         if component.kind == "predictor":
             self.canaries.follow(isvc, service, done)

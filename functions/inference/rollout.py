@@ -15,6 +15,9 @@ from zeroflow.resources import conditions
 
 Target = dict[str, Any]
 
+SHADOW = "shadow"
+"""The tag of a newest revision that gets copies of requests only."""
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -29,11 +32,13 @@ class Rollout:
         return cls(component.get("latestRolledoutRevision"), component.get("previousRolledoutRevision"))
 
 
-def traffic(percent: int | None, rollout: Rollout, tagged: bool) -> list[Target]:
+def traffic(percent: int | None, rollout: Rollout, tagged: bool, shadowed: bool = False) -> list[Target]:
     """Return the Knative Service's `spec.traffic`."""
     newest: Target = {"latestRevision": True, "percent": 100}
     if tagged:
         newest["tag"] = "latest"
+    if shadowed:
+        newest["tag"] = SHADOW
     if percent is None or percent == 100 or rollout.latest is None:
         return [newest]
     previous = {"latestRevision": False, "revisionName": rollout.latest, "percent": 100 - percent, "tag": "prev"}

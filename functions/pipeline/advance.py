@@ -8,13 +8,14 @@ the scope is failed, and so on outwards. A task whose condition is false is skip
 A task that runs anyway (an exit task) waits only for its upstream to be final; what a failure skips counts as that.
 
 A loop's iterations are scopes below it. They are made when they begin, at most `loops.WINDOW` side by side, so that a
-loop over any number of items costs a pass no more than its step.
+loop over any number of items costs a pass no more than its step. Of the tasks of any other scope as many run side by
+side; what is ready beyond that stays PENDING, and is begun in batches as others end.
 """
 
 from collections import deque
 from collections.abc import Iterable
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import ZeroflowError
@@ -31,6 +32,9 @@ from zeroflow.functions.pipeline.states import FINAL
 from zeroflow.metadata import now_ms
 from zeroflow.metadata.pipelines import Run, Task
 
+REFILL = 32
+"""How many places of a scope are free before those that wait for one are looked for."""
+
 
 class Advance:
     """What a pass knows: the run, its plan, and the rows that it has seen."""
@@ -42,7 +46,8 @@ class Advance:
         self.cache = Cache(self.session, stores, run, Fork(plan, run.forked_at) if run.forked_from else None)
         self._items = loops.Items(self.rows)
         self._ready: deque[Task] = deque()
-        self._final: deque[Task] = deque()
+        self._final: deque[tuple[Task, bool]] = deque()
+        self._roomy: dict[str, Task] = {}
 
     def begin(self, root: Task, given: Values) -> None:
         """Open the run's root."""
@@ -82,22 +87,39 @@ class Advance:
     def request(self, row: Task) -> None:
         """Ask for the next execution of a step."""
         row.attempt += 1
-        row.state, row.requested_ms, row.not_before_ms = "RUNNING", self.now, None
+        if row.state != "RUNNING":
+            self._enter(row)
+        row.requested_ms, row.not_before_ms = self.now, None
         row.log_uri = executions.log_uri(self.run.id, row.name, row.attempt)
         outgoing.request(self.tx, self.plan, self.run, row)
 
     def _settle(self) -> None:
-        # Queries here read only rows that `_open`, `_succeed` and `_stop` have flushed: a flush per query would cost
-        # more than the query.
+        # Queries here read only rows that `_open`, `_succeed`, `_stop` and `_refill` have flushed: a flush per query
+        # would cost more than the query.
         with self.session.no_autoflush:
-            while self._final or self._ready:
+            while self._final or self._ready or self._roomy:
                 if self._final:
-                    self._propagate(self._final.popleft())
-                else:
+                    self._propagate(*self._final.popleft())
+                elif self._ready:
                     batch, self._ready = self._ready, deque()
                     self.rows.fetch_producers(batch)
                     for row in batch:
                         self._start(row)
+                else:
+                    self._refill(self._roomy.popitem()[1])
+
+    def _refill(self, scope: Task) -> None:
+        """Begin ready tasks of a scope that had no room for them."""
+        room = loops.WINDOW - scope.begun
+        if room <= 0 or scope.state in FINAL:
+            return
+        self.session.flush()
+        ready = select(Task).where(Task.parent_id == scope.id, Task.state == "PENDING", Task.waiting == 0).limit(room)
+        found = self.session.scalars(ready).all()
+        self.rows.add(*found)
+        self._ready.extend(found)
+        if len(found) == room:  # perhaps none of them needs its place: their outputs are kept, or they are skipped
+            self._roomy[scope.id] = scope
 
     def _start(self, row: Task) -> None:
         if row.state != "PENDING":
@@ -109,6 +131,8 @@ class Advance:
         if row.kind == "iteration":
             self._begin_iteration(parent, row, task)
             return
+        if parent.begun >= loops.WINDOW:
+            return  # until `_refill` finds it
         try:
             given = inputs.of_task(
                 task,
@@ -135,8 +159,15 @@ class Advance:
         if not self._reuse(row, self.cache.find(row, task, given)):
             self.request(row)
 
+    def _enter(self, row: Task) -> None:
+        """Let a task run: it takes a place in its scope until it is final."""
+        row.state = "RUNNING"
+        if row.parent_id is not None and row.kind != "iteration":
+            self.rows.row(row.parent_id).begun += 1
+
     def _open(self, row: Task, scope: Scope, given: Values) -> None:
-        row.state, row.inputs, row.started_ms, row.open_children = "RUNNING", dict(given), self.now, len(scope.tasks)
+        self._enter(row)
+        row.inputs, row.started_ms, row.open_children, row.begun = dict(given), self.now, len(scope.tasks), 0
         prefix = f"{row.name}." if row.name else ""
         for name, task in scope.tasks.items():
             path = prefix + name
@@ -154,7 +185,8 @@ class Advance:
         """Open a loop, and begin as many iterations as may run side by side."""
         row.inputs = dict(given)
         row.iterations, row.begun = self._items.count(row, task), 0
-        row.state, row.started_ms, row.open_children = "RUNNING", self.now, row.iterations
+        row.started_ms, row.open_children = self.now, row.iterations
+        self._enter(row)
         assert task.iterator is not None
         self._iterate(row, task, task.iterator.parallelism or loops.WINDOW)
         if row.iterations == 0:
@@ -183,12 +215,16 @@ class Advance:
         except ZeroflowError as error:
             self._fail(row, str(error), None)
 
-    def _propagate(self, row: Task) -> None:
+    def _propagate(self, row: Task, ran: bool) -> None:
         if row.parent_id is None:
             self._finish_run(row)
             return
         parent = self.rows.row(row.parent_id)
         parent.open_children -= 1
+        if ran and row.kind != "iteration":
+            parent.begun -= 1
+            if parent.begun == loops.WINDOW - REFILL:
+                self._roomy[parent.id] = parent
         if row.state == "FAILED":
             self._stop(parent, row)
         elif row.kind == "iteration" and parent.error is None:
@@ -296,8 +332,8 @@ class Advance:
         self._end(row, "FAILED", finished_ms or self.now)
 
     def _end(self, row: Task, state: str, finished_ms: int) -> None:
+        self._final.append((row, row.state == "RUNNING"))
         row.state, row.finished_ms = state, finished_ms
-        self._final.append(row)
 
     def _finish_run(self, root: Task) -> None:
         outgoing.end_run(self.tx, self.run, root.state, root.error, self.now)

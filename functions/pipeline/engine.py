@@ -8,7 +8,7 @@ import logging
 from collections import defaultdict
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import defer
 
 from zeroflow.artifacts import Stores
@@ -30,6 +30,17 @@ logger = logging.getLogger(__name__)
 
 RUN_REQUESTED = "dev.zeroflow.run.requested"
 TASK_CANCELED = "dev.zeroflow.task.canceled"
+
+
+_TASK = select(Task).where(Task.id == bindparam("of_id"))
+# An event of a run does not need what was submitted, which may be the 10,000 items of a loop.
+_RUN = (
+    select(Run)
+    .where(Run.id == bindparam("of_id"))
+    .options(defer(Run.parameters))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
 
 
 class WrongState(Conflict):
@@ -74,7 +85,7 @@ class Engine:
     def finished(self, tx: Transaction, outcome: Outcome) -> None:
         """Take in the outcome of an execution."""
         run = self._locked(tx, outcome.run_id)
-        row = tx.session.get(Task, outcome.task_id) if run else None
+        row = tx.session.scalars(_TASK, {"of_id": outcome.task_id}).one_or_none() if run else None
         if run is None or row is None or row.run_id != run.id:
             logger.info("outcome of a task that is gone: run=%s task=%s", outcome.run_id, outcome.task_id)
             return
@@ -152,8 +163,7 @@ class Engine:
         return run
 
     def _locked(self, tx: Transaction, run_id: str) -> Run | None:
-        # An event of a run does not need what was submitted, which may be the 10,000 items of a loop.
-        return tx.session.get(Run, run_id, with_for_update=True, options=[defer(Run.parameters)])
+        return tx.session.scalars(_RUN, {"of_id": run_id}).one_or_none()
 
 
 def _reopen(scope: Task, plan: Plan, children: dict[str, list[Task]], ready: list[Task]) -> None:
@@ -165,6 +175,8 @@ def _reopen(scope: Task, plan: Plan, children: dict[str, list[Task]], ready: lis
         succeeded = {row.name for row in children[scope.id] if row.state == "SUCCEEDED"}
         total = scope.iterations if scope.kind == "loop" else len(children[scope.id])
         scope.open_children = (total or 0) - len(succeeded)
+        if scope.kind != "loop":
+            scope.begun = sum(row.state != "SUCCEEDED" and bool(children[row.id]) for row in children[scope.id])
         prefix = f"{scope.name}." if scope.name else ""
         for row in children[scope.id]:
             if row.state == "SUCCEEDED":

@@ -13,7 +13,8 @@ from zeroflow.functions.pipeline.rows import Rows, values
 from zeroflow.metadata.pipelines import Task
 
 WINDOW = 256
-"""Iterations of one loop side by side, when the pipeline sets no limit; more would only wait in a longer queue."""
+"""Iterations of one loop side by side, when the pipeline sets no limit, and tasks of any other scope; more would only
+wait in a longer queue, and others behind them."""
 
 
 class Items:
@@ -37,7 +38,7 @@ class Items:
             items: list[Any] = task.iterator.source.value
             return items
         if loop.id not in self._read:
-            name, held = task.iterator.source.name, self._rows.inputs_of_loop(loop)
+            name, held = task.iterator.source.name, self._rows.kept_inputs(loop)
             if task.iterator.kind == "artifact":
                 self._read[loop.id] = held["artifacts"].get(name, [])
             else:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import inspect, select
+from sqlalchemy import bindparam, inspect, select
 from sqlalchemy.orm import Session, defer
 
 from zeroflow.functions.pipeline import inputs
@@ -20,10 +20,13 @@ from zeroflow.metadata.pipelines import Run, Task
 
 PAGE = 500
 """Ids per query."""
-LOOPS = 32
-"""Loops whose inputs are kept in memory, as plans are; an input of 10,000 items takes about a megabyte."""
-_LOOPS: OrderedDict[tuple[str, int], Values] = OrderedDict()
-_LOOPS_LOCK = threading.Lock()
+SCOPES = 32
+"""Scopes whose inputs are kept in memory, as plans are; an input of 10,000 items takes about a megabyte."""
+_SCOPES: OrderedDict[tuple[str, int], Values] = OrderedDict()
+_SCOPES_LOCK = threading.Lock()
+_BY_IDS = select(Task).where(Task.id.in_(bindparam("ids", expanding=True)))
+_WITHOUT_VALUES = select(Task).where(Task.id == bindparam("of_id")).options(defer(Task.inputs), defer(Task.outputs))
+"""Built once: to build and to hash a statement costs as much as to execute it."""
 FAILED_CODE = 2
 """google.rpc.Code UNKNOWN: the task failed for reasons of its own."""
 
@@ -48,15 +51,14 @@ class Rows:
         """Return a row."""
         assert row_id is not None
         if row_id not in self._rows:
-            without_values = [defer(Task.inputs), defer(Task.outputs)]
-            self._rows[row_id] = self._session.get_one(Task, row_id, options=without_values)
+            self._rows[row_id] = self._session.scalars(_WITHOUT_VALUES, {"of_id": row_id}).one()
         return self._rows[row_id]
 
     def load(self, ids: list[str]) -> list[Task]:
         """Return rows, with one query for those that are missing."""
         missing = [row_id for row_id in ids if row_id not in self._rows]
         for at in range(0, len(missing), PAGE):
-            self.add(*self._session.scalars(select(Task).where(Task.id.in_(missing[at : at + PAGE]))))
+            self.add(*self._session.scalars(_BY_IDS, {"ids": missing[at : at + PAGE]}))
         return [self._rows[row_id] for row_id in ids]
 
     def child(self, scope: Task, name: str) -> Task:
@@ -80,28 +82,28 @@ class Rows:
     def inputs_of(self, scope: Task) -> Values:
         """Return the inputs of a scope; an iteration has those of its loop, and its item."""
         if scope.kind != "iteration":
-            return values(scope.inputs)
+            return self.kept_inputs(scope)
         if scope.id not in self._scopes:
-            loop, own = self.inputs_of_loop(self.row(scope.parent_id)), values(scope.inputs)
+            loop, own = self.kept_inputs(self.row(scope.parent_id)), values(scope.inputs)
             self._scopes[scope.id] = {
                 "parameters": {**loop["parameters"], **own["parameters"]},
                 "artifacts": {**loop["artifacts"], **own["artifacts"]},
             }
         return self._scopes[scope.id]
 
-    def inputs_of_loop(self, loop: Task) -> Values:
-        """Return the inputs of a loop, which may hold very many items: read once for many passes, not by each."""
-        if "inputs" not in inspect(loop).unloaded:
-            return values(loop.inputs)
-        # A loop opens once between two retries of its run, and what it was given then does not change.
-        key = (loop.id, self._run.retries)
-        with _LOOPS_LOCK:
-            known = _LOOPS.pop(key, None)
-        known = known or values(loop.inputs)
-        with _LOOPS_LOCK:
-            _LOOPS[key] = known
-            if len(_LOOPS) > LOOPS:
-                _LOOPS.popitem(last=False)
+    def kept_inputs(self, scope: Task) -> Values:
+        """Return the inputs of a scope, which may hold very many items: read once for many passes, not by each."""
+        if "inputs" not in inspect(scope).unloaded:
+            return values(scope.inputs)
+        # A scope opens once between two retries of its run, and what it was given then does not change.
+        key = (scope.id, self._run.retries)
+        with _SCOPES_LOCK:
+            known = _SCOPES.pop(key, None)
+        known = known or values(scope.inputs)
+        with _SCOPES_LOCK:
+            _SCOPES[key] = known
+            if len(_SCOPES) > SCOPES:
+                _SCOPES.popitem(last=False)
         return known
 
     def outputs_of(self, scope: Task) -> inputs.Outputs:

@@ -37,6 +37,7 @@ class _Window:
     errors: dict[str, int] = field(default_factory=dict)
     latency: dict[int, int] = field(default_factory=dict)
     callers: dict[str, int] = field(default_factory=dict)
+    shadow: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Observer:
@@ -56,13 +57,7 @@ class Observer:
             return
         number = bucket(seconds)
         with self._lock:
-            window = self._windows.get(id(served))
-            if window is None:
-                window = self._windows[id(served)] = _Window(served, time.time_ns() // 1_000_000)
-                if self._thread is None and not self._closing.is_set():
-                    self._process = secrets.token_hex(4)  # now, since workers may have been forked from one parent
-                    self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
-                    self._thread.start()
+            window = self._window(served)
             window.requests += 1
             window.latency[number] = window.latency.get(number, 0) + 1
             if caller not in window.callers and len(window.callers) >= MAX_CALLERS:
@@ -71,6 +66,22 @@ class Observer:
             if status >= 400:
                 error = _class_of(status, failed_model)
                 window.errors[error] = window.errors.get(error, 0) + 1
+
+    def compared(self, served: Served, revision: str, result: str) -> None:
+        """Count what became of one copy to a canary (shadow.py)."""
+        with self._lock:
+            of_revision = self._window(served).shadow.setdefault(revision, {})
+            of_revision[result] = of_revision.get(result, 0) + 1
+
+    def _window(self, served: Served) -> _Window:
+        window = self._windows.get(id(served))
+        if window is None:
+            window = self._windows[id(served)] = _Window(served, time.time_ns() // 1_000_000)
+            if self._thread is None and not self._closing.is_set():
+                self._process = secrets.token_hex(4)  # now, since workers may have been forked from one parent
+                self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+                self._thread.start()
+        return window
 
     def close(self) -> None:
         """Send what has been counted and end."""
@@ -115,6 +126,7 @@ class Observer:
             model_version=served.version,
             uri=served.uri,
             sha256=served.model.sha256,
+            shadow=window.shadow,
         )
 
 

@@ -36,6 +36,8 @@ class Observed:
     """URL of the broker."""
     token: str | None = field(default=None, repr=False)
     """What lets a predictor publish there (zeroflow.predictions.tokens)."""
+    shadow: str | None = None
+    """URL at which a canary answers while it is only looked at; 404 otherwise."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class PredictorSettings:
     identity: Identity = field(default_factory=lambda: Identity("", "", ""))
     """Whose predictor this is: K_REVISION, HOSTNAME, and what ZEROFLOW_OBSERVED and ZEROFLOW_LOGGER say."""
     observed: Observed | None = None
-    """ZEROFLOW_OBSERVED: JSON {"sink", "token", "inferenceservice", "namespace"}; who is told of answers."""
+    """ZEROFLOW_OBSERVED: JSON {"sink", "token", "inferenceservice", "namespace", "shadow"}; who is told of answers."""
     logger: LoggerSettings | None = None
     """ZEROFLOW_LOGGER: JSON with KServe's fields (url, mode, metadataHeaders, metadataAnnotations as an object) and
     inferenceservice, namespace, component, endpoint, source."""
@@ -171,7 +173,10 @@ def _url(given: Mapping[str, Any], field_name: str, place: str) -> str:
 
 def _observed(env: Mapping[str, str]) -> Observed | None:
     given = _object(env, "ZEROFLOW_OBSERVED")
-    return None if given is None else Observed(_url(given, "sink", "ZEROFLOW_OBSERVED"), given.get("token"))
+    if given is None:
+        return None
+    shadow = _url(given, "shadow", "ZEROFLOW_OBSERVED") if given.get("shadow") else None
+    return Observed(_url(given, "sink", "ZEROFLOW_OBSERVED"), given.get("token"), shadow)
 
 
 def _prefix(env: Mapping[str, str]) -> str:

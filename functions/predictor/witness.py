@@ -10,6 +10,7 @@ from zeroflow.functions.predictor.payloads import PayloadLog
 from zeroflow.functions.predictor.sending import Sender
 from zeroflow.functions.predictor.served import Served
 from zeroflow.functions.predictor.settings import PredictorSettings
+from zeroflow.functions.predictor.shadow import Shadow
 
 ARRIVED = "zeroflow.arrived"
 """When a request had arrived in full: `time.perf_counter()`, set by the worker."""
@@ -19,17 +20,21 @@ MAX_ID_CHARS = 128
 
 
 class Witness:
-    """Tells observer and log."""
+    """Tells observer and log, and copies to a shadow."""
 
-    def __init__(self, observer: Observer, log: PayloadLog | None) -> None:
-        self.observer, self.log = observer, log
+    def __init__(self, observer: Observer, log: PayloadLog | None, shadow: Shadow | None = None) -> None:
+        self.observer, self.log, self.shadow = observer, log, shadow
 
     @classmethod
     def of(cls, settings: PredictorSettings) -> "Witness":
         """Make what the settings ask for."""
         sender = Sender(settings.observed.sink, settings.observed.token) if settings.observed else None
         log = PayloadLog(settings.logger, settings.identity) if settings.logger else None
-        return cls(Observer(settings.identity, sender), log)
+        observer, told = Observer(settings.identity, sender), settings.observed
+        shadow = None
+        if told is not None and told.shadow is not None and told.token is not None:
+            shadow = Shadow(told.shadow, told.token, settings.identity.revision, observer.compared)
+        return cls(observer, log, shadow)
 
     def answered(
         self,
@@ -43,6 +48,11 @@ class Witness:
         failed_model: bool = False,
     ) -> None:
         """Tell of one answer; `began`: the moment from which its time counts, if the worker has set none."""
+        if self.shadow is not None:
+            if self.shadow.is_copy(environ):
+                return
+            if status == 200:
+                self.shadow.copy(served, environ, request, answer)
         seconds = time.perf_counter() - environ.get(ARRIVED, began)
         self.observer.record(served, seconds, status, failed_model, environ.get(CALLER, ""))
         if self.log is not None:

@@ -20,7 +20,6 @@ from zeroflow.functions.step.outcome import Outcome
 from zeroflow.functions.step.request import Attempt
 from zeroflow.functions.step.settings import StepSettings
 from zeroflow.functions.step.steps import Steps
-from zeroflow.metadata.events import HandledEvent
 from zeroflow.settings import Settings
 
 NAME = "step"
@@ -44,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         queue_ms = _age_ms(delivery)
         workspace = steps.workspace(attempt)
         with workspace.held():
-            if not _handled(app, delivery):
+            if not app.handled(delivery):  # another handler may have answered it while this one waited
                 outcome = execution.run(steps, workspace, data, deadline)
                 if outcome is not None:
                     outcome.timings["queue_ms"] = queue_ms
@@ -106,12 +105,6 @@ def _lost(problem: str) -> dict[str, Any]:
     now_ms = time.time_ns() // 1_000_000
     error = {"message": problem, "reason": "JobLost"}
     return {**Outcome("FAILED", error, started_ms=now_ms, finished_ms=now_ms).as_json()}
-
-
-def _handled(app: FunctionApp, delivery: Delivery) -> bool:
-    """Say whether another handler has answered this event while this one waited for the attempt."""
-    with app.database.reading() as session:
-        return session.get(HandledEvent, (app.name, delivery.source, delivery.id)) is not None
 
 
 def _age_ms(delivery: Delivery) -> float:

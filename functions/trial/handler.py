@@ -50,14 +50,13 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     def on_change(delivery: Delivery) -> None:
         concerned = _concerned(delivery.type, delivery.data())
         if concerned is None:
-            delivery.concerns_nobody = True
             return
         experiment = reconciler.reconcile(*concerned)
         if experiment is not None and conditions.outcome(experiment.get("status") or {}) is not None:
             _announce(delivery, experiment, records)
 
     for change in (ADD, UPDATE, DELETE):
-        app.on(change)(on_change)
+        app.on(change, lambda delivery: _concerned(delivery.type, delivery.data()) is not None)(on_change)
     return app.flask
 
 

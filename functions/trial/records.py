@@ -84,43 +84,31 @@ class Records:
 
     def started(self, trial: Object, number: int) -> None:
         """Note that a trial is there."""
-        metadata, spec = trial["metadata"], trial["spec"]
         with self.database.transaction() as session:
-            if session.get(TrialRecord, metadata["uid"]) is not None:
-                return
-            session.add(
-                TrialRecord(
-                    uid=metadata["uid"],
-                    namespace=metadata["namespace"],
-                    name=metadata["name"],
-                    experiment=metadata["labels"][EXPERIMENT_LABEL],
-                    experiment_uid=metadata["ownerReferences"][0]["uid"],
-                    number=number,
-                    parameters={each["name"]: each["value"] for each in spec["parameterAssignments"]},
-                    state="Running",
-                    artifacts=_artifacts(spec),
-                )
-            )
-            session.flush()
-            _tried(session, metadata)
+            if session.get(TrialRecord, trial["metadata"]["uid"]) is None:
+                _begin(session, trial, number)
 
-    def finished(self, trial: Object, status: Object, output: Output | None) -> None:
-        """Note how a trial has ended, and the series that it has printed."""
+    def finished(self, trial: Object, number: int, status: Object, output: Output | None) -> None:
+        """Note how a trial has ended, and the series that it has printed; also of one that nobody noted before."""
         outcome = conditions.outcome(status)
         assert outcome is not None
         condition = conditions.find(status, outcome) or {}
-        with self.database.transaction() as session:
-            session.execute(
-                update(TrialRecord)
-                .where(TrialRecord.uid == trial["metadata"]["uid"])
-                .values(
-                    state=outcome,
-                    reason=condition.get("reason", ""),
-                    message=condition.get("message", ""),
-                    observation=status.get("observation") or {},
-                    ended_ms=now_ms(),
-                )
+        ending = (
+            update(TrialRecord)
+            .where(TrialRecord.uid == trial["metadata"]["uid"])
+            .values(
+                state=outcome,
+                reason=condition.get("reason", ""),
+                message=condition.get("message", ""),
+                observation=status.get("observation") or {},
+                ended_ms=now_ms(),
             )
+            .returning(TrialRecord.uid)
+        )
+        with self.database.transaction() as session:
+            if session.scalar(ending) is None:
+                _begin(session, trial, number)
+                session.execute(ending)
             if output is not None:
                 _replace(session, trial, output)
 
@@ -178,6 +166,25 @@ def _ended(session: Session, which: Any) -> Iterable[Ended]:
     for uid, name, number, parameters, state, reason, message, observed, artifacts, started, ended in rows:
         model = artifacts.get("model")
         yield Ended(uid, name, number, parameters, state, reason, message, observed, model, started, ended)
+
+
+def _begin(session: Session, trial: Object, number: int) -> None:
+    metadata, spec = trial["metadata"], trial["spec"]
+    session.add(
+        TrialRecord(
+            uid=metadata["uid"],
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            experiment=metadata["labels"][EXPERIMENT_LABEL],
+            experiment_uid=metadata["ownerReferences"][0]["uid"],
+            number=number,
+            parameters={each["name"]: each["value"] for each in spec["parameterAssignments"]},
+            state="Running",
+            artifacts=_artifacts(spec),
+        )
+    )
+    session.flush()
+    _tried(session, metadata)
 
 
 def _artifacts(spec: Object) -> dict[str, Any]:

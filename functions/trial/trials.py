@@ -85,8 +85,7 @@ class Trials:
         trial = self._written(trial, status)
         last = status["conditions"][-1]
         logger.info("trial=%s outcome=%s: %s", trial["metadata"]["name"], last["type"], last["message"])
-        self.records.started(trial, number)
-        self.records.finished(trial, status, output)
+        self.records.finished(trial, number, status, output)
         self.clean(trial)
         return trial
 
@@ -94,8 +93,7 @@ class Trials:
         """Record and clean up what a crash has left of a Trial whose status says how it ended."""
         killed = conditions.is_true(trial["status"], "Killed")
         output = None if killed or running is None else self._output(trial, succeeded=True)
-        self.records.started(trial, number)
-        self.records.finished(trial, trial["status"], output)
+        self.records.finished(trial, number, trial["status"], output)
         self.clean(trial)
         return trial
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from eventing.rooms import TOKEN, Room, binary, room
-from zeroflow.knative.local.api.errors import Invalid
+from zeroflow.knative.local.api.errors import BadRequest
 from zeroflow.knative.local.eventing.jobsink_spec import job_name
 
 Run = Callable[..., None]
@@ -190,7 +190,7 @@ def test_a_job_sink_that_cannot_work_is_refused(run_room: Run, change: Callable[
     async def scenario(room: Room) -> None:
         sink = job_sink()
         change(sink)
-        with pytest.raises(Invalid) as refused:
+        with pytest.raises(BadRequest) as refused:
             await room.store.create(sink)
         assert said in str(refused.value)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from clocks import FakeClock
 from eventing.rooms import Room, broker_ref, room, service_ref
-from zeroflow.knative.local.api.errors import Invalid
+from zeroflow.knative.local.api.errors import BadRequest
 from zeroflow.knative.local.eventing.errors import InvalidSpec
 from zeroflow.knative.local.eventing.ping_spec import schedule_of
 
@@ -221,7 +221,7 @@ def test_a_schedule_that_is_no_schedule_is_refused(schedule: Any, said: str) -> 
 )
 def test_a_ping_source_that_cannot_work_is_refused(run_room: Run, spec: dict[str, Any], said: str) -> None:
     async def scenario(room: Room) -> None:
-        with pytest.raises(Invalid) as refused:
+        with pytest.raises(BadRequest) as refused:
             await room.store.create(ping(**{"sink": {"ref": broker_ref()}, **spec}))
         assert said in str(refused.value)
 

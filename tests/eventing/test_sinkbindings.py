@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eventing.rooms import Room, broker_ref
-from zeroflow.knative.local.api.errors import Invalid
+from zeroflow.knative.local.api.errors import BadRequest
 
 Run = Callable[..., None]
 JOB_SUBJECT = {"apiVersion": "batch/v1", "kind": "Job"}
@@ -106,8 +106,8 @@ def test_a_sink_that_does_not_exist_binds_nothing_until_it_does(run_room: Run) -
 )
 def test_a_binding_that_cannot_work_is_refused(run_room: Run, spec: dict[str, Any], field: str) -> None:
     async def scenario(room: Room) -> None:
-        with pytest.raises(Invalid) as refused:
+        with pytest.raises(BadRequest) as refused:
             await room.store.create(binding(JOB_SUBJECT) | {"spec": binding(JOB_SUBJECT)["spec"] | spec})
-        assert [cause.field for cause in refused.value.causes] == [field]
+        assert f": {field}" in str(refused.value)
 
     run_room(scenario)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eventing.rooms import Room, broker_ref, service_ref, trigger
-from zeroflow.knative.local.api.errors import Invalid
+from zeroflow.knative.local.api.errors import BadRequest
 from zeroflow.knative.local.eventing.outside import GuardedResolver
 from zeroflow.knative.local.eventing.settings import EventingSettings
 
@@ -46,10 +46,24 @@ OK = {"uri": "http://example.com/"}
 )
 def test_a_trigger_that_cannot_work_is_refused_naming_the_field(run_room: Run, spec: dict[str, Any], said: str) -> None:
     async def scenario(room: Room) -> None:
-        with pytest.raises(Invalid) as refused:
+        with pytest.raises(BadRequest) as refused:
             await room.store.create(trigger("t", **spec))
         assert said in str(refused.value)
         assert room.store.find(TRIGGER, "default", "t") is None
+
+    run_room(scenario)
+
+
+def test_a_refusal_is_in_the_words_of_the_webhook(run_room: Run) -> None:
+    async def scenario(room: Room) -> None:
+        denied = 'admission webhook "validation.webhook.eventing.knative.dev" denied the request: validation failed: '
+        for spec, said in (
+            ({"subscriber": OK, "broker": ""}, "missing field(s): spec.broker\nthe name of a Broker"),
+            ({"subscriber": {}}, "expected at least one, got none: spec.subscriber.ref, spec.subscriber.uri"),
+        ):
+            with pytest.raises(BadRequest) as refused:
+                await room.store.create(trigger("t", **spec))
+            assert str(refused.value).startswith(denied + said)
 
     run_room(scenario)
 
@@ -59,7 +73,7 @@ def test_the_broker_of_a_trigger_never_changes(run_room: Run) -> None:
         made = await room.store.create(trigger("t", subscriber=OK))
         made["spec"]["broker"] = "other"
         del made["metadata"]["resourceVersion"]
-        with pytest.raises(Invalid, match="immutable"):
+        with pytest.raises(BadRequest, match="immutable"):
             await room.store.update(made)
 
     run_room(scenario)
@@ -71,7 +85,7 @@ def test_the_class_of_a_broker_never_changes(run_room: Run) -> None:
         made = room.store.get(BROKER, "default", "default")
         made["metadata"]["annotations"]["eventing.knative.dev/broker.class"] = "Kafka"
         del made["metadata"]["resourceVersion"]
-        with pytest.raises(Invalid, match="immutable"):
+        with pytest.raises(BadRequest, match="immutable"):
             await room.store.update(made)
 
     run_room(scenario)

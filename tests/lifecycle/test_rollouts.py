@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ def model(answer: int, *, breaks: bool) -> Any:
     steps = (FunctionTransformer(np.reshape, kw_args={"shape": (2, 2)}), FunctionTransformer(np.linalg.inv))
     back = FunctionTransformer(np.reshape, kw_args={"shape": (1, 4)})
     return make_pipeline(*steps, back, last)
+
+
+def hanging() -> Any:
+    """Return a classifier that takes half a minute for one row."""
+    wide = FunctionTransformer(np.repeat, kw_args={"repeats": 3, "axis": 1})
+    return make_pipeline(wide, FunctionTransformer(np.vectorize(time.sleep, otypes=[object])), model(1, breaks=False))
 
 
 class Caller:
@@ -67,9 +74,12 @@ class Served:
         self._annotations = {**POLICY, **annotations}
 
     def apply(self, number: int, answer: int, *, breaks: bool) -> None:
+        self.put(number, model(answer, breaks=breaks))
+
+    def put(self, number: int, classifier: Any) -> None:
         path = Path(self.host.home) / "store" / "models" / self.name / str(number) / "model.joblib"
         path.parent.mkdir(parents=True)
-        joblib.dump(model(answer, breaks=breaks), path)
+        joblib.dump(classifier, path)
         uri = f"store://models/{self.name}/{number}/model.joblib"
         document = {
             "apiVersion": "serving.kserve.io/v1beta1",
@@ -97,6 +107,10 @@ class Served:
 
     def rollout(self) -> dict[str, Any]:
         return dict(self.host.get(f"/api/inference/v1/rollouts/default/{self.name}")["rollouts"][0])
+
+    def known(self, canary: str) -> bool:
+        """Say whether a revision has become a canary."""
+        return bool(self.rollout()["canary"] == canary)
 
     def begun(self) -> tuple[str, str]:
         """Return canary and stable revision, once the canary counts."""
@@ -127,6 +141,71 @@ def test_worse_canary_is_rolled_back_by_what_its_predictors_observe(host: Any, w
     assert canary in caller.revisions
     served.apply(3, 3, breaks=False)  # a third model is a canary of its own
     assert served.begun()[1] == stable
+
+
+SHADOWED = {
+    "zeroflow.dev/rollout-shadow": "true",
+    "zeroflow.dev/rollout-guards": "agreement>=0.9",
+    "zeroflow.dev/rollout-metrics": "error-rate<=+0.2",
+    "zeroflow.dev/rollout-min-requests": "20",
+}
+
+
+def until(caller: Caller, wait_until: Any, state: Any, what: str) -> None:
+    """Send requests until a state is reached."""
+
+    def asked() -> bool:
+        caller.many(20)
+        return bool(state())
+
+    wait_until(asked, what)
+
+
+def test_a_shadow_answers_nobody_until_it_agrees(host: Any, wait_until: Any) -> None:
+    served = Served(host, wait_until, "shadowed", **SHADOWED)
+    served.apply(1, 1, breaks=False)
+    caller, stable = Caller(served.ready(), "shadowed"), "shadowed-predictor-00001"
+    served.apply(2, 2, breaks=False)  # says something else
+    wait_until(lambda: served.known("shadowed-predictor-00002"), "the shadow to be looked at")
+    until(caller, wait_until, lambda: served.rollout()["state"] == "rolled_back", "the shadow to be rolled back")
+    assert (set(caller.revisions), caller.failures) == ({stable}, [])
+    rollout = served.rollout()
+    assert [(each["action"], each["percent"]) for each in rollout["decisions"]] == [("start", 0), ("roll_back", 0)]
+    found = rollout["decisions"][-1]["numbers"]["guard agreement"]["canary"]
+    assert found["bad"] == found["total"] > 0
+
+    served.apply(3, 1, breaks=False)  # says the same
+    third = "shadowed-predictor-00003"
+    wait_until(lambda: served.known(third), "the next shadow to be looked at")
+    until(caller, wait_until, lambda: len(served.rollout()["decisions"]) > 1, "the shadow to get a share")
+    rollout = served.rollout()
+    assert [(each["action"], each["percent"]) for each in rollout["decisions"][:2]] == [("start", 0), ("advance", 20)]
+    assert {row["metric"]: row["bad"] for row in rollout["counts"] if row["arm"] == "canary"}["agreement"] == 0
+    until(caller, wait_until, lambda: third in caller.revisions, "it to answer callers")
+    assert caller.failures == []
+
+
+@pytest.mark.scale
+def test_a_shadow_that_hangs_slows_nobody(host: Any, wait_until: Any) -> None:
+    served = Served(host, wait_until, "hung", **SHADOWED)
+    served.apply(1, 1, breaks=False)
+    caller = Caller(served.ready(), "hung")
+    served.put(2, hanging())
+    wait_until(lambda: served.known("hung-predictor-00002"), "the shadow to be looked at")
+    slowest = 0.0
+
+    def dropped() -> bool:
+        nonlocal slowest
+        before = time.monotonic()
+        caller.one(SOUND)
+        slowest = max(slowest, time.monotonic() - before)
+        counts = {row["metric"]: row for row in served.rollout()["counts"] if row["arm"] == "canary"}
+        return bool(counts.get("copies-dropped", {}).get("bad", 0))
+
+    wait_until(dropped, "a copy to be given up", 120.0)
+    assert (set(caller.revisions), caller.failures) == ({"hung-predictor-00001"}, [])
+    assert slowest < 5.0  # the copy itself is given up after ten seconds
+    assert [each["action"] for each in served.rollout()["decisions"]] == ["start"]
 
 
 @pytest.mark.scale

@@ -209,7 +209,7 @@ def test_deleting_a_service_stops_it_and_removes_what_it_made(run):
         await world.store.delete("Service.serving.knative.dev", "default", "hello")
         await world.asleep()
         for kind in ("Configuration", "Revision", "Route"):
-            assert not world.store.list(f"{kind}.serving.knative.dev", "default")
+            await world.until(lambda kind=kind: not world.store.list(f"{kind}.serving.knative.dev", "default"))
         assert (await world.call())[0] == 404
         await world.apply(env={"VERSION": "again"})
         assert (await world.call())[1]["version"] == "again"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zeroflow.functions.inference.canary.policy import Policy
+from zeroflow.functions.inference.canary.policy import AGREEMENT, Metric, Policy
 from zeroflow.functions.inference.canary.sequential import (
     Count,
     difference,
@@ -55,13 +55,22 @@ def decide(policy: Policy, step: int, evidence: Evidence) -> Decision:
             return Decision(ROLL_BACK, f"{name}: {found['says']}", numbers)
     last = step == len(policy.steps) - 2
     better = all(numbers[metric.name]["evidence_better"] >= math.log(1 / policy.alpha) for metric in policy.metrics)
-    ripe = evidence.requests_at_step >= policy.min_requests
+    shadowed = policy.steps[step] == 0
+    had = evidence.canary.get(AGREEMENT, Count()).total if shadowed else evidence.requests_at_step
+    ripe = had >= policy.min_requests
+    if shadowed:  # afterwards there are no copies, and so no more evidence of agreement
+        ripe = ripe and all(
+            numbers[metric.name]["evidence_better"] >= math.log(1 / policy.alpha)
+            for metric in policy.metrics
+            if metric.name == AGREEMENT
+        )
     if last and better and ripe:
         said = "; ".join(f"{metric.name}: {numbers[metric.name]['says']}" for metric in policy.metrics)
         return Decision(PROMOTE, said, numbers)
     if not last and ripe:
         following = policy.steps[step + 1]
-        reason = f"{evidence.requests_at_step} requests at {policy.steps[step]} % and nothing against it: {following} %"
+        kind = "copies of requests" if shadowed else "requests"
+        reason = f"{had} {kind} at {policy.steps[step]} % and nothing against it: {following} %"
         return Decision(ADVANCE, reason, numbers)
     if policy.max_requests and evidence.requests >= policy.max_requests:
         return Decision(
@@ -71,8 +80,11 @@ def decide(policy: Policy, step: int, evidence: Evidence) -> Decision:
 
 
 def _compared(policy: Policy, evidence: Evidence) -> dict[str, dict[str, Any]]:
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for metric in policy.metrics:
+        if metric.name == AGREEMENT:
+            found[metric.name] = _agreement(metric, evidence.canary.get(AGREEMENT, Count()))
+            continue
         canary, stable = evidence.canary.get(metric.name, Count()), evidence.stable.get(metric.name, Count())
         low, high = difference(canary, stable, policy.alpha)
         found[metric.name] = {
@@ -89,15 +101,28 @@ def _compared(policy: Policy, evidence: Evidence) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _agreement(metric: Metric, copies: Count) -> dict[str, Any]:
+    same = Count(copies.total - copies.bad, copies.total)
+    return {
+        "canary": {"bad": copies.bad, "total": copies.total, "rate": round(copies.rate, 6)},
+        "bound": metric.margin,
+        "evidence_worse": round(evidence_above(copies, metric.margin), 4),
+        "evidence_better": round(evidence_above(same, 1 - metric.margin), 4),
+        "says": f"{_share(copies)} of the canary's answers to copies differ from the stable revision's, "
+        f"{metric.margin:g} may",
+    }
+
+
 def _guarded(policy: Policy, evidence: Evidence) -> dict[str, dict[str, Any]]:
     found = {}
     for guard in policy.guards:
         canary = evidence.canary.get(guard.name, Count())
+        bad = "answers to copies differ" if guard.name == AGREEMENT else "are bad"
         found[f"guard {guard.name}"] = {
             "canary": {"bad": canary.bad, "total": canary.total, "rate": round(canary.rate, 6)},
             "bound": guard.bound,
             "evidence_worse": round(evidence_above(canary, guard.bound), 4),
-            "says": f"{_share(canary)} of the canary's are bad, {guard.bound:g} is allowed",
+            "says": f"{_share(canary)} of the canary's {bad}, {guard.bound:g} is allowed",
         }
     return found
 

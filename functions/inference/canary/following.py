@@ -11,7 +11,7 @@ from zeroflow.functions.inference import names
 from zeroflow.functions.inference.canary import rollouts
 from zeroflow.functions.inference.canary.policy import policy_of
 from zeroflow.functions.inference.component import Component
-from zeroflow.functions.inference.rollout import Rollout
+from zeroflow.functions.inference.rollout import SHADOW, Rollout
 from zeroflow.resources import conditions
 
 Object = dict[str, Any]
@@ -25,21 +25,25 @@ class Canaries:
 
     def percent(
         self, isvc: Object, component: Component, wanted: Object, found: Object | None, done: Rollout
-    ) -> int | None:
-        """Return the newest revision's share, None for all; note on the wanted service which template it runs."""
+    ) -> tuple[int | None, bool]:
+        """Return the newest revision's share, None for all, and whether it gets copies only.
+
+        Notes on the wanted service which template it runs.
+        """
         policy = policy_of(_annotations(isvc))
         template = rollouts.template_hash(wanted["spec"]["template"], policy)
         wanted["metadata"]["annotations"][names.TEMPLATE] = template
         given = component.canary_percent
         if policy is None or given in (0, 100) or done.latest is None:
-            return given
+            return given, False
         uid = isvc["metadata"]["uid"]
         if _is_whole(found, template, done):
             with self._outbox.database.transaction() as session:
                 rollouts.note_whole(session, isvc, template, done.latest)
-            return None
+            return None, False
         with self._outbox.database.reading() as session:
-            return rollouts.share(session, uid, template, policy)
+            percent = rollouts.share(session, uid, template, policy)
+            return percent, rollouts.is_shadowed(session, uid, template, policy)
 
     def follow(self, isvc: Object, service: Object, done: Rollout) -> None:
         """Begin to count for the newest revision once it is a canary that is ready."""
@@ -50,8 +54,12 @@ class Canaries:
         is_settled = conditions.is_current(service) and newest == status.get("latestCreatedRevisionName")
         if policy is None or template is None or done.latest in (None, newest) or not is_settled or newest is None:
             return
-        shares = {target.get("revisionName"): target.get("percent") for target in status.get("traffic") or ()}
-        if not shares.get(newest) or not shares.get(done.latest):
+        reached = {
+            target.get("revisionName")
+            for target in status.get("traffic") or ()
+            if target.get("percent") or target.get("tag") == SHADOW
+        }
+        if not {newest, done.latest} <= reached:
             return
         assert done.latest is not None
         with self._outbox.transaction() as tx:

@@ -7,26 +7,30 @@
     zeroflow.dev/rollout-alpha: "0.05"                       the risk of a wrong promotion, and of a wrong rollback
     zeroflow.dev/rollout-min-requests: "100"                 of the canary at each step, before the next
     zeroflow.dev/rollout-max-requests: "100000"              of the canary, after which it is left as it is
+    zeroflow.dev/rollout-shadow: "true"                      before the first step it gets copies only, answers nobody
     zeroflow.dev/rollout-attempt: "2"                        tries the same revision again
 
 A metric is a share of bad events that canary and stable revision are compared by: requests that got no prediction
 (4xx as well as 5xx: both have the same callers), requests slower than the stable revision's quantile, wrong answers by
 labels that came later. By itself it asks for a better canary; `<=+0.01` is content with one that is at most 0.01 worse.
-A guard is a bound of the canary alone.
+A guard is a bound of the canary alone. `agreement>=0.98`, as either, is the least share of copies to which a shadowed
+canary must predict what the stable revision does.
 """
 
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from zeroflow.functions.inference import names
 from zeroflow.functions.inference.refusal import Refused
 
-PREFIX = "zeroflow.dev/rollout"
-OPTIONS = ("steps", "metrics", "guards", "alpha", "min-requests", "max-requests", "attempt")
+PREFIX = names.ROLLOUT
+OPTIONS = ("steps", "metrics", "guards", "alpha", "min-requests", "max-requests", "attempt", "shadow")
 
-ERRORS, QUALITY, LATENCY = "error-rate", "quality", "latency"
+ERRORS, QUALITY, LATENCY, AGREEMENT = "error-rate", "quality", "latency", "agreement"
 _METRIC = re.compile(r"(error-rate|quality|latency-p(?:50|75|90|95|99|99\.9))(?:<=\+(0(?:\.\d+)?|1))?")
+_AGREEMENT = re.compile(r"agreement>=(0\.\d{1,6})")
 _GUARD = re.compile(r"(error-rate)<=(0(?:\.\d+)?)|latency-p(50|75|90|95|99|99\.9)<=(\d+(?:\.\d+)?)(ms|s)")
 
 
@@ -36,6 +40,7 @@ class Metric:
 
     name: str
     margin: float = 0.0
+    """How much worse the canary may be; of `agreement`, the share of its answers that may differ."""
 
     @property
     def quantile(self) -> float | None:
@@ -58,6 +63,7 @@ class Policy:
     """How canaries of one InferenceService are decided."""
 
     steps: tuple[int, ...] = (5, 20, 50, 100)
+    """In percent; a first one of 0 is the shadow."""
     metrics: tuple[Metric, ...] = (Metric(ERRORS),)
     guards: tuple[Guard, ...] = ()
     alpha: float = 0.05
@@ -85,7 +91,7 @@ def policy_of(annotations: Mapping[str, str]) -> Policy | None:
         raise Refused("InvalidAnnotation", f'annotation {PREFIX} must be "auto" or "manual", got {mode!r}')
     given = {option: annotations.get(f"{PREFIX}-{option}") for option in OPTIONS}
     default = Policy()
-    return Policy(
+    policy = Policy(
         steps=_steps(given["steps"]) if given["steps"] else default.steps,
         metrics=tuple(_metrics(given["metrics"])) if given["metrics"] else default.metrics,
         guards=tuple(_guards(given["guards"])) if given["guards"] else (),
@@ -94,6 +100,13 @@ def policy_of(annotations: Mapping[str, str]) -> Policy | None:
         max_requests=_number("max-requests", given["max-requests"]) if given["max-requests"] else 0,
         attempt=given["attempt"] or default.attempt,
     )
+    if given["shadow"] not in (None, "true", "false"):
+        raise _unreadable("shadow", str(given["shadow"]), '"true" or "false"')
+    if given["shadow"] == "true":
+        return replace(policy, steps=(0, *policy.steps))
+    if AGREEMENT in [metric.name for metric in policy.metrics] + [guard.name for guard in policy.guards]:
+        raise Refused("InvalidAnnotation", f'agreement needs copies of requests: annotation {PREFIX}-shadow: "true"')
+    return policy
 
 
 def _steps(text: str) -> tuple[int, ...]:
@@ -108,9 +121,14 @@ def _steps(text: str) -> tuple[int, ...]:
 def _metrics(text: str) -> list[Metric]:
     found = []
     for part in (part.strip() for part in text.split(",")):
+        if agreed := _AGREEMENT.fullmatch(part):
+            found.append(Metric(AGREEMENT, round(1 - float(agreed[1]), 6)))
+            continue
         match = _METRIC.fullmatch(part)
         if match is None:
-            raise _unreadable("metrics", text, "error-rate, quality or latency-p99, each alone or with <=+0.01")
+            raise _unreadable(
+                "metrics", text, "error-rate, quality or latency-p99, each alone or with <=+0.01, or agreement>=0.98"
+            )
         found.append(Metric(match[1], float(match[2] or 0)))
     if len({metric.name for metric in found}) != len(found):
         raise _unreadable("metrics", text, "each metric once")
@@ -120,9 +138,12 @@ def _metrics(text: str) -> list[Metric]:
 def _guards(text: str) -> list[Guard]:
     found = []
     for part in (part.strip() for part in text.split(",")):
+        if agreed := _AGREEMENT.fullmatch(part):
+            found.append(Guard(AGREEMENT, round(1 - float(agreed[1]), 6)))
+            continue
         match = _GUARD.fullmatch(part)
         if match is None:
-            raise _unreadable("guards", text, "error-rate<=0.05 or latency-p99<=250ms")
+            raise _unreadable("guards", text, "error-rate<=0.05, latency-p99<=250ms or agreement>=0.98")
         if match[1]:
             found.append(Guard(match[1], float(match[2])))
         else:

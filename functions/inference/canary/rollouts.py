@@ -26,6 +26,7 @@ from zeroflow.functions.inference.canary.decide import (
     decide,
 )
 from zeroflow.functions.inference.canary.policy import (
+    AGREEMENT,
     ERRORS,
     PREFIX,
     QUALITY,
@@ -44,6 +45,8 @@ START = "start"
 RUNNING, PROMOTED, ROLLED_BACK, UNDECIDED, SUPERSEDED = "running", "promoted", "rolled_back", "undecided", "superseded"
 ENDS = {PROMOTE: PROMOTED, ROLL_BACK: ROLLED_BACK, GIVE_UP: UNDECIDED}
 CANARY, STABLE = "canary", "stable"
+COPIES = "copies-dropped"
+"""Beside the metrics: copies of requests that were not compared, of all."""
 UNCOUNTED = "ZEROFLOW_OBSERVED"
 THRESHOLD_REQUESTS = 500
 """From so many of the stable revision's requests its quantile is taken; those do not count in the test."""
@@ -74,6 +77,12 @@ def share(session: Session, uid: str, template: str, policy: Policy) -> int | No
     if found.state == ROLLED_BACK:
         return 0
     return policy.steps[min(found.step, len(policy.steps) - 2)]
+
+
+def is_shadowed(session: Session, uid: str, template: str, policy: Policy) -> bool:
+    """Say whether a template's revision gets, or will get, copies of requests only."""
+    found = _of_template(session, uid, template)
+    return policy.steps[0] == 0 and (found is None or (found.state == RUNNING and found.step == 0))
 
 
 def note_whole(session: Session, isvc: Mapping[str, Any], template: str, revision: str) -> None:
@@ -134,10 +143,16 @@ def begin(tx: Transaction, isvc: Mapping[str, Any], template: str, canary: str, 
 def observe(tx: Transaction, seen: Observation) -> None:
     """Count what a predictor says of its answers, and decide."""
     record = running(tx.session, seen.namespace, seen.inferenceservice)
-    if record is None or seen.revision not in (record.canary, record.stable) or seen.requests == 0:
+    if record is None or seen.revision not in (record.canary, record.stable):
         return
     policy = policy_of(record.policy)
     if policy is None:
+        return
+    if has_copies := bool(seen.shadow) and seen.revision == record.stable:
+        _count(tx.session, record, CANARY, _copies(seen.shadow, record.canary))
+    if seen.requests == 0:
+        if has_copies:
+            _decide(tx, record, policy)
         return
     arm = CANARY if seen.revision == record.canary else STABLE
     # Whoever is to blame: both arms have the same callers, and a model that refuses their rows has changed.
@@ -244,6 +259,14 @@ def _count(session: Session, record: RolloutRecord, arm: str, counts: Mapping[st
             session.add(row)
         row.bad += count.bad
         row.total += count.total
+
+
+def _copies(shadow: Mapping[str, Mapping[str, int]], canary: str) -> dict[str, Count]:
+    """Return what became of the copies to a canary; one that never answers has not even told its name."""
+    known, nameless = shadow.get(canary, {}), shadow.get("", {})
+    differed, agreed = known.get("differed", 0), known.get("agreed", 0)
+    dropped = known.get("dropped", 0) + nameless.get("dropped", 0)
+    return {AGREEMENT: Count(differed, differed + agreed), COPIES: Count(dropped, differed + agreed + dropped)}
 
 
 def _slow(record: RolloutRecord, policy: Policy, arm: str, latency: Latency) -> dict[str, Count]:

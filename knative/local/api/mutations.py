@@ -19,7 +19,7 @@ from zeroflow.knative.local.api.core import check_core
 from zeroflow.knative.local.api.deletions import DeleteOptions, Deletions, present
 from zeroflow.knative.local.api.errors import AlreadyExists, Cause, Conflict, Forbidden, Invalid, NotFound
 from zeroflow.knative.local.api.kinds import Kind, KindRegistry
-from zeroflow.knative.local.api.objects import Object, copy, declared, generated_name, meta, now
+from zeroflow.knative.local.api.objects import Object, copy, declared, generated_name, meta, now, without
 from zeroflow.knative.local.api.persistence import Key
 from zeroflow.knative.local.api.schemas import pruning, rules, validation
 from zeroflow.knative.local.api.state import Draft
@@ -93,8 +93,7 @@ class Mutations:
         key = key_of(kind, obj)
         old = self.present(draft, kind, key)
         self._check_version(kind, obj, old)
-        updated = copy(old)
-        updated.pop("status", None)
+        updated = copy(without(old, ("status",)))
         if obj.get("status") is not None:
             updated["status"] = obj["status"]
         check_schema(kind, updated, old)
@@ -211,8 +210,8 @@ class Mutations:
 
     def _make_room(self, draft: Draft) -> None:
         """Drop the oldest Events, some at a time: they live in memory."""
-        keys = draft.keys_of("Event")
-        if len(keys) >= MAX_EVENTS:
+        if draft.count_of("Event") >= MAX_EVENTS:
+            keys = draft.keys_of("Event")
             ages = {key: int(meta(obj)["resourceVersion"]) for key in keys if (obj := draft.find(key)) is not None}
             for key in sorted(keys, key=ages.__getitem__)[: MAX_EVENTS // 4]:
                 draft.remove(key)

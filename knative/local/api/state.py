@@ -45,6 +45,7 @@ class Layer(Protocol):
     def owned_by(self, uid: str) -> set[Key]: ...
     def keys_in(self, namespace: str) -> set[Key]: ...
     def keys_of(self, kind: str) -> set[Key]: ...
+    def count_of(self, kind: str) -> int: ...
     def next_version(self) -> int: ...
 
 
@@ -93,6 +94,9 @@ class State:
     def keys_of(self, kind: str) -> set[Key]:
         spaces = self._objects.get(kind, {})
         return {(kind, namespace, name) for namespace, objects in spaces.items() for name in objects}
+
+    def count_of(self, kind: str) -> int:
+        return sum(len(objects) for objects in self._objects.get(kind, {}).values())
 
     def next_version(self) -> int:
         self.version += 1
@@ -169,6 +173,13 @@ class Draft:
     def keys_of(self, kind: str) -> set[Key]:
         keys = self._below.keys_of(kind) | {key for key in self._staged if key[0] == kind}
         return {key for key in keys if self.find(key) is not None}
+
+    def count_of(self, kind: str) -> int:
+        """Return how many objects of a kind there are, without looking at each."""
+        touched = [(key, obj) for key, obj in self._staged.items() if key[0] == kind]
+        return self._below.count_of(kind) + sum(
+            (obj is not None) - (self._below.find(key) is not None) for key, obj in touched
+        )
 
     def next_version(self) -> int:
         return self._below.next_version()

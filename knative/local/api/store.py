@@ -86,6 +86,10 @@ class Store:
         found = self._state.find(self._key(kind, namespace, name))
         return None if found is None else copy(found)
 
+    def look(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
+        """Return the object itself, to be read only and at once."""
+        return self._state.find(self._key(kind, namespace, name))
+
     def list(
         self, kind: Kind | str, namespace: str | None = None, labels: Mapping[str, str] | None = None
     ) -> list[Object]:
@@ -251,9 +255,17 @@ class Store:
     # listening
 
     def subscribe(
-        self, kinds: Iterable[str], replay: bool = True, since: int | None = None, limit: int | None = None
+        self,
+        kinds: Iterable[str],
+        replay: bool = True,
+        since: int | None = None,
+        limit: int | None = None,
+        copies: bool = True,
     ) -> Subscription:
-        """Listen to kinds, known or not yet; `since` replays the changes after a version instead, or raises Expired."""
+        """Listen to kinds, known or not yet; `since` replays the changes after a version instead, or raises Expired.
+
+        Without `copies` the objects are the store's own: for who only reads them.
+        """
         wanted = list(kinds)
         replayed: list[Change] = []
         if since is not None:
@@ -265,7 +277,7 @@ class Store:
             replayed = [change.seen_from(since) for change in kept if change.kind in wanted and change.version > since]
         elif replay:
             replayed = [Change("ADDED", key, obj) for key in wanted for obj in self._state.of(key, None)]
-        subscription = Subscription(wanted, replayed, self._forget, limit)
+        subscription = Subscription(wanted, replayed, self._forget, limit, copies)
         self._subscriptions.append(subscription)
         return subscription
 

@@ -1,8 +1,8 @@
 """Committed changes, delivered in order to whoever listens inside the process.
 
 Guarantees: a subscription sees current objects first (as ADDED, unless told otherwise) and then each later change
-exactly once, in commit order. Every subscriber gets copies of its own. A bounded subscription that falls behind ends
-with `Expired`.
+exactly once, in commit order. Every subscriber gets copies of its own, unless it only reads. A bounded subscription
+that falls behind ends with `Expired`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ class Subscription:
         replayed: Iterable[Change],
         on_close: Callable[[Subscription], None],
         limit: int | None = None,
+        copies: bool = True,
     ) -> None:
         self.kinds = frozenset(kinds)
         self._pending: deque[Change] = deque(replayed)
         self._on_close = on_close
         self._limit = limit
+        self._copies = copies
         self._overflowed = False
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
@@ -74,6 +76,8 @@ class Subscription:
             finally:
                 self._waiter = None
         change = self._pending.popleft()
+        if not self._copies:
+            return change
         return Change(change.type, change.kind, copy(change.object), copy(change.old) if change.old else None)
 
     async def __aenter__(self) -> Subscription:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from zeroflow.knative.local.api.errors import Cause, Invalid
+from zeroflow.knative.local.api.errors import BadRequest
 from zeroflow.knative.local.api.objects import Object, copy
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.eventing import destinations, filters
@@ -27,6 +27,7 @@ DEPENDENCY_ANNOTATION = "knative.dev/dependency"
 PARALLELISM_ANNOTATION = "zeroflow.dev/parallelism"
 MAX_PARALLELISM = 1000
 INJECTION_ANNOTATION = "eventing.knative.dev/injection"
+_DENIED = 'admission webhook "validation.webhook.eventing.knative.dev" denied the request: validation failed: '
 
 Check = Callable[[Object, Object | None], Object]
 
@@ -42,25 +43,30 @@ def install(store: Store) -> None:
         "SinkBinding.sources.knative.dev": check_sink_binding,
     }
     for kind, check in checks.items():
-        store.admit(kind, _hook(kind, check))
+        store.admit(kind, _hook(check))
 
 
-def _hook(kind: str, check: Check) -> Callable[[Object, Object | None], Object]:
-    name, _, group = kind.partition(".")
+def _hook(check: Check) -> Callable[[Object, Object | None], Object]:
+    """Return `check` as an admission webhook: what it finds is told as Knative's FieldError, `message: path`."""
 
     def admit(new: Object, old: Object | None) -> Object:
-        metadata = new.get("metadata") or {}
-        if metadata.get("deletionTimestamp"):
+        if (new.get("metadata") or {}).get("deletionTimestamp"):
             return new
-        title = str(metadata.get("name") or metadata.get("generateName") or "")
-        if not isinstance(new.get("spec") or {}, dict):
-            raise Invalid.fields(name, group, title, Cause("spec", "must be an object"))
         try:
+            if not isinstance(new.get("spec") or {}, dict):
+                raise InvalidSpec("spec", "must be an object")
             return check(copy(new), old)
         except InvalidSpec as error:
-            raise Invalid.fields(name, group, title, Cause(error.field, error.problem)) from error
+            raise BadRequest(_DENIED + _fault(error)) from error
 
     return admit
+
+
+def _fault(error: InvalidSpec) -> str:
+    if error.problem.partition(": ")[0] != "missing":
+        return f"{error.problem}: {error.field}"
+    details = error.problem.partition(": ")[2]
+    return f"missing field(s): {error.field}" + (f"\n{details}" if details else "")
 
 
 def check_broker(new: Object, old: Object | None) -> Object:

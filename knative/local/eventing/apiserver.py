@@ -108,7 +108,7 @@ class _Watch:
 
     async def start(self) -> None:
         """Listen, then compare what exists with what was seen before (or remember it as seen)."""
-        self._subscription = self._store.subscribe(self._kinds, replay=False)
+        self._subscription = self._store.subscribe(self._kinds, replay=False, copies=False)
         present = {
             obj["metadata"]["uid"]: obj for kind in self._kinds for obj in self._store.list(kind) if self._wants(obj)
         }

@@ -74,13 +74,13 @@ def validate(destination: Any, path: str, *, required: bool = True) -> None:
     """Check the form of a Destination; raise InvalidSpec."""
     if not destination:
         if required:
-            raise InvalidSpec(path, "expected ref, uri or both, got neither")
+            raise InvalidSpec(f"{path}.ref, {path}.uri", "expected at least one, got none")
         return
     if not isinstance(destination, dict):
         raise InvalidSpec(path, "must be an object with ref, uri or both")
     reference, uri = destination.get("ref"), destination.get("uri")
     if not reference and not uri:
-        raise InvalidSpec(path, "expected ref, uri or both, got neither")
+        raise InvalidSpec(f"{path}.ref, {path}.uri", "expected at least one, got none")
     if uri is not None and not isinstance(uri, str):
         raise InvalidSpec(f"{path}.uri", "must be a string")
     if reference:

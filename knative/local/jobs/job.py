@@ -64,7 +64,8 @@ class JobRun:
         """Run the Job to its end."""
         try:
             await self._recover()
-            while (job := self._job()) is not None and not finished(job):
+            job = self._job()
+            while job is not None and not finished(job):
                 self.changed.clear()
                 if job["spec"].get("suspend"):
                     await self._suspend(job)
@@ -74,7 +75,7 @@ class JobRun:
                 if job is None or finished(job):
                     break
                 await self._wait(job)
-                await self._collect()
+                job = await self._collect()
         except NotFound:
             pass  # deleted in between
         finally:
@@ -119,16 +120,14 @@ class JobRun:
         if completions is None and succeeded:
             wanted = len(self._pods)  # a work queue that has been emptied starts nothing more
         missing = wanted - len(self._pods)
-        if missing > 0 and self._loop.time() >= self._not_before_s:
-            status["active"] = len(self._pods) + missing
-            await self._write(job)  # before the process: a host that dies now knows of it
-            for _ in range(missing):
-                self._start(job)
-        elif missing < 0:
-            for pod in list(self._pods)[missing:]:
-                await self._stop(pod)
-        else:
-            await self._write(job)
+        if missing > 0 and self._loop.time() < self._not_before_s:
+            missing = 0
+        status["active"] = len(self._pods) + missing
+        await self._write(job)  # before the process: a host that dies now knows of it
+        for _ in range(missing):
+            self._start(job)
+        for pod in list(self._pods)[missing:] if missing < 0 else ():
+            await self._stop(pod)
 
     def _start(self, job: Object) -> None:
         pod = JobPod(self._context, job)
@@ -155,14 +154,17 @@ class JobRun:
         finally:
             waiting.cancel()
 
-    async def _collect(self) -> None:
-        """Count the pods that have ended."""
+    async def _collect(self) -> Object | None:
+        """Return the Job as it is now, with the pods that have ended counted.
+
+        The count is written with what follows from it; at once where others have to be stopped first, which takes time.
+        """
         ended = [(pod, task) for pod, task in self._pods.items() if task.done()]
         for pod, _ in ended:
             await pod.record.settled()  # who sees that the Job has ended must see how its pods have
         job = self._job()
         if not ended or job is None:
-            return
+            return job
         status = job.setdefault("status", {})
         for pod, task in ended:
             self._forget(pod)
@@ -177,10 +179,13 @@ class JobRun:
             error = task.exception()
             if isinstance(error, NotRunnable):
                 await self._fail(job, error.reason, str(error))
-                return
+                return self._job()
         status["active"] = len(self._pods)
         self._not_before_s = self._loop.time() + self._backoff.after(self._failures_in_a_row)
+        if not self._pods:
+            return job
         await self._write(job)
+        return self._job()
 
     async def _suspend(self, job: Object) -> None:
         if self._pods:

@@ -44,7 +44,7 @@ class Jobs:
     async def start(self) -> None:
         """Go on with every Job that is not finished, and with those that come."""
         subscription = self._store.subscribe(
-            (JOB_KIND, "Secret", "ConfigMap", "PersistentVolumeClaim", "Pod"), replay=False
+            (JOB_KIND, "Secret", "ConfigMap", "PersistentVolumeClaim", "Pod"), replay=False, copies=False
         )
         for job in self._store.list(JOB_KIND):
             await restore(self._store, self._home, job)

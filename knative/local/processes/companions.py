@@ -19,7 +19,7 @@ from zeroflow.knative.local.processes import volumes
 from zeroflow.knative.local.processes.container import resolve
 from zeroflow.knative.local.processes.logs import tail
 from zeroflow.knative.local.processes.pods import PodContext, PodRecord, shell_code
-from zeroflow.knative.local.processes.process import Process, ProcessSpec
+from zeroflow.knative.local.processes.process import Process, ProcessSpec, killed_from_outside
 
 Object = dict[str, Any]
 
@@ -30,6 +30,7 @@ class CompanionFailed(ZeroflowError):
     def __init__(self, kind: str, name: str, code: int, said: str) -> None:
         super().__init__(f"{kind} {name!r} failed with: {said or f'exit code {shell_code(code)} and an empty log'}")
         self.reason = f"ExitCode{shell_code(code)}"
+        self.killed_from_outside = killed_from_outside(code)
 
 
 def process_spec(context: PodContext, record: PodRecord, container: Object, base: Mapping[str, str]) -> ProcessSpec:
@@ -74,7 +75,7 @@ class Companions:
         self._beside: list[Object] = [each for each in spec["containers"] if each["name"] != main]
         self._running: list[Process] = []
         self._watches: list[asyncio.Task[None]] = []
-        self._ended: asyncio.Future[CompanionFailed] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[ZeroflowError] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         """Run the init containers and start the sidecars; raise CompanionFailed or what keeps one from starting."""
@@ -87,11 +88,13 @@ class Companions:
             self._running.remove(process)
             self._record.companion_ended(container["name"], code)
             if code:
-                raise CompanionFailed("init container", container["name"], code, tail(process.spec.log))
+                raise process.interrupted or CompanionFailed(
+                    "init container", container["name"], code, tail(process.spec.log)
+                )
         for container in self._beside:
             await self._start_sidecar(container, init=False)
 
-    async def failed(self) -> CompanionFailed:
+    async def failed(self) -> ZeroflowError:
         """Return why the first sidecar has ended, when it does."""
         return await asyncio.shield(self._ended)
 
@@ -133,4 +136,5 @@ class Companions:
         code = await process.wait()
         self._record.companion_ended(name, code)
         if not self._ended.done():
-            self._ended.set_result(CompanionFailed("container", name, code, tail(process.spec.log)))
+            failed = CompanionFailed("container", name, code, tail(process.spec.log))
+            self._ended.set_result(process.interrupted or failed)

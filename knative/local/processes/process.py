@@ -11,7 +11,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from zeroflow.errors import Unavailable
 from zeroflow.knative.local.processes.mounting import Mount
+
+# Signals that come from somebody else; one of the others (SIGSEGV, SIGABRT) is a program's own crash.
+_FROM_OUTSIDE = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM})
+
+
+def killed_from_outside(code: int) -> bool:
+    """Return whether an exit code says that somebody has ended the process (a shell passes it on as 128 + signal)."""
+    return (-code if code < 0 else code - 128) in _FROM_OUTSIDE
+
+
+class Interrupted(Unavailable):
+    """The fork server of a process was killed and has taken it along: nothing is wrong with the process."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"the fork server {label!r} was killed while it was starting a process")
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,8 @@ class Process:
     def __init__(self, spec: ProcessSpec, pid: int, ready: asyncio.Future[bool]) -> None:
         self.spec, self.pid = spec, pid
         self._ready = ready
+        self.interrupted: Interrupted | None = None
+        """Set when it has ended with its fork server."""
         self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     @property

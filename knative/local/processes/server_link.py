@@ -18,11 +18,12 @@ from pathlib import Path
 
 from zeroflow.errors import Unavailable
 from zeroflow.knative.local.processes.messages import Inbox, Message, encode, send_some
-from zeroflow.knative.local.processes.process import Process, ProcessSpec
+from zeroflow.knative.local.processes.process import Interrupted, Process, ProcessSpec, killed_from_outside
 from zeroflow.knative.local.processes.runtimes import Runtime
 
 logger = logging.getLogger(__name__)
 
+_HUNG_UP_S = 1.0
 _MODULE = "zeroflow.knative.local.processes.forkserver"
 # What a process may know of the machine: enough to find programs and certificates, none of the host's secrets.
 INHERITED = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH"})
@@ -35,6 +36,7 @@ class ServerLink:
         self.label = label
         self.closed = False
         self.loaded = False
+        self._hung_up = False
         self._retention_s = retention_s
         self._retention: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -90,19 +92,27 @@ class ServerLink:
             self._retention.cancel()
         for process in self._running.values():
             process.kill()
+            process.interrupted = Interrupted(self.label)
             process.ended(-signal.SIGKILL)
         self._running.clear()
         self._sock.close()
-        self._process.kill()
-        self._process.wait()
+        code = self._end()
+        innocent = self.loaded or killed_from_outside(code)
+        gone = Unavailable(f"the fork server {self.label!r} ended with code {code} while it was loading its modules")
         for _, ready, started in self._starting.values():
             if not started.done():
-                started.set_exception(
-                    Unavailable(f"the fork server {self.label!r} ended while it was starting a process")
-                )
+                started.set_exception(Interrupted(self.label) if innocent else gone)
             if not ready.done():
                 ready.set_result(False)
         self._starting.clear()
+
+    def _end(self) -> int:
+        """End the process and return its exit code: its own when it has hung up, which is the last it does."""
+        if self._hung_up:
+            with suppress(subprocess.TimeoutExpired):
+                return self._process.wait(_HUNG_UP_S)
+        self._process.kill()
+        return self._process.wait()
 
     def _unwanted(self) -> asyncio.Future[Process]:
         """Return a future whose process is killed: who asked for it has gone."""
@@ -144,6 +154,7 @@ class ServerLink:
                 return
             except OSError:
                 self._outbox.appendleft((data, fds, owned))
+                self._hung_up = True
                 self.close()
                 return
             if sent < len(data):
@@ -158,6 +169,7 @@ class ServerLink:
             self._handle(message)
         if self._inbox.closed and not self.closed:
             logger.warning("fork server %s (pid %d) is gone; its processes end with it", self.label, self.pid)
+            self._hung_up = True
             self.close()
 
     def _handle(self, message: Message) -> None:

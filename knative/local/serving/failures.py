@@ -1,7 +1,9 @@
-"""How often a revision's instances have ended by themselves, why, and when the next one may be started.
+"""How often a revision's instances have failed, why, and when the next one may be started.
 
 The first failure is answered at once with another instance, later ones after a delay that doubles. After a few in a
-row those who wait are told instead of kept waiting. Source: Kubernetes' CrashLoopBackOff; Knative's activator.
+row those who wait are told instead of kept waiting. An instance that was taken away has not failed: it was ready and
+somebody has killed it, or its fork server. Nobody is refused for that; the next one starts at once, and after
+`backoff_s` when the one before was taken away as early. Source: Kubernetes' CrashLoopBackOff; Knative's activator.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class Failures:
         self.last: Failure | None = None
         self.in_a_row = 0
         self.blocked_until_s = 0.0
+        self._taken_early = False
 
     @property
     def blocked(self) -> bool:
@@ -84,6 +87,15 @@ class Failures:
         """Note how long an instance was ready; one that has answered a request did not die of its start."""
         if answered or seconds >= self._pace.steady_s:
             self.in_a_row = 0
+            self._taken_early = False
+
+    def taken_away(self, *, ready: bool) -> None:
+        """Note that an instance was ended from outside, and whether it had been ready."""
+        if ready:
+            self.in_a_row = 0
+        if self._taken_early:
+            self.blocked_until_s = max(self.blocked_until_s, self._loop.time() + self._pace.backoff_s)
+        self._taken_early = True
 
     def refusal(self) -> NoInstance:
         """Return what those who wait are told."""

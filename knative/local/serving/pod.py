@@ -18,11 +18,11 @@ from typing import Any
 
 from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.processes import ports, volumes
-from zeroflow.knative.local.processes.companions import Companions, execute, process_spec, scratch
+from zeroflow.knative.local.processes.companions import CompanionFailed, Companions, execute, process_spec, scratch
 from zeroflow.knative.local.processes.launcher import listening_socket
 from zeroflow.knative.local.processes.logs import tail
 from zeroflow.knative.local.processes.pods import PodContext, PodRecord, shell_code
-from zeroflow.knative.local.processes.process import Process, ProcessSpec
+from zeroflow.knative.local.processes.process import Process, ProcessSpec, killed_from_outside
 from zeroflow.knative.local.processes.server_link import inherited_environment
 from zeroflow.knative.local.serving import labels, probes
 from zeroflow.knative.local.serving.exchange import Upstream
@@ -67,6 +67,7 @@ class Pod:
         self._watches: list[asyncio.Task[None]] = []
         self.in_flight = 0
         self.ready = self.draining = False
+        self._at_fault = False  # it was this class that killed it, for what it did
         self.answered = False  # it has given an answer: if it dies, it did not die of its start
         pod = pod_object(revision)
         self.name: str = pod["metadata"]["name"]
@@ -192,8 +193,10 @@ class Pod:
             f"({self._port['containerPort']}); let the program listen on the port in the environment variable PORT"
         )
 
-    async def _ended(self, process: Process) -> ContainerFailed:
+    async def _ended(self, process: Process) -> ZeroflowError:
         code, said = await process.wait(), tail(self.log)
+        if process.interrupted is not None:
+            return process.interrupted
         advice = ""
         if any(mark in said.lower() for mark in _PORT_TAKEN):
             advice = (
@@ -244,6 +247,10 @@ class Pod:
         if self._process is not None:
             self._process.kill()
 
+    def taken_away(self, code: int) -> bool:
+        """Return whether somebody has killed it, and not for what it did; only after it was ready."""
+        return not self._at_fault and killed_from_outside(code)
+
     def died(self, code: int) -> None:
         """Note that the process has ended by itself."""
         self.ready = False
@@ -261,6 +268,8 @@ class Pod:
     def _sidecar_ended(self, beside: asyncio.Future[Any]) -> None:
         if not beside.cancelled() and not self.draining:
             logger.warning("pod %s: %s; it is killed and replaced", self.name, beside.result())
+            error = beside.result()
+            self._at_fault = isinstance(error, CompanionFailed) and not error.killed_from_outside
             self.kill()
 
     async def _watch_life(self, liveness: Object) -> None:
@@ -269,6 +278,7 @@ class Pod:
         logger.warning("pod %s: liveness probe failed; it is killed and replaced", self.name)
         said = f"Liveness probe failed: {self._prober.said}; the container is killed and replaced"
         self.record.note("Unhealthy", said, warning=True)
+        self._at_fault = True
         self.kill()
 
     async def _watch_readiness(self, readiness: Object) -> None:

@@ -21,6 +21,7 @@ from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.processes.container import NotRunnable
 from zeroflow.knative.local.processes.logs import prune_logs, tail
 from zeroflow.knative.local.processes.pods import PodContext
+from zeroflow.knative.local.processes.process import Interrupted
 from zeroflow.knative.local.serving import labels
 from zeroflow.knative.local.serving.autoscaler import Autoscaler
 from zeroflow.knative.local.serving.failures import Failure, Failures, NoInstance, Pace
@@ -245,7 +246,7 @@ class Pool:
             await pod.start(self._deadline_s)
         except (ZeroflowError, OSError) as error:
             self._fleet.pods.remove(pod)
-            await self._failed(pod, error if isinstance(error, ZeroflowError) else Unavailable(str(error)))
+            await self._over(pod, error if isinstance(error, ZeroflowError) else Unavailable(str(error)))
             return
         if pod.draining:
             await pod.stop()
@@ -261,10 +262,10 @@ class Pool:
         code = await pod.wait()
         self._fleet.pods.remove(pod)
         self._failures.lived(self._loop.time() - started_s, answered=pod.answered)
-        await self._failed(pod, ContainerFailed(code, tail(pod.log)), code)
+        await self._over(pod, ContainerFailed(code, tail(pod.log)), code)
 
-    async def _failed(self, pod: Pod, error: ZeroflowError, code: int | None = None) -> None:
-        """Note that an instance has ended by itself and decide when there is another."""
+    async def _over(self, pod: Pod, error: ZeroflowError, code: int | None = None) -> None:
+        """Note that an instance has ended, with `code` when it had been ready, and decide when there is another."""
         ended = code
         if ended is None and isinstance(error, ContainerFailed):
             ended = await pod.wait()
@@ -277,8 +278,11 @@ class Pool:
             self._changed()
             return
         failure = Failure(error.reason, str(error), permanent=isinstance(error, NotRunnable))
-        self._failures.note(failure)
         logger.warning("revision %s: instance %s: %s", self.name, pod.name, failure.headline)
+        if isinstance(error, Interrupted) or (code is not None and pod.taken_away(code)):
+            self._failures.taken_away(ready=code is not None)
+        else:
+            self._failures.note(failure)
         overdue = not self.proven and self._loop.time() - self._created_s > self._deadline_s
         if not self.ready and self._failures.final:
             self._line.refuse(self._failures.refusal())

@@ -84,7 +84,7 @@ class Serving:
 
     async def start(self) -> None:
         """Reconcile everything that is stored, then whatever changes."""
-        subscription = self._store.subscribe(_KINDS, replay=False)
+        subscription = self._store.subscribe(_KINDS, replay=False, copies=False)
         for kind in _DECLARED:
             for obj in self._store.list(kind):
                 self._touch(kind, obj)

@@ -18,7 +18,7 @@ from typing import Any
 
 from cloudevents.core.base import BaseCloudEvent
 from flask import Flask, Response, request
-from sqlalchemy import select
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException
 
@@ -40,6 +40,17 @@ EVENT_STATUS = {**HTTP_STATUS, "NotFound": 400}
 """The same for a broker, which would retry a 404: an object that is gone will not come back. It retries 409 and 503."""
 
 
+_KEY = (
+    HandledEvent.consumer == bindparam("of"),
+    HandledEvent.source == bindparam("from_source"),
+    HandledEvent.id == bindparam("of_id"),
+)
+_FIND_HANDLED = select(HandledEvent.reply_seq).where(*_KEY)
+_NOTE_HANDLED = insert(HandledEvent.__table__)  # type: ignore[arg-type]  # a class is declared on a Table
+_NOTE_REPLY = update(HandledEvent.__table__).where(*_KEY)  # type: ignore[arg-type]
+"""Built once: to build them, or to have a session track the row, costs more than to execute them."""
+
+
 class Delivery:
     """One event as a handler gets it."""
 
@@ -48,9 +59,6 @@ class Delivery:
         self.committed: Transaction | None = None
         self.reply: EventRecord | None = None
         self.consumer = consumer
-        self.concerns_nobody = False
-        """Set by a handler for which the event means nothing: it does nothing again when it comes again, so that
-        nothing is remembered of it."""
         self._outbox, self._wants_reply = outbox, wants_reply
 
     @property
@@ -62,6 +70,11 @@ class Delivery:
     def source(self) -> str:
         """The event's source."""
         return str(self.event.get_source())
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What tells whether this consumer has handled the event: parameters of `_KEY`."""
+        return {"of": self.consumer, "from_source": self.source, "of_id": self.id}
 
     @property
     def type(self) -> str:
@@ -84,24 +97,28 @@ class Delivery:
         if self.committed is not None:
             raise RuntimeError(f"event {self.id!r} was already handled by a transaction of this delivery")
         with self._outbox.database.transaction() as session:
-            handled = HandledEvent(
-                consumer=self.consumer, source=self.source, id=self.id, handled_ms=now_ms(), reply_seq=None
-            )
-            session.add(handled)
-            session.flush()  # a concurrent delivery of the same event fails here, before it has done anything
+            note = {"consumer": self.consumer, "source": self.source, "id": self.id, "handled_ms": now_ms()}
+            # a concurrent delivery of the same event fails here, before it has done anything
+            session.connection().execute(_NOTE_HANDLED, {**note, "reply_seq": None})
             transaction = Transaction(
-                session, self._outbox.source, self.consumer, (self.source, self.id), self.traceparent
+                session,
+                self._outbox.source,
+                self.consumer,
+                (self.source, self.id),
+                self.traceparent,
+                self._outbox.replies_with if self._wants_reply else lambda record: False,
             )
             yield transaction
             session.flush()
-            if self._wants_reply and transaction.emitted and self._outbox.replies_with(transaction.emitted[0]):
-                self.reply = transaction.emitted[0]
-                self.reply.published_ms = now_ms()
-                handled.reply_seq = self.reply.seq
+            if transaction.reply is not None:
+                self.reply = transaction.reply
+                session.connection().execute(_NOTE_REPLY, {**self.key, "reply_seq": self.reply.seq})
         self.committed = transaction
 
 
 Handler = Callable[[Delivery], None]
+Concern = Callable[[Delivery], bool]
+"""Tells from the event alone whether it means something."""
 
 
 class FunctionApp:
@@ -112,7 +129,7 @@ class FunctionApp:
         self._event_retention_days = event_retention_days
         self.flask = Flask(f"zeroflow.functions.{name}", static_folder=None)
         self.flask.extensions["zeroflow"] = self
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, tuple[Handler, Concern | None]] = {}
         self.flask.post("/")(self._on_event)
         self.flask.post("/outbox/sweep")(self._on_sweep)
         self.flask.get("/health/<any(liveness, readiness):_aspect>")(_on_health)
@@ -130,11 +147,15 @@ class FunctionApp:
         outbox = Outbox(database, publisher, source, new_count_one_in)
         return cls(name, outbox, settings.event_retention_days)
 
-    def on(self, event_type: str) -> Callable[[Handler], Handler]:
-        """Register the handler of one event type at `POST /`."""
+    def on(self, event_type: str, concerns: Concern | None = None) -> Callable[[Handler], Handler]:
+        """Register the handler of one event type at `POST /`.
+
+        Events that do not concern it are taken before the database is asked about them, and not remembered: they mean
+        nothing again when they come again.
+        """
 
         def register(handler: Handler) -> Handler:
-            self._handlers[event_type] = handler
+            self._handlers[event_type] = handler, concerns
             return handler
 
         return register
@@ -148,13 +169,16 @@ class FunctionApp:
         """Open a transaction for a plain HTTP request; its events are published after commit."""
         return self.outbox.transaction(request.headers.get("traceparent"))
 
-    def receive(self, handler: Handler, consumer: str | None = None) -> Response:
+    def receive(self, handler: Handler, consumer: str | None = None, concerns: Concern | None = None) -> Response:
         """Handle the event in the current request with `handler`, once, and answer for the broker.
 
         One event may reach a function at several addresses: each is a `consumer` of its own, which handles it once.
         """
         try:
-            return self._deliver(_event_of_request(), handler, consumer or self.name)
+            delivery = Delivery(self.outbox, consumer or self.name, _event_of_request(), _wants_reply())
+            if concerns is not None and not concerns(delivery):
+                return Response(status=204)
+            return self._deliver(delivery, handler)
         except ZeroflowError as error:
             logger.warning("event refused: %s", error)
             return Response(f"{error}\n", EVENT_STATUS.get(error.reason, 500), mimetype="text/plain")
@@ -166,13 +190,14 @@ class FunctionApp:
                 event_type = str(_event_of_request().get_type())
             except ZeroflowError as error:
                 return Response(f"{error}\n", 400, mimetype="text/plain")
-        handler = self._handlers.get(event_type)
-        if handler is None:
+        registered = self._handlers.get(event_type)
+        if registered is None:
             known = ", ".join(self.handled_types) or "none"
             return Response(
                 f"function {self.name} does not handle {event_type}; it handles: {known}\n", 400, mimetype="text/plain"
             )
-        return self.receive(handler)
+        handler, concerns = registered
+        return self.receive(handler, concerns=concerns)
 
     def _on_sweep(self) -> Response:
         age = request.args.get("older_than_ms", "5000")
@@ -183,28 +208,29 @@ class FunctionApp:
             logger.info("events forgotten after %g days: %d", self._event_retention_days, forgotten)
         return Response(status=204)
 
-    def _deliver(self, event: BaseCloudEvent, handler: Handler, consumer: str) -> Response:
-        wants_reply = "reply" in request.headers.get("prefer", "")
-        delivery = Delivery(self.outbox, consumer, event, wants_reply)
-        if self._handled(delivery) is None:
+    def _deliver(self, delivery: Delivery, handler: Handler) -> Response:
+        if not self.handled(delivery):
             try:
                 handler(delivery)
-                if delivery.concerns_nobody:
-                    return Response(status=204)
                 if delivery.committed is None:
                     with delivery.transaction():
                         pass
             except IntegrityError:
-                if self._handled(delivery) is None:
+                if not self.handled(delivery):
                     raise
                 delivery.committed = None
         emitted = delivery.committed.emitted if delivery.committed else self._emitted_before(delivery)
         self.outbox.publish(emitted)
-        return self._reply(delivery, emitted) if wants_reply else Response(status=204)
+        return self._reply(delivery, emitted) if _wants_reply() else Response(status=204)
 
-    def _handled(self, delivery: Delivery) -> HandledEvent | None:
+    def handled(self, delivery: Delivery) -> bool:
+        """Say whether an event was handled before, or meanwhile by another delivery of it."""
         with self.database.reading() as session:
-            return session.get(HandledEvent, (delivery.consumer, delivery.source, delivery.id))
+            return session.execute(_FIND_HANDLED, delivery.key).first() is not None
+
+    def _replied(self, delivery: Delivery) -> int | None:
+        with self.database.reading() as session:
+            return session.scalar(_FIND_HANDLED, delivery.key)
 
     def _emitted_before(self, delivery: Delivery) -> list[EventRecord]:
         with self.database.reading() as session:
@@ -225,8 +251,8 @@ class FunctionApp:
         if delivery.committed:
             reply = delivery.reply
         else:
-            handled = self._handled(delivery)
-            reply = next((record for record in emitted if handled and record.seq == handled.reply_seq), None)
+            seq = self._replied(delivery)
+            reply = next((record for record in emitted if record.seq == seq), None)
         if reply is None:
             return Response(status=204)
         message = to_message(from_record(reply))
@@ -238,6 +264,10 @@ def _event_of_request() -> BaseCloudEvent:
     if request.content_length is not None and len(body) != request.content_length:
         raise InvalidInput(f"the body ended after {len(body)} of {request.content_length} bytes")
     return from_request(dict(request.headers), body)
+
+
+def _wants_reply() -> bool:
+    return "reply" in request.headers.get("prefer", "")
 
 
 def _on_health(_aspect: str) -> Response:

@@ -7,12 +7,12 @@ commit the events are published; what a crash leaves unpublished is published by
 
 import logging
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from zeroflow.events.http import from_record
@@ -23,7 +23,12 @@ from zeroflow.metadata.events import EventRecord
 
 logger = logging.getLogger(__name__)
 
-SWEEP_PAGE = 500
+PAGE = 500
+"""Events that are sent before they are marked as sent."""
+_KNOWN = select(EventRecord.seq).where(
+    EventRecord.source == bindparam("source"), EventRecord.id == bindparam("event_id")
+)
+"""Built once: to build and to hash it costs as much as to execute it."""
 
 
 class Transaction:
@@ -36,10 +41,14 @@ class Transaction:
         consumer: str | None = None,
         cause: tuple[str, str] | None = None,
         traceparent: str | None = None,
+        replies_with: Callable[[EventRecord], bool] = lambda record: False,
     ) -> None:
         self.session = session
+        self.reply: EventRecord | None = None
+        """The event that is answered instead of published: the first, if it may be."""
         self.emitted: list[EventRecord] = []
         self._source, self._consumer, self._cause, self._traceparent = source, consumer, cause, traceparent
+        self._replies_with = replies_with
 
     def emit(
         self,
@@ -61,8 +70,7 @@ class Transaction:
         if event_id is None:
             cause = ":".join(self._cause) if self._cause else uuid.uuid4().hex
             event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{cause}:{event_type}:{subject}:{len(self.emitted)}"))
-        known = select(EventRecord.seq).where(EventRecord.source == source, EventRecord.id == event_id)
-        if self.session.execute(known).first() is not None:
+        if self.session.execute(_KNOWN, {"source": source, "event_id": event_id}).first() is not None:
             return
         record = EventRecord(
             source=source,
@@ -78,6 +86,8 @@ class Transaction:
             consumer=self._consumer,
             published_ms=None,
         )
+        if not self.emitted and self._replies_with(record):
+            record.published_ms, self.reply = now_ms(), record
         self.session.add(record)
         self.emitted.append(record)
 
@@ -116,17 +126,21 @@ class Outbox:
 
     def publish(self, records: Iterable[EventRecord]) -> int:
         """Publish committed events and mark them; return how many were sent. Raises what the publisher raises."""
+        waiting = [record for record in records if record.published_ms is None]
+        for at in range(0, len(waiting), PAGE):
+            self._publish(waiting[at : at + PAGE])
+        return len(waiting)
+
+    def _publish(self, records: list[EventRecord]) -> None:
         sent: list[int] = []
         try:
             for record in records:
-                if record.published_ms is None:
-                    self.publisher.publish(from_record(record))
-                    sent.append(record.seq)
+                self.publisher.publish(from_record(record))
+                sent.append(record.seq)
         finally:
             if sent:
                 with self.database.transaction() as session:
                     session.execute(update(EventRecord).where(EventRecord.seq.in_(sent)).values(published_ms=now_ms()))
-        return len(sent)
 
     def sweep(self, older_than_ms: int = 5_000) -> int:
         """Publish every event, of whichever function, that has waited longer than `older_than_ms`; return how many."""
@@ -137,7 +151,7 @@ class Outbox:
                     select(EventRecord)
                     .where(EventRecord.published_ms.is_(None), EventRecord.time_ms <= now_ms() - older_than_ms)
                     .order_by(EventRecord.seq)
-                    .limit(SWEEP_PAGE)
+                    .limit(PAGE)
                 ).all()
             if not waiting:
                 return total

@@ -168,7 +168,10 @@ class Task(Base):
     """One task of a run: its root DAG, a nested DAG, or a step."""
 
     __tablename__ = "tasks"
-    __table_args__ = (Index("ix_tasks_parent", "parent_id", "state"), Index("ix_tasks_run", "run_id", "created_ms"))
+    __table_args__ = (
+        Index("ix_tasks_children", "parent_id", "state", "waiting"),
+        Index("ix_tasks_run", "run_id", "created_ms"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     run_id: Mapped[str]
@@ -188,7 +191,7 @@ class Task(Base):
     iterations: Mapped[int | None]
     """How many items a loop has."""
     begun: Mapped[int] = mapped_column(default=0)
-    """How many iterations of a loop have a row."""
+    """How many iterations of a loop have a row; how many tasks of any other scope run."""
     attempt: Mapped[int] = mapped_column(default=0)
     """The number of the last execution, from 1; never reused, so that a late answer is recognised."""
     first_attempt: Mapped[int] = mapped_column(default=1)

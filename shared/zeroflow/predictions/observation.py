@@ -45,6 +45,8 @@ class Observation:
     """Where the model came from."""
     sha256: str | None = None
     """Content hash of the model's bytes."""
+    shadow: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Copies of requests to a canary, by its revision ("" where unknown): `agreed`, `differed`, `dropped`."""
 
     @property
     def event_id(self) -> str:
@@ -85,6 +87,7 @@ class Observation:
             "errors": dict(self.errors),
             "latency": self.latency.to_data(),
             "callers": dict(self.callers),
+            **({"shadow": {name: dict(counts) for name, counts in self.shadow.items()}} if self.shadow else {}),
         }
 
     @classmethod
@@ -109,7 +112,16 @@ class Observation:
             model_version=_optional(data, "model_version"),
             uri=_optional(data, "uri"),
             sha256=_optional(data, "sha256"),
+            shadow=_shadow(data.get("shadow")),
         )
+
+
+def _shadow(value: Any) -> dict[str, dict[str, int]]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"shadow must be an object of counts by revision, got {str(value)[:40]}")
+    return {str(revision): _counts(value, revision) for revision in value}
 
 
 def source_prefix(namespace: str, inferenceservice: str) -> str:

@@ -86,7 +86,7 @@ def decode(body: bytes, media_type: str, track_duplicates: bool = True) -> Decod
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"the body is no complete JSON document: {error}") from error
     decoded = _limited(Decoded(value))
-    if track_duplicates:
+    if track_duplicates and orjson.dumps(value) != body:  # the same bytes again: nothing in them was dropped
         decoded.duplicates = _duplicates(body)
     return decoded
 

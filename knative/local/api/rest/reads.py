@@ -21,16 +21,11 @@ from zeroflow.knative.local.api.table import table
 
 
 def get(store: Store, request: web.Request, target: Target) -> web.Response:
-    """Answer with the object."""
-    return reply_object(request, target, present(store, target))
-
-
-def present(store: Store, target: Target) -> Object:
-    """Return a copy of the addressed object; raise NotFound."""
-    found = store.find(target.kind, target.namespace, target.name or "")
+    """Answer with the object; raise NotFound."""
+    found = store.look(target.kind, target.namespace, target.name or "")
     if found is None:
         raise NotFound.named(target.kind.resource, target.name or "")
-    return found
+    return reply_object(request, target, found)
 
 
 def listing(store: Store, request: web.Request, target: Target) -> web.Response:

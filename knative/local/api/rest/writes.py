@@ -46,7 +46,7 @@ class Writer:
 
         def operation(draft: Draft) -> Object:
             managers.record_update(target.kind, None, obj, manager)
-            return self.store.mutations.create(draft, target.kind, copy(obj))
+            return self.store.mutations.create(draft, target.kind, obj)
 
         return reply_object(request, target, await self._write(options.dry_run, operation), 201, warnings)
 
@@ -57,7 +57,7 @@ class Writer:
             raise BadRequest("the name of the object is required in its metadata")
 
         def operation(draft: Draft) -> Object:
-            return self._update(draft, target, copy(obj), options, self._present(draft, target))
+            return self._update(draft, target, obj, options, self._present(draft, target))
 
         return reply_object(request, target, await self._write(options.dry_run, operation), 200, warnings)
 
@@ -156,7 +156,7 @@ class Writer:
 
     def _update(self, draft: Draft, target: Target, obj: Object, options: WriteOptions, live: Object) -> Object:
         if meta(obj).get("managedFields") in ([], None):
-            meta(obj)["managedFields"] = copy(live)["metadata"].get("managedFields", [])
+            meta(obj)["managedFields"] = meta(live).get("managedFields", [])  # replaced below, never changed in place
         elif meta(obj)["managedFields"] == [{}]:
             meta(obj)["managedFields"] = []  # how a client resets who manages what
         manager = Manager(options.manager, "Update", target.api_version, target.subresource)

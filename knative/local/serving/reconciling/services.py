@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from zeroflow.knative.local.api.errors import Conflict
 from zeroflow.knative.local.api.objects import copy
 from zeroflow.knative.local.serving import conditions, labels, objects, statuses
 from zeroflow.knative.local.serving.conditions import Condition
@@ -39,6 +40,10 @@ async def _ensure(scope: Scope, service: Object, kind: str, wanted: Object) -> O
     meta = wanted["metadata"]
     found = scope.store.find(kind, meta["namespace"], meta["name"])
     if found is None:
+        owner = service["metadata"]
+        now = scope.store.find(labels.SERVICE_KIND, owner["namespace"], owner["name"])
+        if now is None or now["metadata"]["uid"] != owner["uid"]:  # deleted during this pass, with what it owned
+            raise Conflict.stale("services", owner["name"])
         made = await scope.store.create(wanted)
         scope.recorder.note(service, "Created", f'Created {wanted["kind"]} "{meta["name"]}"')
         return made
