@@ -27,8 +27,7 @@ class Function(BaseHTTPRequestHandler):
     def do_GET(self):
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
+        body = self.read_body()
         with LOCK:
             STATE["in"] += 1
             STATE["most"] = max(STATE["most"], STATE["in"])
@@ -40,6 +39,17 @@ class Function(BaseHTTPRequestHandler):
         finally:
             with LOCK:
                 STATE["in"] -= 1
+
+    def read_body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass  # trailers
+        return b"".join(parts)
 
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
