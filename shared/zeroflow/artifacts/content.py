@@ -6,10 +6,11 @@ A file's hash is the sha256 of its bytes. A directory's is the sha256 over its f
 """
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from zeroflow.errors import InvalidInput
+from zeroflow.errors import InvalidInput, NotFound
 
 CHUNK_BYTES = 1 << 20
 
@@ -41,6 +42,18 @@ def files_of(root: Path) -> list[Path]:
         if path.is_symlink():
             raise InvalidInput(f"{path.relative_to(root)} is a symbolic link; an artifact directory holds only files")
     return [path for path in found if path.is_file()]
+
+
+def copy(path: Path, target: Path, name: object) -> None:
+    """Copy a file or a directory to a new place; raise InvalidInput for links inside, NotFound for `name`."""
+    if path.is_dir():
+        files_of(path)  # refuses links
+        shutil.copytree(path, target)
+    elif path.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    else:
+        raise NotFound(f"there is nothing at {name}")
 
 
 def _of_directory(root: Path) -> Content:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zeroflow.artifacts import content
 from zeroflow.artifacts.uris import URI, parse
-from zeroflow.errors import InvalidInput, NotFound
+from zeroflow.errors import InvalidInput
 
 MAX_NAME_BYTES = 255
 """The longest file name of the usual file systems."""
@@ -79,15 +79,7 @@ class LocalStore:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def fetch(self, uri: URI, target: Path) -> None:
-        path = self.path(uri)
-        if path.is_dir():
-            content.files_of(path)  # refuses links
-            shutil.copytree(path, target)
-        elif path.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        else:
-            raise NotFound(f"there is nothing at {uri}")
+        content.copy(self.path(uri), target, uri)
 
     def delete(self, uri: URI) -> None:
         path = self.path(uri)

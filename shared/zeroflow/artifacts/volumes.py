@@ -1,6 +1,5 @@
 """Models on volumes: `pvc://<claim>/<path>`, read where the claim is mounted (ZEROFLOW_CLAIM)."""
 
-import shutil
 from pathlib import Path
 
 from zeroflow.artifacts import content
@@ -24,15 +23,7 @@ class MountedVolume:
         return self._path(uri)
 
     def fetch(self, uri: URI, target: Path) -> None:
-        path = self._path(uri)
-        if path.is_dir():
-            content.files_of(path)  # refuses links
-            shutil.copytree(path, target)
-        elif path.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        else:
-            raise NotFound(f"there is nothing at {uri}")
+        content.copy(self._path(uri), target, uri)
 
     def _path(self, uri: URI) -> Path:
         if self._mounted is None:
