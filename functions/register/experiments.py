@@ -25,8 +25,6 @@ from zeroflow.functions.register.produced import (
     size,
     text,
 )
-from zeroflow.functions.register.writing import Writing
-from zeroflow.metadata.audit import Origin
 
 SUCCEEDED = "dev.zeroflow.experiment.succeeded"
 EXPERIMENT, TRIAL = "experiment", "trial"
@@ -35,12 +33,8 @@ EXPERIMENT, TRIAL = "experiment", "trial"
 def on_succeeded(delivery: Delivery, policy: Policy, stores: Stores) -> None:
     """Handle the event."""
     produced = from_data(delivery.data())
-    if produced is None:
-        return
-    produced = contents.described(produced, stores)
-    cause = (delivery.source, delivery.id)
-    with delivery.transaction() as tx:
-        versions.register(Writing(tx, Origin(produced.maker.actor, True, cause=cause), policy), produced)
+    if produced is not None:
+        versions.register_told(delivery, policy, contents.described(produced, stores))
 
 
 def from_data(data: dict[str, Any]) -> ModelProduced | None:

@@ -20,8 +20,6 @@ from zeroflow.functions.register import contents, versions
 from zeroflow.functions.register.bodies import check_text
 from zeroflow.functions.register.policy import Policy
 from zeroflow.functions.register.produced import Input, Maker, ModelProduced, location, metrics, text
-from zeroflow.functions.register.writing import Writing
-from zeroflow.metadata.audit import Origin
 from zeroflow.resources.conditions import is_true
 
 DONE: Mapping[str, str] = {
@@ -38,12 +36,8 @@ _ANNOTATION = "zeroflow.dev/"
 def on_change(delivery: Delivery, policy: Policy, stores: Stores) -> None:
     """Handle the event that a training job was added or updated."""
     produced = from_object(delivery.data())
-    if produced is None:
-        return
-    produced = contents.described(produced, stores)
-    cause = (delivery.source, delivery.id)
-    with delivery.transaction() as tx:
-        versions.register(Writing(tx, Origin(produced.maker.actor, True, cause=cause), policy), produced)
+    if produced is not None:
+        versions.register_told(delivery, policy, contents.described(produced, stores))
 
 
 def from_object(obj: dict[str, Any]) -> ModelProduced | None:

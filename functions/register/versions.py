@@ -47,7 +47,11 @@ _FORMAT_VERSION = ("model_format_version", "framework_version")
 
 def on_model_produced(delivery: Delivery, policy: Policy) -> None:
     """Handle the event."""
-    produced = ModelProduced.from_data(delivery.data())
+    register_told(delivery, policy, ModelProduced.from_data(delivery.data()))
+
+
+def register_told(delivery: Delivery, policy: Policy, produced: ModelProduced) -> None:
+    """Register what an event tells of, in the event's transaction and in the name of the model's maker."""
     cause = (delivery.source, delivery.id)
     with delivery.transaction() as tx:
         register(Writing(tx, Origin(produced.maker.actor, True, cause=cause), policy), produced)
