@@ -1,7 +1,9 @@
 """Tree-structured Parzen estimators, by Optuna.
 
-A study is made anew from the history for each suggestion; trials that run stand in it with the constant liar, so that
-those that run side by side do not try the same.
+A study is made anew from the history for each suggestion, and the sampler's random numbers go on where the suggestion
+before left them (`stream`): one trial after another, suggestions are those of Optuna's sampler in one process with the
+same seed. Trials that run stand in the study with the constant liar, so that those that run side by side do not try
+the same.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import warnings
 from typing import Any
 
 from zeroflow.functions.trial.algorithms.history import Search, Suggested, Tried
-from zeroflow.functions.trial.algorithms.space import coordinate_of, snapped, value_at
+from zeroflow.functions.trial.algorithms.space import coordinate_of, draws, snapped, value_at
 from zeroflow.tuning.spec import Parameter
 
 MOST_GOOD = 25
@@ -26,17 +28,32 @@ def by_tpe(search: Search, *, multivariate: bool = False) -> Suggested:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental or deprecated arguments: ours to know, not the operator's
         sampler = optuna.samplers.TPESampler(
-            seed=search.seed_of(),
+            seed=search.seed_of() if search.attempt else search.seed,
             multivariate=multivariate,
             group=multivariate and any(tried.inactive for tried in search.known),
             constant_liar=True,
             **_options(search.settings),
         )
+        if not search.attempt:
+            _forward(sampler, search, multivariate)
         study = optuna.create_study(direction="maximize" if search.maximize else "minimize", sampler=sampler)
         distributions = {each.name: _distribution(each) for each in search.parameters}
         study.add_trials([_frozen(search, tried, distributions) for tried in search.known])
         asked = study.ask(distributions)
     return Suggested({each.name: _written(each, asked.params[each.name]) for each in search.parameters})
+
+
+def _forward(sampler: Any, search: Search, multivariate: bool) -> None:
+    """Have the sampler draw what it has drawn for the suggestions before this one."""
+    started = ended = 0
+    for count, tried in enumerate(search.known, -len(search.prior)):
+        started += 0 <= count and ended < sampler._n_startup_trials
+        ended += tried.value is not None
+    searched = sum(draws(each) > 0 for each in search.parameters)
+    mixtures = 1 if multivariate else searched
+    drawn = sampler._n_ei_candidates * (mixtures + searched)
+    sampler._random_sampler._rng.rng.random_sample(started * sum(map(draws, search.parameters)))
+    sampler._rng.rng.random_sample((search.number - started) * drawn)
 
 
 def _options(settings: Any) -> dict[str, Any]:
