@@ -47,7 +47,7 @@ def _forward(sampler: Any, search: Search, multivariate: bool) -> None:
     """Have the sampler draw what it has drawn for the suggestions before this one."""
     started = ended = 0
     for count, tried in enumerate(search.known, -len(search.prior)):
-        started += 0 <= count and ended < sampler._n_startup_trials
+        started += count >= 0 and ended < sampler._n_startup_trials
         ended += tried.value is not None
     searched = sum(draws(each) > 0 for each in search.parameters)
     mixtures = 1 if multivariate else searched

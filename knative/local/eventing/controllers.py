@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from zeroflow.knative.local.api.builtin import CRD_KEY
-from zeroflow.knative.local.api.objects import Object
+from zeroflow.knative.local.api.objects import Object, copy
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.api.subscriptions import Subscription
@@ -53,7 +54,7 @@ class Controllers:
 
     async def start(self) -> None:
         """Reconcile what exists, then follow changes."""
-        self._subscription = self._store.subscribe((*_KINDS, JOB, CRD_KEY), replay=False)
+        self._subscription = self._store.subscribe((*_KINDS, JOB, CRD_KEY), replay=False, copies=False)
         existing = [Change("ADDED", kind, obj) for kind in _KINDS for obj in self._store.list(kind)]
         for change in existing:
             await self._handle(change)
@@ -79,6 +80,7 @@ class Controllers:
                 and change.kind not in {PING_SOURCE, APISERVER_SOURCE}
             ):
                 return
+            change = replace(change, object=copy(change.object))
             if change.type != "MODIFIED" or _declared_anew(change):
                 await self._reconcile(change)
             await self._reconcile_referring(change)

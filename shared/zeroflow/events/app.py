@@ -129,7 +129,7 @@ class FunctionApp:
         self._event_retention_days = event_retention_days
         self.flask = Flask(f"zeroflow.functions.{name}", static_folder=None)
         self.flask.extensions["zeroflow"] = self
-        self._handlers: dict[str, tuple[Handler, Concern | None]] = {}
+        self._handlers: dict[str, tuple[Handler, Concern | None, bool]] = {}
         self.flask.post("/")(self._on_event)
         self.flask.post("/outbox/sweep")(self._on_sweep)
         self.flask.get("/health/<any(liveness, readiness):_aspect>")(_on_health)
@@ -147,15 +147,18 @@ class FunctionApp:
         outbox = Outbox(database, publisher, source, new_count_one_in)
         return cls(name, outbox, settings.event_retention_days)
 
-    def on(self, event_type: str, concerns: Concern | None = None) -> Callable[[Handler], Handler]:
+    def on(
+        self, event_type: str, concerns: Concern | None = None, *, repeatable: bool = False
+    ) -> Callable[[Handler], Handler]:
         """Register the handler of one event type at `POST /`.
 
         Events that do not concern it are taken before the database is asked about them, and not remembered: they mean
-        nothing again when they come again.
+        nothing again when they come again. Nor are those of a `repeatable` handler, unless it opens the event's
+        transaction: it makes things as they are declared, so that doing it again changes nothing.
         """
 
         def register(handler: Handler) -> Handler:
-            self._handlers[event_type] = handler, concerns
+            self._handlers[event_type] = handler, concerns, repeatable
             return handler
 
         return register
@@ -169,7 +172,14 @@ class FunctionApp:
         """Open a transaction for a plain HTTP request; its events are published after commit."""
         return self.outbox.transaction(request.headers.get("traceparent"))
 
-    def receive(self, handler: Handler, consumer: str | None = None, concerns: Concern | None = None) -> Response:
+    def receive(
+        self,
+        handler: Handler,
+        consumer: str | None = None,
+        concerns: Concern | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Response:
         """Handle the event in the current request with `handler`, once, and answer for the broker.
 
         One event may reach a function at several addresses: each is a `consumer` of its own, which handles it once.
@@ -178,7 +188,7 @@ class FunctionApp:
             delivery = Delivery(self.outbox, consumer or self.name, _event_of_request(), _wants_reply())
             if concerns is not None and not concerns(delivery):
                 return Response(status=204)
-            return self._deliver(delivery, handler)
+            return self._deliver(delivery, handler, repeatable)
         except ZeroflowError as error:
             logger.warning("event refused: %s", error)
             return Response(f"{error}\n", EVENT_STATUS.get(error.reason, 500), mimetype="text/plain")
@@ -196,8 +206,8 @@ class FunctionApp:
             return Response(
                 f"function {self.name} does not handle {event_type}; it handles: {known}\n", 400, mimetype="text/plain"
             )
-        handler, concerns = registered
-        return self.receive(handler, concerns=concerns)
+        handler, concerns, repeatable = registered
+        return self.receive(handler, concerns=concerns, repeatable=repeatable)
 
     def _on_sweep(self) -> Response:
         age = request.args.get("older_than_ms", "5000")
@@ -208,10 +218,12 @@ class FunctionApp:
             logger.info("events forgotten after %g days: %d", self._event_retention_days, forgotten)
         return Response(status=204)
 
-    def _deliver(self, delivery: Delivery, handler: Handler) -> Response:
-        if not self.handled(delivery):
+    def _deliver(self, delivery: Delivery, handler: Handler, repeatable: bool) -> Response:
+        if repeatable or not self.handled(delivery):
             try:
                 handler(delivery)
+                if delivery.committed is None and repeatable:
+                    return Response(status=204)
                 if delivery.committed is None:
                     with delivery.transaction():
                         pass
