@@ -2,8 +2,9 @@
 
 Layouts: MLflow (`MLmodel`), TensorFlow SavedModel (`saved_model.pb`), Hugging Face (`config.json` that names
 architectures), MLServer (`model-settings.json`), a Python class with whatever it reads (`*.py`), a torch.nn.Module
-with its weights (`*.py` and one `.pt`, `.pth` or `.safetensors`). Python files are parsed, never run. Hidden files and files
-of no known format (a README, requirements.txt) do not count; two models in one directory are refused with both named.
+with its weights (`*.py` and one `.pt`, `.pth` or `.safetensors`). Python files are parsed, never run. Hidden files
+and files of no known format (a README, requirements.txt) do not count; two models in one directory are refused with
+both named.
 """
 
 import ast
