@@ -12,6 +12,13 @@ from pathlib import Path
 @contextmanager
 def running_host(*options: str) -> Iterator[str]:
     """Run `zeroflow up` on a free port; yield its URL."""
+    with host_process(*options) as (url, _):
+        yield url
+
+
+@contextmanager
+def host_process(*options: str) -> Iterator[tuple[str, int]]:
+    """Run `zeroflow up` on a free port; yield its URL and process id."""
     with tempfile.TemporaryDirectory(prefix="zeroflow-bench-") as home:
         command = [sys.executable, "-m", "zeroflow", "up", "--home", home, "--port", "0", *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -19,7 +26,8 @@ def running_host(*options: str) -> Iterator[str]:
             assert process.stdout is not None
             if not process.stdout.readline().startswith("zeroflow is up"):
                 raise RuntimeError("the host did not start")
-            yield json.loads((Path(home) / "host.json").read_text())["url"]
+            address = json.loads((Path(home) / "host.json").read_text())
+            yield address["url"], address["pid"]
         finally:
             process.terminate()
             process.wait(timeout=60)
