@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 
@@ -17,9 +17,10 @@ def running_host(*options: str) -> Iterator[str]:
 
 
 @contextmanager
-def host_process(*options: str) -> Iterator[tuple[str, int]]:
-    """Run `zeroflow up` on a free port; yield its URL and process id."""
-    with tempfile.TemporaryDirectory(prefix="zeroflow-bench-") as home:
+def host_process(*options: str, home: str | None = None) -> Iterator[tuple[str, int]]:
+    """Run `zeroflow up` on a free port; yield its URL and process id. `home` is kept when it is given."""
+    with ExitStack() as stack:
+        home = home or stack.enter_context(tempfile.TemporaryDirectory(prefix="zeroflow-bench-"))
         command = [sys.executable, "-m", "zeroflow", "up", "--home", home, "--port", "0", *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
