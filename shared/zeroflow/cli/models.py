@@ -68,7 +68,7 @@ def list_models(output: Output = "table") -> None:
         return
     if not models:
         typer.echo(
-            "no models; a pipeline's Model output with metadata register_as becomes one, `zeroflow models push` makes one",
+            "no models; a pipeline's Model output with metadata register_as or `zeroflow models push` makes one",
             err=True,
         )
         return
