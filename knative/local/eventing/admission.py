@@ -14,6 +14,7 @@ from zeroflow.knative.local.api.objects import Object, copy
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.eventing import destinations, filters
 from zeroflow.knative.local.eventing.apiserver_spec import check_apiserver_source
+from zeroflow.knative.local.eventing.container_source import check_container_source
 from zeroflow.knative.local.eventing.delivery import BROKER_DEFAULT
 from zeroflow.knative.local.eventing.delivery_spec import default_delivery
 from zeroflow.knative.local.eventing.errors import InvalidSpec
@@ -44,6 +45,7 @@ def install(store: Store) -> None:
         "ApiServerSource.sources.knative.dev": check_apiserver_source,
         "JobSink.sinks.knative.dev": check_job_sink,
         "SinkBinding.sources.knative.dev": check_sink_binding,
+        "ContainerSource.sources.knative.dev": check_container_source,
         "EventTransform.eventing.knative.dev": check_event_transform,
         **messaging.CHECKS,
     }

@@ -110,12 +110,7 @@ class SinkBindings:
                 uri = self._resolver.resolve(binding["spec"]["sink"], binding["metadata"]["namespace"]).uri
             except Unresolved:
                 continue
-            given = binding["spec"].get("ceOverrides")
-            text = json.dumps(given, separators=(",", ":")) if given else ""
-            for container in _containers(obj["spec"]["template"]):
-                _unbind(container)
-                variables = [{"name": SINK, "value": uri}, {"name": OVERRIDES, "value": text}]
-                container["env"] = [*(container.get("env") or ()), *variables]
+            bind(obj["spec"], uri, binding["spec"].get("ceOverrides"))
         return obj
 
 
@@ -136,6 +131,15 @@ class BindingReconciler:
     def references(self, binding: Object) -> set[Reference]:
         """Return the sink."""
         return destinations.references(binding["metadata"]["namespace"], binding["spec"].get("sink"))
+
+
+def bind(spec: Object, uri: str, given: Object | None) -> None:
+    """Tell every container of a spec's template where events go."""
+    text = json.dumps(given, separators=(",", ":")) if given else ""
+    for container in _containers(spec["template"]):
+        _unbind(container)
+        variables = [{"name": SINK, "value": uri}, {"name": OVERRIDES, "value": text}]
+        container["env"] = [*(container.get("env") or ()), *variables]
 
 
 def _is_about(binding: Object, kind: str, obj: Object) -> bool:
