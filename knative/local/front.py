@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -18,7 +19,10 @@ from multidict import MultiMapping
 
 from zeroflow.errors import InvalidInput
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.http1.connection import Answering, Begin, Client
+from zeroflow.knative.local.http1.head import Head
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
+from zeroflow.knative.local.serving.caller_plain import PlainCaller
 from zeroflow.knative.local.urls import Target, target_of
 
 logger = logging.getLogger(__name__)
@@ -66,6 +70,9 @@ class Services(Protocol):
 
     async def serve(self, request: web.Request, namespace: str, name: str, path: str) -> web.StreamResponse:
         """Stream the request to the Service and its answer back."""
+
+    def begin(self, caller: PlainCaller, namespace: str, name: str, target: str) -> Answering:
+        """Begin to answer a plain request; `target` is path and query."""
 
     async def serve_http2(self, asked: Asked, namespace: str, name: str, target: str) -> None:
         """The same for a request on an HTTP/2 stream; `target` is path and query."""
@@ -197,6 +204,18 @@ class Front:
         if service is not None:
             await self._services.serve_http2(asked, service.namespace, service.name, path + mark + query)
         return service is not None
+
+    def find(self, head: Head) -> Begin | None:
+        """Return what answers a plain request to a Service; None for any other, which `handle` answers or refuses."""
+        path, mark, query = head.target.partition("?")
+        try:
+            service, path = self._addressed(head, path)
+        except web.HTTPException:
+            return None
+        return None if service is None else partial(self._begin, service, (path or "/") + mark + query)
+
+    def _begin(self, service: Target, target: str, client: Client, head: Head, body: bytes) -> Answering:
+        return self._services.begin(PlainCaller(client, head, body), service.namespace, service.name, target)
 
     def _addressed(self, request: Request, path: str) -> tuple[Target | None, str]:
         """Return the Service that a request is for, None for the host itself, and the path there.

@@ -39,6 +39,7 @@ from zeroflow.knative.local.eventing.destinations import Resolver
 from zeroflow.knative.local.eventing.eventing import Eventing
 from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
 from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.http1.head import MOST_HEAD_BYTES
 from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.launcher import Launcher
@@ -186,6 +187,8 @@ async def _runner(front: Front) -> web.AppRunner:
         handle_signals=False,
         keepalive_timeout=75,
         auto_decompress=False,
+        max_line_size=MOST_HEAD_BYTES,
+        max_field_size=MOST_HEAD_BYTES,
         handler_cancellation=True,  # who leaves while waiting for an instance gives up its place
     )
     await runner.setup()
