@@ -53,6 +53,7 @@ RUNTIMES: Mapping[str, Runtime] = {
             "zeroflow.functions.ingest.handler",
             "zeroflow.functions.trial.handler",
             "zeroflow.functions.training.handler",
+            "zeroflow.functions.transform.handler",
         )
     ),
     # OpenBLAS starts its threads when it is loaded, and they do not survive a fork; requests have threads of their own.
