@@ -21,6 +21,7 @@ INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 HANDED_ON = "katib.kubeflow.org/"
 PORT = "PET_MASTER_PORT"
 DEFAULT_PORT = 29400
+WORKSPACE, VOLUME = "/workspace", "workspace"
 
 
 def job_name(train_job: Object, index: int) -> str:
@@ -58,12 +59,13 @@ def job(train_job: Object, plan: Plan, index: int, port: int) -> Object:
     given = template.get("metadata") or {}
     containers = template["spec"]["containers"]
     first = {**containers[0], "env": [*(containers[0].get("env") or []), *_environment(plan, index, port)]}
+    pod = _in_a_directory_of_its_own({**template["spec"], "containers": [first, *containers[1:]]})
     spec = {
         **plan.job,
         "backoffLimit": plan.job.get("backoffLimit", 0),
         "template": {
             "metadata": {**given, "labels": {**(given.get("labels") or {}), **handed_on, **marks}},
-            "spec": {**template["spec"], "containers": [first, *containers[1:]]},
+            "spec": pod,
         },
     }
     if (limit := train_job["spec"].get("activeDeadlineSeconds")) is not None:
@@ -79,6 +81,22 @@ def job(train_job: Object, plan: Plan, index: int, port: int) -> Object:
         },
         "spec": spec,
     }
+
+
+def _in_a_directory_of_its_own(pod: Object) -> Object:
+    """Have the trainer work in an empty directory: clients have it write the training function's source there.
+
+    In an image the working directory is the container's own; processes of one machine would share it.
+    """
+    container = pod["containers"][0]
+    if container.get("workingDir"):
+        return pod
+    mounts = container.get("volumeMounts") or []
+    if not any(str(each.get("mountPath", "")).rstrip("/") == WORKSPACE for each in mounts):
+        mounts = [*mounts, {"name": VOLUME, "mountPath": WORKSPACE}]
+        pod = {**pod, "volumes": [*(pod.get("volumes") or []), {"name": VOLUME, "emptyDir": {}}]}
+    container = {**container, "workingDir": WORKSPACE, "volumeMounts": mounts}
+    return {**pod, "containers": [container, *pod["containers"][1:]]}
 
 
 def _environment(plan: Plan, index: int, port: int) -> list[Object]:

@@ -97,14 +97,17 @@ class Trials:
 
     def _start(self, trial: Object, number: int) -> Due:
         status = trial.get("status") or {}
-        self.records.started(trial, number)
         run = injection.injected(trial, run_of(trial), self.manager())
+        if workload.is_job(run):  # before it can report anything; others start later than they are created
+            self.records.started(trial, number)
         try:
             self.workloads.create(run)
         except Conflict:
             pass  # it was created when this was last tried
         except (InvalidInput, Forbidden, workload.KindMissing) as error:
             return _due(trial, conditions.ended(_running(status), "Failed", "TrialFailed", str(error)), number)
+        if not workload.is_job(run):
+            self.records.started(trial, number)
         return _due(trial, _running(status), number)
 
     def _left(self, trial: Object, running: Object | None, number: int) -> Due:

@@ -4,6 +4,8 @@ A study is made anew from the history for each suggestion, and the sampler's ran
 before left them (`stream`): one trial after another, suggestions are those of Optuna's sampler in one process with the
 same seed. Trials that run stand in the study with the constant liar, so that those that run side by side do not try
 the same.
+
+All parameters are looked at together (Optuna's default since version 5), under both of Katib's names.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ MOST_GOOD = 25
 """As in Optuna's and hyperopt's own rule: no more trials than these count as the good ones."""
 
 
-def by_tpe(search: Search, *, multivariate: bool = False) -> Suggested:
+def by_tpe(search: Search) -> Suggested:
     """Return the parameters whose likeness to good trials, against that to the others, is greatest."""
     import optuna
 
@@ -29,13 +31,13 @@ def by_tpe(search: Search, *, multivariate: bool = False) -> Suggested:
         warnings.simplefilter("ignore")  # experimental or deprecated arguments: ours to know, not the operator's
         sampler = optuna.samplers.TPESampler(
             seed=search.seed_of() if search.attempt else search.seed,
-            multivariate=multivariate,
-            group=multivariate and any(tried.inactive for tried in search.known),
+            multivariate=True,
+            group=any(tried.inactive for tried in search.known),
             constant_liar=True,
             **_options(search.settings),
         )
         if not search.attempt:
-            _forward(sampler, search, multivariate)
+            _forward(sampler, search)
         study = optuna.create_study(direction="maximize" if search.maximize else "minimize", sampler=sampler)
         distributions = {each.name: _distribution(each) for each in search.parameters}
         study.add_trials([_frozen(search, tried, distributions) for tried in search.known])
@@ -43,15 +45,14 @@ def by_tpe(search: Search, *, multivariate: bool = False) -> Suggested:
     return Suggested({each.name: _written(each, asked.params[each.name]) for each in search.parameters})
 
 
-def _forward(sampler: Any, search: Search, multivariate: bool) -> None:
+def _forward(sampler: Any, search: Search) -> None:
     """Have the sampler draw what it has drawn for the suggestions before this one."""
     started = ended = 0
     for count, tried in enumerate(search.known, -len(search.prior)):
         started += count >= 0 and ended < sampler._n_startup_trials
         ended += tried.value is not None
     searched = sum(draws(each) > 0 for each in search.parameters)
-    mixtures = 1 if multivariate else searched
-    drawn = sampler._n_ei_candidates * (mixtures + searched)
+    drawn = sampler._n_ei_candidates * (1 + searched)  # which of the kernels, and a place in each dimension
     sampler._random_sampler._rng.rng.random_sample(started * sum(map(draws, search.parameters)))
     sampler._rng.rng.random_sample((search.number - started) * drawn)
 
