@@ -1,11 +1,13 @@
 """One attempt's folder: where its files lie while it runs, who may work on it, and what is left of it after a crash.
 
     <task id>.<attempt>/
-        control/    step.json (what the child is to do), pid, ended.json, canceled
-        component/  the source
+        control/    the source, pid, ended.json, canceled
         store/ s3/  artifacts, under the same bucket and key as in their store
-        parameters/ output parameters that are written to a file
+        parameters/ output parameters that a command writes to a file
         work/  the child's working directory
+
+Few files and folders, since each is a change of the disk's own books, which waits for those of others: a trivial step
+spends more time there than in its code.
 
 Guarantees: one handler at a time holds an attempt, across processes (a lock on the folder itself, released by the
 kernel when its holder dies); a child that runs holds a lock on `control/pid`, so that whether it lives is known
@@ -21,6 +23,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +57,7 @@ class Workspace:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.control, self.work = path / "control", path / "work"
-        self.parameters, self.component = path / "parameters", path / "component"
+        self.parameters, self.source = path / "parameters", self.control / "ephemeral_component.py"
         self.mounts = {"store": path / "store", "s3": path / "s3"}
         self._ended, self._canceled, self._pid = (self.control / name for name in ("ended.json", "canceled", "pid"))
 
@@ -84,7 +87,7 @@ class Workspace:
         """Make the folder empty and ready for a child; say whether an earlier child has left something."""
         left = self._pid.exists()
         self.clear()
-        for folder in (self.control, self.work, self.parameters, self.component):
+        for folder in (self.control, self.work):
             folder.mkdir(exist_ok=True)
         return left
 
@@ -117,7 +120,7 @@ class Workspace:
         """
         try:
             note: dict[str, Any] = json.loads(self._ended.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # the disk was full: half a note is none
             return None
         if note.pop("boot") != boot_id():
             return None
@@ -126,9 +129,7 @@ class Workspace:
     def note_end(self, ended: Ended) -> None:
         """Write down how the user's code ended, for a child that could not."""
         self.control.mkdir(parents=True, exist_ok=True, mode=0o700)  # the step may have removed it
-        new = self._ended.with_suffix(".new")
-        new.write_text(json.dumps({"boot": boot_id(), **asdict(ended)}))
-        new.rename(self._ended)
+        self._ended.write_bytes(json.dumps({"boot": boot_id(), **asdict(ended)}).encode())
 
     @property
     def canceled(self) -> bool:
@@ -180,6 +181,7 @@ def remove_abandoned(directory: Path) -> None:
                 os.close(lock)
 
 
+@cache
 def boot_id() -> str:
     """Return what tells this start of the machine from any other."""
     with open("/proc/sys/kernel/random/boot_id") as file:
