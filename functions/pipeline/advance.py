@@ -96,7 +96,7 @@ class Advance:
         outgoing.request(self.tx, self.plan, self.run, row)
 
     def _settle(self) -> None:
-        # Queries here read only rows that `_open`, `_stop` and `_refill` have flushed: a flush for each would cost more
+        # Queries here read only rows that `_stop`, `_close` and `_refill` have flushed: to flush for each costs more
         # than the query itself.
         with self.session.no_autoflush:
             while self._final or self._ready or self._roomy:
@@ -176,10 +176,9 @@ class Advance:
             kind = "step" if task.component.scope is None else "dag" if task.iterator is None else "loop"
             child = new_task(self.run, row.id, path, task.display_name, kind, len(task.upstream), self.now)
             self.session.add(child)
+            self.rows.add(child)  # it is written when this pass has made of it what it can
             if not task.upstream:
-                self.rows.add(child)
                 self._ready.append(child)
-        self.session.flush()
         if row.open_children == 0:
             self._close(row)
 

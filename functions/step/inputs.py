@@ -13,9 +13,7 @@ from typing import Any
 from zeroflow.artifacts import Stores, parse
 from zeroflow.artifacts.uris import SCHEMES
 from zeroflow.errors import InvalidInput, NotFound
-from zeroflow.functions.step.workspace import Workspace
-
-OUTPUT_FILE = "executor_output.json"
+from zeroflow.functions.step.workspace import OUTPUT, Workspace
 
 
 def localised(executor_input: Mapping[str, Any], workspace: Workspace, stores: Stores) -> dict[str, Any]:
@@ -32,7 +30,7 @@ def localised(executor_input: Mapping[str, Any], workspace: Workspace, stores: S
         if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise InvalidInput(f"{name!r} cannot be the name of an output parameter")
         parameter["outputFile"] = str(workspace.parameters / name)
-    outputs["outputFile"] = str(task_root(executor_input, workspace) / OUTPUT_FILE)
+    outputs["outputFile"] = str(task_root(executor_input, workspace) / OUTPUT)
     return result
 
 
