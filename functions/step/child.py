@@ -171,9 +171,9 @@ def _execute(step: dict[str, Any]) -> int:
     sys.modules["__main__"] = (
         executor_main  # as under `python -m kfp.dsl.executor_main`, which multiprocessing looks at
     )
-    source, function = step["source"], step["function"]
+    source, function, given = step["source"], step["function"], json.dumps(step["executor_input"])
     sys.argv = [str(executor_main.__file__), *(["--component_module_path", source] if source else [])]
-    sys.argv += ["--executor_input", json.dumps(step["executor_input"]), "--function_to_execute", function]
+    sys.argv += ["--executor_input", given, "--function_to_execute", function]
     if tempfile := sys.modules.get("tempfile"):
         tempfile.tempdir = None  # type: ignore[attr-defined]  # the parent's choice
     if (numpy := sys.modules.get("numpy")) and "numpy.random" in sys.modules:
@@ -183,6 +183,7 @@ def _execute(step: dict[str, Any]) -> int:
         return 0
     _set_up_logging()
     component = getattr(_loaded(source), function)
+    logging.info("Got executor_input: %s", given)
     executor.Executor(executor_input=step["executor_input"], function_to_execute=component).execute()
     return 0
 
