@@ -183,7 +183,7 @@ def _execute(step: dict[str, Any]) -> int:
         return 0
     _set_up_logging()
     component = getattr(_loaded(source), function)
-    logging.info("Got executor_input: %s", given)
+    logging.root.info("Got executor_input: %s", given)
     executor.Executor(executor_input=step["executor_input"], function_to_execute=component).execute()
     return 0
 
