@@ -13,7 +13,7 @@ import os
 import pty
 import struct
 import termios
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 import orjson
@@ -203,7 +203,7 @@ async def _serve(
     channels: Channels,
     running: Running,
     stdin: asyncio.WriteTransport,
-    outputs: list[Awaitable[None]],
+    outputs: Sequence[Awaitable[None]],
     terminal: int | None,
 ) -> None:
     """Carry the streams until the command has ended or the client has gone."""
