@@ -72,6 +72,7 @@ def application(environ, start_response):
 NUMBER = re.compile(r"\d+")
 API = "/apis/serving.knative.dev/v1/namespaces/default/services"
 SETTLE_S = 180.0
+DOWN_S = 0.2  # between two questions to a host that is down: it is to start, not to be hammered
 KILL_EVERY_S = (2.0, 6.0)
 HOST_EVERY = 6  # every so many kills it is the host
 SPARED = 0.4  # of the time, at the end: the host lives on
@@ -180,6 +181,7 @@ class Soak:
             return True
         if life is None or life != self.host.life:
             self.counted[f"{what}: host down"] += 1
+            time.sleep(DOWN_S)
         elif answer is None:
             self.cut += 1
         else:
