@@ -13,16 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from zeroflow.errors import Conflict, Forbidden, InvalidInput
+from zeroflow.errors import Forbidden, InvalidInput
 from zeroflow.functions.training import nodes, runtimes
 from zeroflow.functions.training.runtimes import API_VERSION, KIND, NODE, NotSupported
 from zeroflow.resources.client import Resources
 from zeroflow.resources.conditions import condition, find_condition, is_true, set_condition
+from zeroflow.resources.starting_over import starting_over
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 5
 JOB_API, JOB = "batch/v1", "Job"
 
 
@@ -34,13 +34,7 @@ class Reconciler:
 
     def reconcile(self, namespace: str, name: str) -> None:
         """Bring one TrainJob up to date. Raises Conflict."""
-        for attempt in range(ATTEMPTS):
-            try:
-                self._once(namespace, name)
-                return
-            except Conflict:
-                if attempt == ATTEMPTS - 1:
-                    raise
+        starting_over(lambda: self._once(namespace, name))
 
     def _once(self, namespace: str, name: str) -> None:
         train_job = self.resources().find(API_VERSION, KIND, namespace, name)

@@ -24,6 +24,7 @@ from zeroflow.functions.trial.trials import Due, Trials
 from zeroflow.functions.trial.view import View
 from zeroflow.resources.client import Resources
 from zeroflow.resources.owners import is_controlled_by
+from zeroflow.resources.starting_over import starting_over
 from zeroflow.tuning.defaults import defaulted
 from zeroflow.tuning.extensions import parse_extensions
 from zeroflow.tuning.spec import (
@@ -41,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 MOST_VIEWS = 64
 """So many Experiments are remembered as they were written last."""
-ATTEMPTS = 5
-"""How often a reconciliation starts over when somebody else wrote in between; then the broker retries the event."""
 
 
 class Reconciler:
@@ -63,17 +62,13 @@ class Reconciler:
 
         `job` is the Job of a trial when all that is known to have happened is that it ended.
         """
-        for attempt in range(ATTEMPTS):
+        view = self._views.pop((namespace, name), None)
+        if view is not None and job is not None:
             try:
-                view = self._views.pop((namespace, name), None)
-                return self._once(namespace, name, view if job is not None else None, job)
-            except Conflict:
-                if attempt == ATTEMPTS - 1:
-                    raise
-            except NotFound:
-                if view is None:
-                    raise
-        return None
+                return self._once(namespace, name, view, job)
+            except (Conflict, NotFound):
+                logger.debug("experiment=%s: read anew", name)
+        return starting_over(lambda: self._once(namespace, name, None, None))
 
     def _once(self, namespace: str, name: str, view: View | None, job: Object | None) -> Object | None:
         number = view.number_of(job) if view is not None and job is not None else None
