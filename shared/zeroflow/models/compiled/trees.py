@@ -11,29 +11,17 @@ ensemble/_forest.py, _gb.py, _hist_gradient_boosting. Measured on one row, 100 t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from zeroflow.models.compiled.leaves import Nodes, leaf_finder
 
 Array = np.ndarray[Any, Any]
 Method = Callable[[Array], Array]
 
 MAX_NODES = 4_000_000
 """Beyond this the graph takes longer to build than a cold start should."""
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """The nodes of one tree; `left` is negative at a leaf."""
-
-    feature: Array
-    threshold: Array
-    left: Array
-    right: Array
-    missing_left: Array
-    values: Array
-    """(nodes, outputs), float64."""
 
 
 def heads(model: Any) -> Mapping[str, Method] | None:
@@ -155,8 +143,6 @@ def _sums(
     trees: Sequence[Nodes], width: int, groups: Sequence[int], count: int, base: Any = None, kind: Any = np.float32
 ) -> Method:
     """Return the sums over trees: all into the outputs of their leaves, or tree i into output `groups[i]`."""
-    from zeroflow.models.compiled.leaves import leaf_finder
-
     sizes = [len(each.left) for each in trees]
     if sum(sizes) > MAX_NODES:
         raise ValueError(f"it has {sum(sizes)} nodes, more than {MAX_NODES}")
