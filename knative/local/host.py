@@ -49,6 +49,7 @@ from zeroflow.knative.local.identity.tokens import Tokens
 from zeroflow.knative.local.identity.users import Users
 from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
+from zeroflow.knative.local.processes.inside import InsidePods
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
 from zeroflow.knative.local.processes.pods import PodContext
@@ -133,7 +134,7 @@ async def _serve(
     tokens = Tokens(home.secrets / "serviceaccounts.key")
     authenticator = Authenticator(home.platform_token(), Users(home.users), tokens, store)
     identity_admission.register(store)
-    resources = ResourceApi(store, home, authenticator=authenticator)
+    resources = ResourceApi(store, home, InsidePods(store, launcher, home), authenticator=authenticator)
     outside = _outside(options, home)
     front = Front(
         store=store,

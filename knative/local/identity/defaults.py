@@ -29,6 +29,7 @@ _VIEW: Final = [
 ]
 _EDIT: Final = [
     {"apiGroups": [""], "resources": [*_SHOWN, "secrets", "serviceaccounts/token"], "verbs": WRITE},
+    {"apiGroups": [""], "resources": ["pods/attach", "pods/exec", "pods/portforward"], "verbs": ["create", "get"]},
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": READ},
     {**_KINDS, "verbs": WRITE},
 ]
