@@ -1,4 +1,4 @@
-"""The embedded host as a program: `python -m zeroflow.knative.local.program OPTIONS`, options as JSON.
+"""The embedded host as a program, told its options as JSON by ZEROFLOW_HOST_OPTIONS.
 
 `zeroflow up` reads its command line and then becomes this program, because what reads command lines takes 15 MB that
 the host, which stays, would keep.
@@ -7,6 +7,7 @@ the host, which stays, would keep.
 import asyncio
 import json
 import logging
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,7 +57,7 @@ def _hint(words: str) -> None:
 
 def main() -> int:
     """Run until SIGTERM or SIGINT."""
-    given: dict[str, Any] = json.loads(sys.argv[1])
+    given: dict[str, Any] = json.loads(os.environ.pop("ZEROFLOW_HOST_OPTIONS"))
     logging.basicConfig(
         level=logging.INFO if given.pop("verbose") else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

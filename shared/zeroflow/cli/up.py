@@ -47,5 +47,7 @@ def up(
         "verbose": verbose,
     }
     # The host stays; what has read the command line need not: the program takes this process's place.
-    program = [sys.executable, "-m", "zeroflow.knative.local.program", json.dumps(options, default=str)]
-    os.execv(program[0], program)  # noqa: S606 - no shell is the point
+    # Its options are in the environment, because others may read a command line and a database's URL has a password.
+    program = [sys.executable, "-m", "zeroflow.knative.local.program"]
+    told = os.environ | {"ZEROFLOW_HOST_OPTIONS": json.dumps(options, default=str)}
+    os.execve(program[0], program, told)  # noqa: S606 - no shell is the point
