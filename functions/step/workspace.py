@@ -1,7 +1,7 @@
 """One attempt's folder: where its files lie while it runs, who may work on it, and what is left of it after a crash.
 
     <task id>.<attempt>/
-        control/    step.json (what the child is to do), pid, ended.json, canceled
+        control/    step.json (what the child is to do), pid (and when it began), ended.json, canceled
         component/  the source
         store/ s3/  artifacts, under the same bucket and key as in their store
         parameters/ output parameters that are written to a file
@@ -187,9 +187,20 @@ def boot_id() -> str:
 
 
 def _signal_group(pid_file: int, number: int) -> None:
-    written = os.pread(pid_file, 32, 0)
+    """Signal the process group that the file names, unless its number is another process's by now."""
     with suppress(ProcessLookupError, ValueError):
-        os.killpg(int(written), number)
+        pid, began = map(int, os.pread(pid_file, 64, 0).split())
+        if _began(pid) in (None, began):
+            os.killpg(pid, number)
+
+
+def _began(pid: int) -> int | None:
+    """Return when a process began, in clock ticks since the machine's start; None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _unlocked(pid_file: int, patience_s: float) -> bool:
