@@ -36,6 +36,8 @@ SYSTEM_HOSTS = {
     Target("knative-eventing", "broker-ingress"): "/eventing",
     Target("knative-eventing", "job-sink"): "/jobsinks",
 }
+CHANNEL_SUFFIX = "-kn-channel"
+"""A channel on a cluster is the host `<channel>-kn-channel.<namespace>.svc.cluster.local`."""
 SERVICE_PROXY = re.compile(
     r"/api/v1/namespaces/(?P<namespace>[^/:]+)/services/(?:https?:)?(?P<name>[^/:]+)(?::[^/]*)?/proxy(?:/+(?P<rest>.*))?$"
 )
@@ -80,13 +82,19 @@ class Services(Protocol):
 
 
 class Eventing(Protocol):
-    """What answers for brokers, JobSinks and the event log."""
+    """What answers for brokers, JobSinks, channels, EventTransforms and the event log."""
 
     async def accept(self, request: web.Request, namespace: str, broker: str) -> web.StreamResponse:
         """Take an event in."""
 
     async def job_sink(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
         """Start, or tell of, the Job of an event."""
+
+    async def channel(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Take an event in for a channel."""
+
+    async def transform(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Rewrite an event."""
 
     async def log(self, request: web.Request) -> web.StreamResponse:
         """Tell what became of events."""
@@ -171,6 +179,11 @@ class Front:
     ) -> None:
         self._store, self._resources, self._services, self._eventing = store, resources, services, eventing
         self._guard, self._welcome = guard, welcome
+        self._receivers = {
+            "jobsinks": eventing.job_sink,
+            "channels": eventing.channel,
+            "transforms": eventing.transform,
+        }
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -216,6 +229,8 @@ class Front:
         target = self._guard.target(request)
         if target is not None:
             prefix = SYSTEM_HOSTS.get(target)
+            if target.name.endswith(CHANNEL_SUFFIX):
+                prefix, path = f"/channels/{target.namespace}/{target.name.removesuffix(CHANNEL_SUFFIX)}", ""
             if prefix is None:
                 return self._admitted(request, target), path
             path = prefix + path
@@ -254,8 +269,9 @@ class Front:
             if not rest or rest[0] == "events":
                 return await self._eventing.log(request)
             return await self._eventing.accept(request, rest[0], "/".join(rest[1:]))
-        if first == "jobsinks" and len(rest) >= 2:
-            return await self._eventing.job_sink(request, rest[0], rest[1])
+        receive = self._receivers.get(first)
+        if receive is not None and len(rest) >= 2:
+            return await receive(request, rest[0], rest[1])
         raise web.HTTPNotFound(text=f"nothing answers {path} here; GET / lists what does\n")
 
     def _platform_service(self, path: str) -> str | None:

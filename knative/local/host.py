@@ -27,11 +27,15 @@ from pathlib import Path
 from aiohttp import web
 
 from zeroflow.errors import Conflict, Unavailable
+from zeroflow.images import Images
 from zeroflow.knative.local import inference, manifests, node, tls, tuning
+from zeroflow.knative.local.api.happenings import Recorder
 from zeroflow.knative.local.api.kubeconfig import NAME, write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.door import Door
+from zeroflow.knative.local.eventing.container_source import ContainerSources
+from zeroflow.knative.local.eventing.destinations import Resolver
 from zeroflow.knative.local.eventing.eventing import Eventing
 from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
 from zeroflow.knative.local.home import Home
@@ -40,6 +44,7 @@ from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
+from zeroflow.knative.local.processes.pods import PodContext
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.storage.claims import Claims
 from zeroflow.knative.local.urls import Urls, local_names_resolve
@@ -116,6 +121,8 @@ async def _serve(
     tuning.register(store)
     inference.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
+    context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
+    containers = ContainerSources(store, context, Resolver(store, urls, allow_loopback=False))
     resources = ResourceApi(store, home)
     outside = _outside(options, home)
     front = Front(
@@ -145,6 +152,7 @@ async def _serve(
     await jobs.start()
     await cronjobs.start()
     await eventing.start()
+    await containers.start()
     runner = await _runner(front)
     door = Door(front, runner, listeners, outside.encryption if outside else None)
     await door.open()
@@ -159,6 +167,7 @@ async def _serve(
     finally:
         logger.info("stopping")
         await resources.close()  # ends watches, which would hold the door open
+        await containers.close()
         await eventing.close()
         await cronjobs.close()
         await jobs.close()
