@@ -14,7 +14,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -55,6 +55,13 @@ class Unreachable(Unavailable):
         self.status = status
 
 
+class Stopping(Unreachable):
+    """The host stops; nothing of the request has been sent to anybody."""
+
+    def __init__(self) -> None:
+        super().__init__("the host is stopping", 503)
+
+
 class Timeout(Unreachable):
     """No answer within the time."""
 
@@ -80,6 +87,7 @@ class Activator:
     ) -> None:
         self._routes, self._pool, self._expected, self._changed = routes, pool, expected, changed
         self._session: aiohttp.ClientSession | None = None
+        self._stopping = False
 
     def mapped(self, host: str) -> tuple[str, str] | None:
         """Return (namespace, Service) that a DomainMapping's host leads to."""
@@ -145,7 +153,18 @@ class Activator:
     async def post(
         self, namespace: str, name: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
     ) -> Answer:
-        """POST to a Service from inside the host; raise NotFound, Unreachable or Timeout."""
+        """POST to a Service from inside the host; raise NotFound, Unreachable or Timeout.
+
+        The caller's task is canceled when the host stops before anything was sent: nothing was tried.
+        """
+        try:
+            return await self._post(namespace, name, path, headers, body, timeout_s)
+        except Stopping as stopping:
+            raise asyncio.CancelledError from stopping
+
+    async def _post(
+        self, namespace: str, name: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
+    ) -> Answer:
         pool = await self._resolve(namespace, name, timeout_s)
         given = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()]
         if any(b"\r" in word or b"\n" in word for pair in given for word in pair):
@@ -170,6 +189,14 @@ class Activator:
             raise Unreachable(str(error), 502) from error
         answered = {name.lower(): value for name, value in decoded(from_pod(exchange.headers))}
         return Answer(exchange.status, answered, b"".join(chunks))
+
+    async def stop(self, pools: Iterable[Pool]) -> None:
+        """Let nobody wait for an instance any more; requests that an instance has go on."""
+        self._stopping = True
+        for pool in pools:
+            pool.turn_away(Stopping())
+        async with self._changed:
+            self._changed.notify_all()
 
     async def close(self) -> None:
         """Close what WebSockets have needed."""
@@ -202,6 +229,8 @@ class Activator:
         return pool
 
     async def _wait_for_change(self, deadline_s: float) -> None:
+        if self._stopping:
+            raise Stopping
         try:
             async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())), self._changed:
                 await self._changed.wait()
@@ -266,6 +295,8 @@ class Activator:
 
     async def _acquire(self, pool: Pool, clock: asyncio.Timeout) -> Pod:
         """Wait for an instance until the time of `clock`, which stands still meanwhile: too long a wait is 503."""
+        if self._stopping:
+            raise Stopping
         when = clock.when()
         assert when is not None
         clock.reschedule(None)

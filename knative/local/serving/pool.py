@@ -171,6 +171,10 @@ class Pool:
         self._want_more()
         return await self._line.wait(waiter, timeout_s, self._scaler.left)
 
+    def turn_away(self, error: ZeroflowError) -> None:
+        """Refuse those who wait."""
+        self._line.refuse(error)
+
     def release(self, pod: Pod) -> None:
         """Give an instance back after a request."""
         pod.in_flight -= 1

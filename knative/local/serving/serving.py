@@ -93,6 +93,10 @@ class Serving:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._listen(subscription)), loop.create_task(self._work())]
 
+    async def stop(self) -> None:
+        """Begin to stop: nobody waits for an instance from now on."""
+        await self.activator.stop(self._pools.values())
+
     async def close(self, grace_s: float = 10.0) -> None:
         """Stop all instances; requests in progress have `grace_s` to end."""
         for timer in self._timers.values():
