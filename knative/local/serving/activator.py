@@ -20,8 +20,10 @@ from urllib.parse import quote
 
 import aiohttp
 from aiohttp import web
+from multidict import MultiMapping
 
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
+from zeroflow.knative.local.http1.head import Head
 from zeroflow.knative.local.serving import labels, websocket
 from zeroflow.knative.local.serving.caller_http1 import Http1Caller
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
@@ -39,6 +41,7 @@ from zeroflow.knative.local.serving.routes import RouteTable
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
+TAG_HEADER = "Knative-Serving-Tag"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ATTEMPTS = 5
 _BREAKS = 1  # a request that kills whoever gets it must not go round
@@ -88,6 +91,8 @@ class Activator:
         self._routes, self._pool, self._expected, self._changed = routes, pool, expected, changed
         self._session: aiohttp.ClientSession | None = None
         self._stopping = False
+        self.tags_by_header = False
+        """Whether a request may name a tag in `Knative-Serving-Tag` (feature tag-header-based-routing)."""
 
     def mapped(self, host: str) -> tuple[str, str] | None:
         """Return (namespace, Service) that a DomainMapping's host leads to."""
@@ -99,7 +104,8 @@ class Activator:
         target = f"{path or '/'}?{query}" if query else path or "/"
         caller = Http1Caller(request)
         try:
-            pool = await self._resolve(namespace, name, outside=_from_outside(request.host))
+            tag = self._tag(request.headers)
+            pool = await self._resolve(namespace, name, outside=_from_outside(request.host), tag=tag)
             if websocket.wanted(request):
                 return await self._websocket(request, pool, target)
             await self._serve(caller, pool, target)
@@ -109,32 +115,32 @@ class Activator:
 
     async def serve_http2(self, asked: Asked, namespace: str, name: str, target: str) -> None:
         """Answer what was asked on an HTTP/2 stream; `target` is path and query."""
-        await self._answer(Http2Caller(asked), asked.host, namespace, name, target)
+        await self._answer(Http2Caller(asked), asked, namespace, name, target)
 
     def begin(self, caller: PlainCaller, namespace: str, name: str, target: str) -> Passage:
         """Begin to answer a plain request; `target` is path and query."""
-        host = caller.head.host
+        head = caller.head
         try:
-            pool = self._find(namespace, name, outside=_from_outside(host))
+            pool = self._find(namespace, name, outside=_from_outside(head.host), tag=self._tag(head.headers))
         except (NotFound, Unreachable):
             pool = None  # said below
         if pool is not None and pool.limits.until_head_s is None and (taken := pool.acquire_connected()) is not None:
 
             async def again(dead: Pod, left_s: float) -> None:
-                await self._answer(caller, host, namespace, name, target, left_s, dead)
+                await self._answer(caller, head, namespace, name, target, left_s, dead)
 
-            repeatable = caller.head.method in SAFE_METHODS or pool.replayable
+            repeatable = head.method in SAFE_METHODS or pool.replayable
             direct = DirectPassage(caller, pool, *taken, again if repeatable else None)
             direct.start(target)
             return direct
         passage = Passage(caller)
-        passage.in_task(self._answer(caller, host, namespace, name, target))
+        passage.in_task(self._answer(caller, head, namespace, name, target))
         return passage
 
     async def _answer(
         self,
         caller: Caller,
-        host: str,
+        asked: Head | Asked,
         namespace: str,
         name: str,
         target: str,
@@ -145,7 +151,8 @@ class Activator:
         try:
             if dead is not None:
                 await dead.gone(_DYING_S)  # a killed process may accept connections for a moment
-            pool = await self._resolve(namespace, name, outside=_from_outside(host))
+            tag = self._tag(asked.headers)
+            pool = await self._resolve(namespace, name, outside=_from_outside(asked.host), tag=tag)
             await self._serve(caller, pool, target, limit_s, broken=int(dead is not None))
         except (NotFound, Unreachable) as error:
             await _refuse(caller, error)
@@ -203,14 +210,20 @@ class Activator:
         if self._session is not None:
             await self._session.close()
 
-    async def _resolve(self, namespace: str, label: str, timeout_s: float = 300.0, *, outside: bool = False) -> Pool:
+    def _tag(self, headers: MultiMapping[str]) -> str:
+        """Return the tag that a request names in its header, "" for none."""
+        return headers.get(TAG_HEADER, "") if self.tags_by_header else ""
+
+    async def _resolve(
+        self, namespace: str, label: str, timeout_s: float = 300.0, *, outside: bool = False, tag: str = ""
+    ) -> Pool:
         """Return the pool for one request; wait for a Service that is still being deployed for the first time."""
         deadline_s = time.monotonic() + timeout_s
-        while (pool := self._find(namespace, label, outside=outside)) is None:
+        while (pool := self._find(namespace, label, outside=outside, tag=tag)) is None:
             await self._wait_for_change(deadline_s)
         return pool
 
-    def _find(self, namespace: str, label: str, *, outside: bool) -> Pool | None:
+    def _find(self, namespace: str, label: str, *, outside: bool, tag: str = "") -> Pool | None:
         """Return the pool for one request; None for a Service that is still being deployed for the first time."""
         found = self._routes.find(namespace, label)
         if found is None or not found[0].targets:
@@ -222,7 +235,7 @@ class Activator:
         entry, picked = found
         if outside and entry.local:
             raise NotFound(f"Service {label!r} in namespace {namespace!r} is {labels.CLUSTER_LOCAL}")
-        revision = entry.pick(picked)
+        revision = (entry.tagged(tag) if tag and picked == entry.service else None) or entry.pick(picked)
         pool = self._pool(namespace, revision) if revision is not None else None
         if pool is None:
             raise Unreachable(f"Service {entry.service} routes to revision {revision}, which is gone", 503)
