@@ -72,6 +72,7 @@ def application(environ, start_response):
 NUMBER = re.compile(r"\d+")
 API = "/apis/serving.knative.dev/v1/namespaces/default/services"
 SETTLE_S = 180.0
+DOWN_S = 0.2  # between two questions to a host that is down: it is to start, not to be hammered
 KILL_EVERY_S = (2.0, 6.0)
 HOST_EVERY = 6  # every so many kills it is the host
 SPARED = 0.4  # of the time, at the end: the host lives on
@@ -87,6 +88,7 @@ class Host:
         self._home, self._port = home, 0
         self.process: subprocess.Popen[str] | None = None
         self.starts = 0
+        self.start_s: list[float] = []
         self.life: int | None = None
         """The number of its start, None while it is down or starting."""
 
@@ -98,6 +100,7 @@ class Host:
     def start(self) -> None:
         """Start, and return when it answers."""
         command = [sys.executable, "-m", "zeroflow", "up", "--home", str(self._home), "--port", str(self._port)]
+        begun = time.monotonic()
         log = (self._home.parent / "host.log").open("a")
         self.process = subprocess.Popen(
             [*command, "--stable-window", "6"], stdout=subprocess.PIPE, stderr=log, text=True
@@ -107,6 +110,7 @@ class Host:
             raise RuntimeError(f"the host did not start: {(self._home.parent / 'host.log').read_text()[-2000:]}")
         self._port = int(json.loads((self._home / "host.json").read_text())["url"].rsplit(":", 1)[1])
         self.starts += 1
+        self.start_s.append(time.monotonic() - begun)
         self.life = self.starts
 
     def kill(self) -> None:
@@ -155,6 +159,7 @@ class Soak:
         self.counted: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.cut = 0
+        self.took_s: dict[str, list[float]] = {}
         self.memory: list[tuple[float, int, float]] = []
         """Of each second: when, which life of the host, and the host's memory in MB."""
         self._http = urllib3.PoolManager(maxsize=32, retries=False, timeout=urllib3.Timeout(connect=2, read=60))
@@ -168,13 +173,15 @@ class Soak:
 
     def answered(self, what: str, wanted: int, method: str, path: str, **options: Any) -> bool:
         """Ask and count the answer: as wanted, or the host was down, or a running host has cut off or refused it."""
-        life = self.host.life
+        life, begun = self.host.life, time.monotonic()
         answer = self.ask(method, path, **options)
         if answer is not None and answer.status == wanted:
             self.counted[f"{what}: {wanted}"] += 1
+            self.took_s.setdefault(what, []).append(time.monotonic() - begun)
             return True
         if life is None or life != self.host.life:
             self.counted[f"{what}: host down"] += 1
+            time.sleep(DOWN_S)
         elif answer is None:
             self.cut += 1
         else:
@@ -342,6 +349,10 @@ def report(soak: Soak, missing: set[str], effects: Counter[str], end_mb: float, 
     for key, count in sorted(soak.counted.items()):
         print(f"{key:<40}{count:9}")
     print(f"{'answers cut off':<40}{soak.cut:9}")
+    for what, times in {**soak.took_s, "starts of the host": soak.host.start_s}.items():
+        in_order = sorted(times)
+        median, late = in_order[len(times) // 2], in_order[len(times) * 99 // 100]
+        print(f"{what:<20} took {median:.3f} s at the median, {late:.2f} s at p99, at most {in_order[-1]:.1f} s")
     for said, count in soak.refused.most_common():
         print(f"  refused {count} times: {said}")
     most = max((mb for _, _, mb in soak.memory), default=0.0)

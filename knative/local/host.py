@@ -42,6 +42,7 @@ from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.http1.head import MOST_HEAD_BYTES
 from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
+from zeroflow.knative.local.processes.inside import InsidePods
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
 from zeroflow.knative.local.processes.pods import PodContext
@@ -123,7 +124,7 @@ async def _serve(
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
     containers = ContainerSources(store, context, Resolver(store, urls, allow_loopback=False))
-    resources = ResourceApi(store, home)
+    resources = ResourceApi(store, home, InsidePods(store, launcher, home))
     outside = _outside(options, home)
     front = Front(
         store=store,
