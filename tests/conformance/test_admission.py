@@ -116,7 +116,7 @@ def test_volumes_that_are_features(cluster, volume):
             {"annotations": {"autoscaling.knative.dev/min-scale": "5", "autoscaling.knative.dev/maxScale": "2"}},
             f"max-scale=2 is less than min-scale=5: {A}/max-scale, {A}/min-scale",
         ),
-        ({"annotations": {f"{S}/initial-scale": "0"}}, f"expected 1 <= 0 <= 2147483647: {A}/initial-scale"),
+        ({"annotations": {f"{S}/initial-scale": "0"}}, f"invalid value: 0: {A}/initial-scale=0 not allowed by cluster"),
         (
             {"annotations": {"autoscaling.knative.dev/bogus": "1"}},
             f'invalid key name "autoscaling.knative.dev/bogus": {A}/bogus',
