@@ -181,6 +181,7 @@ async def _serve(
         await stop.wait()
     finally:
         logger.info("stopping")
+        await serving.stop()
         await resources.close()  # ends watches, which would hold the door open
         await containers.close()
         await eventing.close()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from zeroflow.errors import InvalidInput, Unavailable
+from zeroflow.knative.local.processes import forkserver
 from zeroflow.knative.local.processes.launcher import Launcher, listening_socket
 from zeroflow.knative.local.processes.process import ProcessSpec
 from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
@@ -235,6 +237,23 @@ def test_what_a_process_leaves_behind_goes_with_it(run, tmp_path):
             await asyncio.sleep(0.01)
 
     run(scenario)
+
+
+def test_the_number_of_a_group_is_nobody_elses_when_the_group_is_killed(monkeypatch):
+    host, end = socket.socketpair()
+    server = forkserver.ForkServer(end)
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    server._children.add(pid)
+    killed = []
+    monkeypatch.setattr(
+        forkserver, "_kill_group", lambda group: killed.append((group, Path(f"/proc/{group}").exists()))
+    )
+    with host, end:
+        until(lambda: not alive(pid))
+        server._reap()
+        assert killed == [(pid, True)]
+        assert not Path(f"/proc/{pid}").exists()
+        assert json.loads(host.recv(1000)) == {"op": "exited", "pid": pid, "code": 0}
 
 
 def test_many_processes_at_once_and_a_large_environment(run):

@@ -99,13 +99,15 @@ class ForkServer:
     def _reap(self) -> None:
         while self._children:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            if ended.si_pid in self._children:  # what the container left behind goes with it
+                _kill_group(ended.si_pid)  # before the wait: until then the number is nobody else's
+            pid, status = os.waitpid(ended.si_pid, 0)
             self._children.discard(pid)
-            _kill_group(pid)  # what the container left behind goes with it
             self._report({"op": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
     def _report(self, message: Message) -> None:
