@@ -78,7 +78,9 @@ def _hold(pid_file: str) -> None:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os._exit(EXIT_BUSY)
-    os.pwrite(held, b"%d" % os.getpid(), 0)
+    with open("/proc/self/stat") as stat:  # a number alone may be another process's by the time it is read
+        began = stat.read().rpartition(")")[2].split()[19]
+    os.pwrite(held, f"{os.getpid()} {began}".encode(), 0)
     os.set_inheritable(held, True)
 
 

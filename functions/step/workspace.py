@@ -1,7 +1,7 @@
 """One attempt's folder: where its files lie while it runs, who may work on it, and what is left of it after a crash.
 
     <task id>.<attempt>/
-        control/    the source, pid, ended.json, canceled
+        control/    the source, pid (and when it began), ended.json, canceled
         store/ s3/  artifacts, under the same bucket and key as in their store
         parameters/ output parameters that a command writes to a file
         work/  the child's working directory
@@ -237,9 +237,20 @@ def _only_here(found: os.DirEntry[str]) -> bool:
 
 
 def _signal_group(pid_file: int, number: int) -> None:
-    written = os.pread(pid_file, 32, 0)
+    """Signal the process group that the file names, unless its number is another process's by now."""
     with suppress(ProcessLookupError, ValueError):
-        os.killpg(int(written), number)
+        pid, began = map(int, os.pread(pid_file, 64, 0).split())
+        if _began(pid) in (None, began):
+            os.killpg(pid, number)
+
+
+def _began(pid: int) -> int | None:
+    """Return when a process began, in clock ticks since the machine's start; None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _unlocked(pid_file: int, patience_s: float) -> bool:

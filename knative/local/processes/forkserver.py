@@ -11,6 +11,7 @@ Requests: ``{"op": "start", "id", "task"}``. Reports: ``{"op": "loaded", "skippe
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -46,6 +47,8 @@ class ForkServer:
                 skipped[name] = f"{type(error).__name__}: {error}"
         gc.collect()
         gc.freeze()
+        with suppress(AttributeError):  # glibc has it
+            ctypes.CDLL(None).malloc_trim(0)
         self._report({"op": "loaded", "skipped": skipped, "threads": len(os.listdir("/proc/self/task"))})
 
     def run(self) -> None:
@@ -96,13 +99,15 @@ class ForkServer:
     def _reap(self) -> None:
         while self._children:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            if ended.si_pid in self._children:  # what the container left behind goes with it
+                _kill_group(ended.si_pid)  # before the wait: until then the number is nobody else's
+            pid, status = os.waitpid(ended.si_pid, 0)
             self._children.discard(pid)
-            _kill_group(pid)  # what the container left behind goes with it
             self._report({"op": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
     def _report(self, message: Message) -> None:
