@@ -5,8 +5,8 @@ Kubernetes' rules hold where a process can follow them: `command` then `args`, `
 a Pod status can carry.
 
 `resources.limits.memory` bounds the process's data (RLIMIT_DATA, with some slack, see child.py): what asks for more
-gets an error from its allocator. `limits.cpu`, `requests` and `securityContext` have no effect on this host. Source:
-Kubernetes core/v1 Container.
+gets an error from its allocator. `limits.cpu` and `requests` have no effect on this host; `securityContext` is read
+by security.py. Source: Kubernetes core/v1 Container.
 """
 
 from __future__ import annotations
