@@ -15,6 +15,7 @@ from zeroflow.functions.step.placeholders import Placeholders
 from zeroflow.functions.step.request import Task
 from zeroflow.functions.step.steps import Steps
 from zeroflow.functions.step.workspace import Workspace, boot_id
+from zeroflow.images import Inside
 
 
 class Launch:
@@ -65,14 +66,17 @@ class Launch:
             )
         filled = Placeholders(executor_input, self._task.context, lambda uri: inputs.place(uri, workspace))
         argv = filled.words(words)
-        where = f"in {mapped.directory}, which stands for" if mapped else "on this machine, not in"
-        self._log.note(f"runs as a process {where} {component.image}")
+        if not isinstance(mapped, Inside):
+            where = f"in {mapped.directory}, which stands for" if mapped else "on this machine, not in"
+            self._log.note(f"runs as a process {where} {component.image}")
         workspace.parameters.mkdir(exist_ok=True)  # a component of Python makes it by itself
         env = environ.for_command(self._steps.passed, self._own, mapped)
         return self._steps.forks.fork(workspace.path, self._step(executor_input, argv=argv, env=env))
 
     def _fork_python(self, component: command.LightweightComponent, executor_input: dict[str, Any]) -> Child:
         steps, mapped, python = self._steps, self._mapped, self._python
+        if isinstance(mapped, Inside) and python is None:
+            raise Unsupported(f"image {self._image} has no python3, which a component of Python needs")
         if not component.source and mapped is None:
             raise Unsupported(
                 f"the component's code is in image {self._image} alone; say what stands for it:"
@@ -83,7 +87,7 @@ class Launch:
         source = self._workspace.source
         if component.source:
             source.write_bytes(component.source.encode())
-        if mapped:
+        if mapped and not isinstance(mapped, Inside):
             self._log.note(f"runs in {mapped.directory}, which stands for {self._image}")
         env = environ.for_step(steps.passed, self._own, isolated=python not in (None, sys.executable), mapped=mapped)
         if mapped and mapped.python and not component.installs:

@@ -13,12 +13,12 @@ from zeroflow.artifacts import Stores
 from zeroflow.functions.step import environ
 from zeroflow.functions.step.environments import Environments
 from zeroflow.functions.step.forks import Forks
-from zeroflow.functions.step.jobs import Jobs
+from zeroflow.functions.step.jobs import Jobs, is_ours
 from zeroflow.functions.step.placement import Placement
 from zeroflow.functions.step.request import Attempt
 from zeroflow.functions.step.settings import StepSettings
 from zeroflow.functions.step.workspace import Workspace, remove_abandoned
-from zeroflow.images import Images
+from zeroflow.images import INSIDE, Images
 from zeroflow.resources.client import LazyResources
 
 SPARE_FOLDERS = 16
@@ -35,12 +35,14 @@ class Steps:
         self.resources = LazyResources("zeroflow-step")
         self.placement, self.jobs = (
             Placement(settings),
-            Jobs(self.resources, stores, environment, settings.image, settings.jobs),
+            Jobs(self.resources, stores, environment, settings),
         )
-        self.passed = environ.passed_on(environment)
+        inside = bool(environment.get(INSIDE))
+        self.passed = environ.inside_image(environment, is_ours) if inside else environ.passed_on(environment)
         self.environments = Environments(settings.environments, environ.for_installer(environment), settings.installer)
         self.has_kfp = find_spec("kfp") is not None
-        self.forks = Forks(self.passed, settings.preload)
+        ours = {name: value for name, value in self.passed.items() if not (inside and name.startswith("PYTHON"))}
+        self.forks = Forks(ours, settings.preload)
         self._discarded: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._spare: deque[Path] = deque()
         self._remover: threading.Thread | None = None

@@ -20,12 +20,14 @@ from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
 
 SERVER = Runtime(("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "no_such_module_at_all"))
 TINY = """
-import os, time
+import ctypes, os, time
 COUNT = int(os.environ.get("COUNT", "0"))
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
         time.sleep(0.6)
-    data = repr((os.environ.get("COLOUR"), os.environ.get("HOME"), os.getsid(0) == os.getppid())).encode()
+    if environ["PATH_INFO"] == "/hang":
+        ctypes.PyDLL(None).sleep(60)  # with Python's lock: nothing else runs here
+    data = repr((os.environ.get("COLOUR"), os.environ.get("HOME"), os.getsid(0) == os.getpid())).encode()
     start_response("200 OK", [("Content-Length", str(len(data)))])
     return [data]
 """
@@ -125,6 +127,35 @@ def test_sigterm_lets_a_request_in_progress_finish(run):
             await asyncio.sleep(0.02)
         process.terminate()
         assert (await slow).startswith("(None")
+        assert await process.wait() == 0
+
+    run(scenario)
+
+
+def test_a_worker_that_hangs_is_ended_and_says_where(run, tmp_path):
+    async def scenario(launcher, spec):
+        listener = listening_socket()
+        port = listener.getsockname()[1]
+        command = ("gunicorn", "--timeout=1", "--threads=2", "tiny:application")
+        process = await launcher.start(spec(*command, runtime="test", listener=listener))
+        assert await process.serving()
+        asked = asyncio.ensure_future(get(port, "/hang"))
+        assert await process.wait() == 1
+        assert (await asyncio.gather(asked, return_exceptions=True))[0] in ("",) or asked.exception()
+        assert "in application" in (tmp_path / "logs" / "test.log").read_text()
+
+    run(scenario)
+
+
+def test_more_workers_than_one_have_an_arbiter(run):
+    async def scenario(launcher, spec):
+        listener = listening_socket()
+        port = listener.getsockname()[1]
+        command = ("gunicorn", "--workers=2", "tiny:application")
+        process = await launcher.start(spec(*command, runtime="test", listener=listener))
+        assert await process.serving()
+        assert (await get(port)).endswith("False)")  # the session is the arbiter's
+        process.terminate()
         assert await process.wait() == 0
 
     run(scenario)
@@ -262,10 +293,14 @@ def host(tmp_path):
     script = Path(__file__).with_name("host.py")
     with subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE) as process:
         pids = json.loads(process.stdout.readline())
-        assert {"plain", "grandchild", "served", "worker 0", "parent test", "parent command"} <= set(pids)
-        assert all(alive(pid) for pid in pids.values())
-        yield process, pids
-        process.kill()
+        try:
+            assert {"plain", "grandchild", "served", "arbiter", "worker 0", "parent test", "parent command"} <= set(
+                pids
+            )
+            assert all(alive(pid) for pid in pids.values())
+            yield process, pids
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -281,5 +316,5 @@ def test_containers_die_even_when_host_and_fork_servers_are_killed_together(host
     process.send_signal(signal.SIGSTOP)  # it can do nothing about what comes
     for name in ("parent test", "parent command"):
         os.kill(pids[name], signal.SIGKILL)
-    until(lambda: not any(alive(pids[name]) for name in ("plain", "served", "worker 0")))
+    until(lambda: not any(alive(pids[name]) for name in ("plain", "served", "arbiter", "worker 0")))
     os.kill(pids["grandchild"], signal.SIGKILL)  # left behind by a shell: only a fork server could have known of it

@@ -391,3 +391,25 @@ def litter() -> list:
                 with open(f"{folder}/{name}", "w") as file:
                     file.write("left")
     return found
+
+
+@component
+def look_around() -> str:
+    """Tell which Python this is, and what it sees."""
+    import importlib.util
+    import json
+    import os
+    import sys
+
+    import theirs
+
+    return json.dumps(
+        {
+            "prefix": sys.prefix,
+            "zeroflow": importlib.util.find_spec("zeroflow") is not None,
+            "theirs": theirs.WORD,
+            "variable": os.environ.get("FROM_IMAGE"),
+            "secret": os.environ.get("AWS_SECRET_ACCESS_KEY"),
+            "cwd": os.getcwd(),
+        }
+    )
