@@ -4,7 +4,7 @@
   of its DomainMapping: reconcile that InferenceService and the InferenceGraphs that name it. Likewise of an
   InferenceGraph and its Knative Service.
 * `dev.zeroflow.modelversion.registered`: the InferenceServices that follow the registered model get the new version.
-* `dev.zeroflow.predictions.observed` and `dev.zeroflow.feedback.given`: evidence of a canary.
+* `dev.zeroflow.predictions.observed` (while a canary is being decided) and `dev.zeroflow.feedback.given`: evidence.
 * `dev.zeroflow.rollout.decided`: bring the traffic in line with the decision.
 
 `GET /api/inference/v1/rollouts/<namespace>/<name>` tells why a rollout is as it is.
@@ -24,6 +24,7 @@ from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.inference import names, trainedmodels
 from zeroflow.functions.inference.canary import rollouts, telling
 from zeroflow.functions.inference.canary.following import Canaries
+from zeroflow.functions.inference.canary.subscription import Subscriptions
 from zeroflow.functions.inference.containers import Platform
 from zeroflow.functions.inference.graphs import KIND as GRAPH_KIND
 from zeroflow.functions.inference.graphs import LABEL as GRAPH_LABEL
@@ -60,7 +61,11 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
     refusals = Refusals(app.outbox)
     reconciler = Reconciler(
-        resources, app.database, _platform(settings, os.environ), Canaries(app.outbox), refusals.note
+        resources,
+        app.database,
+        _platform(settings, os.environ),
+        Canaries(app.outbox, Subscriptions(resources, settings.namespace)),
+        refusals.note,
     )
 
     graphs = Graphs(resources)

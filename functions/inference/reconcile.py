@@ -61,6 +61,7 @@ class Reconciler:
         found = {kind: self._service(namespace, names.service_name(name, kind)) for kind in COMPONENTS}
         isvc = self.resources().find(names.API_VERSION, names.KIND, namespace, name)
         if isvc is None or isvc["metadata"].get("deletionTimestamp"):
+            self.canaries.listen(namespace, name, None)
             return  # what it owned goes with it
         try:
             new = self._stop(isvc, found) if is_stopped(isvc) else self._serve(isvc, found)
@@ -75,6 +76,7 @@ class Reconciler:
                 self._write(isvc, new)
                 raise Unavailable(str(reason)) from reason  # the broker tells of it again, later
         self._write(isvc, new)
+        self.canaries.listen(namespace, name, None if is_stopped(isvc) else isvc)
 
     def _write(self, isvc: Object, new: Object) -> None:
         if new != isvc.get("status"):

@@ -9,6 +9,7 @@ was accepted.
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
 import json
 import logging
@@ -144,6 +145,7 @@ async def _serve(
     await jobs.start()
     await cronjobs.start()
     await eventing.start()
+    serving.activator.observer.start(functools.partial(eventing.publish, PLATFORM_NAMESPACE, "default"))
     runner = await _runner(front)
     door = Door(front, runner, listeners, outside.encryption if outside else None)
     await door.open()
@@ -158,6 +160,7 @@ async def _serve(
     finally:
         logger.info("stopping")
         await resources.close()  # ends watches, which would hold the door open
+        await serving.activator.observer.close()
         await eventing.close()
         await cronjobs.close()
         await jobs.close()

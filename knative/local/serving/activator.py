@@ -29,6 +29,7 @@ from zeroflow.knative.local.serving.failures import NoInstance
 from zeroflow.knative.local.serving.headers import decoded, from_pod, to_pod
 from zeroflow.knative.local.serving.limits import Limits, within
 from zeroflow.knative.local.serving.line import QueueFull
+from zeroflow.knative.local.serving.observing import Observer
 from zeroflow.knative.local.serving.pod import Pod
 from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.routes import RouteTable
@@ -74,8 +75,10 @@ class Activator:
         pool: Callable[[str, str], Pool | None],
         expected: Callable[[str, str], bool],
         changed: asyncio.Condition,
+        observer: Observer | None = None,
     ) -> None:
         self._routes, self._pool, self._expected, self._changed = routes, pool, expected, changed
+        self.observer = observer or Observer()
         self._session: aiohttp.ClientSession | None = None
 
     def mapped(self, host: str) -> tuple[str, str] | None:
@@ -189,11 +192,35 @@ class Activator:
 
     async def _send(self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout) -> tuple[Pod, Exchange]:
         """Give the request to an instance and return both when the head of the answer is there."""
+        if not pool.observed or sent.method != "POST":
+            return await self._attempt(sent, pool, limits, clock)
+        came, status = time.perf_counter(), 502
+        try:
+            pod, exchange = await self._attempt(sent, pool, limits, clock)
+            status = exchange.status
+        except Unreachable as error:
+            status = error.status
+            raise
+        except TimeoutError:
+            status = 504
+            raise
+        except asyncio.CancelledError:
+            status = 504 if clock.expired() else 0  # else the client has gone, which nobody is to blame for
+            raise
+        finally:
+            if status:
+                self.observer.answered(pool.revision, status, sent.began or came)
+        return pod, exchange
+
+    async def _attempt(
+        self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout
+    ) -> tuple[Pod, Exchange]:
         broken = 0
         for attempt in range(_ATTEMPTS):
             pod = pool.acquire_now() or await self._acquire(pool, clock)
             try:
                 async with within(limits.until_head_s):
+                    sent.began = time.perf_counter()
                     exchange = await pod.connections.send(sent)
                 pod.answered = True
                 return pod, exchange
