@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from benchmarks.servers import NAMES, V1, V2, ask, cpu_s, free_port, running, server
+from benchmarks.servers import NAMES, V2, ask, cpu_s, free_port, running, server
 
 WARM = 200
 IRIS_ROW = [5.1, 3.5, 1.4, 0.2]
@@ -35,8 +35,8 @@ class Case:
     headers: dict[str, str] = field(default_factory=dict)
 
     def body(self, path: str) -> tuple[bytes, dict[str, str]]:
-        """Return body and headers for a server's path."""
-        if path == V1 and not self.binary:
+        """Return body and headers for a server's path: V2's, or rows under `instances`, which all others take."""
+        if path != V2 and not self.binary:
             return json.dumps({"instances": self.rows}).encode(), {}
         shape = [len(self.rows), len(self.rows[0])]
         if not self.binary:
