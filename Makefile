@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 WORKERS ?= 3
+MIGRATIONS := shared/zeroflow/metadata/migrations/versions
 
 .PHONY: help install demo test scale soak check format bench clean
 help: ## what there is
@@ -34,6 +35,8 @@ soak: $(STAMP) ## mixed load while functions and the host are killed (ARGS="--mi
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 check: $(STAMP) ## formatting, lint, types, layers
+	@twice=$$(ls $(MIGRATIONS) | grep -oE '^[0-9]+_' | sort | uniq -d); \
+	  test -z "$$twice" || { echo "two migrations in $(MIGRATIONS) are numbered $$twice: give the later one the next number" >&2; exit 1; }
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

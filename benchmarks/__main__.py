@@ -4,8 +4,8 @@ import importlib
 import sys
 
 NAMES = (
-    "chain", "fan_out", "first_run", "cold_start", "broker", "proxy", "predictor", "grpc_calls", "registry",
-    "resources", "tuning",
+    "chain", "fan_out", "first_run", "cold_start", "broker", "backlog", "proxy", "predictor", "grpc_calls",
+    "registry", "resources", "tuning",
 )  # fmt: skip
 
 

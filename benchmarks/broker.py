@@ -36,12 +36,16 @@ async def serve(app: web.Application) -> str:
     return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
-async def subscriber() -> None:
+async def subscriber(*, closed: bool = False) -> None:
     app, state = web.Application(), {"count": 0}
     took_s: list[float] = []
+    opened = asyncio.Event()
+    if not closed:
+        opened.set()
 
     async def take(request: web.Request) -> web.Response:
         await request.read()
+        await opened.wait()
         state["count"] += 1
         if sent := request.headers.get("ce-sent"):
             took_s.append(time.time() - float(sent))
@@ -50,6 +54,11 @@ async def subscriber() -> None:
     async def count(_: web.Request) -> web.Response:
         return web.json_response({**state, "took_s": took_s})
 
+    async def open_up(_: web.Request) -> web.Response:
+        opened.set()
+        return web.Response()
+
+    app.router.add_post("/open", open_up)
     app.router.add_post("/{tail:.*}", take)
     app.router.add_get("/count", count)
     print(await serve(app), flush=True)
@@ -125,13 +134,13 @@ def rss_mb() -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-async def flood(url: str, events: int, lanes: int) -> tuple[float, list[float]]:
-    """Send events on keep-alive connections; return seconds and each request's latency."""
+async def flood(url: str, events: int, lanes: int, first: int = 0) -> tuple[float, list[float]]:
+    """Send events, numbered from `first`, on keep-alive connections; return seconds and each request's latency."""
     taken: list[float] = []
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def lane(number: int) -> None:
-            for index in range(number, events, lanes):
+            for index in range(first + number, first + events, lanes):
                 begun = time.perf_counter()
                 async with session.post(url, headers={**HEADERS, "ce-id": str(index)}, data=BODY) as response:
                     assert response.status in {200, 202}, await response.text()
@@ -211,8 +220,8 @@ async def child(*arguments: str) -> tuple[asyncio.subprocess.Process, str]:
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["subscriber"]:
-            asyncio.run(subscriber())
+        case ["subscriber", *how]:
+            asyncio.run(subscriber(closed=how == ["closed"]))
         case ["broker", home, receiver]:
             asyncio.run(broker(Path(home), receiver))
         case given:

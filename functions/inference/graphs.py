@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from zeroflow.errors import Conflict, InvalidInput, NotFound
+from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.functions.inference import manifests, names
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.spec import parse_spec
@@ -20,6 +20,7 @@ from zeroflow.resources import conditions
 from zeroflow.resources.client import Resources
 from zeroflow.resources.conditions import condition
 from zeroflow.resources.owners import is_controlled_by, owned_by
+from zeroflow.resources.starting_over import starting_over
 
 Object = dict[str, Any]
 
@@ -27,7 +28,6 @@ API_VERSION, KIND = "serving.kserve.io/v1alpha1", "InferenceGraph"
 LABEL = "serving.kserve.io/inferencegraph"
 PROPAGATED = "zeroflow.dev/propagate-headers"
 """Regular expressions, by commas, of the headers that go to every step."""
-ATTEMPTS = 5
 POD_FIELDS = ("nodeSelector", "tolerations", "affinity", "serviceAccountName")
 KNOWN = ("nodes", "resources", "timeout", "minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "routerTimeouts")
 SCALING = {"minReplicas": "min-scale", "maxReplicas": "max-scale", "scaleTarget": "target", "scaleMetric": "metric"}
@@ -59,13 +59,7 @@ class Graphs:
 
     def reconcile(self, namespace: str, name: str) -> None:
         """Reconcile one graph; nothing happens when it is gone."""
-        for attempt in range(ATTEMPTS):
-            try:
-                self._once(namespace, name)
-                return
-            except Conflict:
-                if attempt == ATTEMPTS - 1:
-                    raise
+        starting_over(lambda: self._once(namespace, name))
 
     def _once(self, namespace: str, name: str) -> None:
         resources = self.resources()

@@ -20,7 +20,7 @@ from typing import Any
 
 from flask import Flask
 
-from zeroflow.errors import Conflict, InvalidInput, NotFound
+from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.inference import names, trainedmodels
 from zeroflow.functions.inference.canary import named, rollouts, telling
@@ -30,13 +30,14 @@ from zeroflow.functions.inference.containers import Platform
 from zeroflow.functions.inference.graphs import KIND as GRAPH_KIND
 from zeroflow.functions.inference.graphs import LABEL as GRAPH_LABEL
 from zeroflow.functions.inference.graphs import Graphs
-from zeroflow.functions.inference.reconcile import ATTEMPTS, Reconciler
+from zeroflow.functions.inference.reconcile import Reconciler
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.refusals import Refusals
 from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.observation import OBSERVED, Observation
 from zeroflow.resources.client import LazyResources, Resources
+from zeroflow.resources.starting_over import starting_over
 from zeroflow.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -167,19 +168,18 @@ def _concerned(obj: Mapping[str, Any]) -> tuple[str | None, str, str]:
 def _roll_out(resources: Resources, isvc: dict[str, Any], version: RegisteredVersion) -> None:
     """Patch one InferenceService under the resourceVersion that was read; look again when it changed meanwhile."""
     namespace, name = isvc["metadata"]["namespace"], isvc["metadata"]["name"]
-    for attempt in range(ATTEMPTS):
-        try:
-            patch = rolled_out(isvc, version)
-            if patch is not None:
-                resources.merge(names.API_VERSION, names.KIND, namespace, name, patch)
-                logger.info("rolling out namespace=%s name=%s version=%s", namespace, name, version.version)
-            return
-        except Refused as refused:  # its own status says so; others that follow the model must not suffer
-            logger.warning("cannot roll out namespace=%s name=%s: %s", namespace, name, refused)
-            return
-        except NotFound:
-            return
-        except Conflict:
-            if attempt == ATTEMPTS - 1:
-                raise
-            isvc = resources.get(names.API_VERSION, names.KIND, namespace, name)
+    read = [isvc]
+
+    def once() -> None:
+        found = read.pop() if read else resources.get(names.API_VERSION, names.KIND, namespace, name)
+        patch = rolled_out(found, version)
+        if patch is not None:
+            resources.merge(names.API_VERSION, names.KIND, namespace, name, patch)
+            logger.info("rolling out namespace=%s name=%s version=%s", namespace, name, version.version)
+
+    try:
+        starting_over(once)
+    except Refused as refused:  # its own status says so; others that follow the model must not suffer
+        logger.warning("cannot roll out namespace=%s name=%s: %s", namespace, name, refused)
+    except NotFound:
+        return

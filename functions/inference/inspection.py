@@ -22,7 +22,7 @@ from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.spec import Declared
 from zeroflow.metadata import Database
 from zeroflow.metadata.artifacts import Artifact
-from zeroflow.models import formats, trust
+from zeroflow.models import directories, trust
 from zeroflow.models.errors import CorruptModel, FormatNotSupported
 from zeroflow.models.trust import TRUST_ANNOTATION, Word
 
@@ -65,7 +65,7 @@ def _operators_word(uri: str, platform: Platform) -> str | None:
 
 
 def _local(model: Model, uri: str, own_word: str | None, path: Path, database: Database) -> Word:
-    found = formats.find_model(path, model.format)
+    found = directories.find_model(path, model.format)
     whole = content.of(path).sha256
     hashes = [whole] if found.path == path else [whole, content.of(found.path).sha256]
     with database.reading() as session:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zeroflow.errors import Conflict, InvalidInput, NotFound, Unavailable
+from zeroflow.errors import InvalidInput, NotFound, Unavailable
 from zeroflow.functions.inference import containers, inspection, location, manifests, names, rollout, runtimes, status
 from zeroflow.functions.inference.canary.following import Canaries
 from zeroflow.functions.inference.canary.named import with_policy
@@ -28,13 +28,11 @@ from zeroflow.metadata import Database
 from zeroflow.resources import conditions
 from zeroflow.resources.client import Resources
 from zeroflow.resources.owners import is_controlled_by
+from zeroflow.resources.starting_over import starting_over
 
 logger = logging.getLogger(__name__)
 
 Object = dict[str, Any]
-
-ATTEMPTS = 5
-"""How often a reconciliation starts over when somebody else wrote in between; then the broker retries the event."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,7 @@ class Reconciler:
 
     def reconcile(self, namespace: str, name: str) -> None:
         """Reconcile one InferenceService; nothing happens when it is gone. Raises Conflict when others keep writing."""
-        for attempt in range(ATTEMPTS):
-            try:
-                self._once(namespace, name)
-                return
-            except Conflict:
-                if attempt == ATTEMPTS - 1:
-                    raise
+        starting_over(lambda: self._once(namespace, name))
 
     def _once(self, namespace: str, name: str) -> None:
         found = {kind: self._service(namespace, names.service_name(name, kind)) for kind in COMPONENTS}

@@ -29,7 +29,7 @@ def described(produced: ModelProduced, stores: Stores) -> ModelProduced:
 
 
 def _looked_at(produced: ModelProduced, path: Path) -> ModelProduced:
-    from zeroflow.models import formats, signatures
+    from zeroflow.models import directories, signatures
 
     found = content.of(path)
     if produced.sha256 not in (None, found.sha256):
@@ -37,7 +37,7 @@ def _looked_at(produced: ModelProduced, path: Path) -> ModelProduced:
     metadata: dict[str, Any] = dict(produced.metadata)
     with suppress(ZeroflowError):  # a format that is not known here is left to whoever serves it
         if not {"model_format_name", "model_format"} & set(metadata):
-            metadata["model_format_name"] = formats.find_model(path).format
+            metadata["model_format_name"] = directories.find_model(path).format
     signature = signatures.of(path)
     if signature is not None:
         metadata.setdefault("signature", signature)

@@ -25,6 +25,7 @@ from zeroflow.functions.trial.trials import Trials
 from zeroflow.resources.client import Resources
 from zeroflow.resources.conditions import now
 from zeroflow.resources.owners import is_controlled_by
+from zeroflow.resources.starting_over import starting_over
 from zeroflow.tuning.defaults import defaulted
 from zeroflow.tuning.extensions import Extensions, parse_extensions
 from zeroflow.tuning.spec import (
@@ -39,9 +40,6 @@ from zeroflow.tuning.spec import (
 from zeroflow.tuning.validation import faults
 
 logger = logging.getLogger(__name__)
-
-ATTEMPTS = 5
-"""How often a reconciliation starts over when somebody else wrote in between; then the broker retries the event."""
 
 
 @dataclass
@@ -78,13 +76,7 @@ class Reconciler:
 
     def reconcile(self, namespace: str, name: str) -> Object | None:
         """Reconcile one Experiment and return it as it is then; None when it is gone. Raises Conflict."""
-        for attempt in range(ATTEMPTS):
-            try:
-                return self._once(namespace, name)
-            except Conflict:
-                if attempt == ATTEMPTS - 1:
-                    raise
-        return None
+        return starting_over(lambda: self._once(namespace, name))
 
     def _once(self, namespace: str, name: str) -> Object | None:
         resources = self.resources()

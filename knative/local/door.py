@@ -1,5 +1,6 @@
 """The one port: HTTP/1.1, and HTTP/2 without TLS for clients that know it is spoken here (h2c, prior knowledge).
 
+HTTP/1.1 is read by `http1` for as long as a client asks Services alone, by aiohttp from the first other request on.
 The first bytes of a connection decide. What an HTTP/2 stream asks of a Service goes to its pod as it is; whatever else
 (the host's own APIs, the broker) is asked again by HTTP/1.1 at this same port, so that there is one way to answer it.
 `Upgrade: h2c` is not taken, as RFC 9113 has done away with it: such a client is answered by HTTP/1.1.
@@ -19,6 +20,7 @@ from zeroflow.errors import Unavailable
 from zeroflow.http2.frames import PREFACE
 from zeroflow.knative.local.acceptor import Acceptor
 from zeroflow.knative.local.front import Front
+from zeroflow.knative.local.http1.connection import Client
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
 from zeroflow.knative.local.serving.upstream_http1 import Connections
 
@@ -49,6 +51,7 @@ class Door:
     ) -> None:
         self._front, self._runner, self._listeners, self._encryption = front, runner, listeners, encryption
         self._acceptors: list[Acceptor] = []
+        self._http1: set[Client] = set()
         self._http2: set[Connection] = set()
         self._own = Connections(listeners[0].getsockname()[1], _KEPT_IDLE_S)
 
@@ -62,14 +65,26 @@ class Door:
                 self._acceptors[-1].start()
 
     async def close(self, grace_s: float) -> None:
-        """End HTTP/2 connections after the streams in progress; the runner ends the others."""
+        """End connections after the requests in progress; the runner ends those that it has."""
         await asyncio.gather(*(acceptor.close() for acceptor in self._acceptors))
-        await asyncio.gather(*(connection.close(grace_s) for connection in list(self._http2)))
+        await asyncio.gather(
+            self._close_http1(grace_s), *(connection.close(grace_s) for connection in list(self._http2))
+        )
         self._own.close()
+
+    async def _close_http1(self, grace_s: float) -> None:
+        clients = list(self._http1)
+        for client in clients:
+            client.close()
+        if clients:
+            await asyncio.wait([client.gone for client in clients], timeout=grace_s)
+        for client in clients:
+            client.abort()
 
     def _connected(self) -> asyncio.BaseProtocol:
         assert self._runner.server is not None
-        return _Peek(self._runner.server, self._speak_http2)
+        server = self._runner.server
+        return _Peek(lambda: Client(self._front.find, server, self._http1), self._speak_http2)
 
     def _speak_http2(self, transport: asyncio.Transport) -> asyncio.Protocol:
         from zeroflow.http2.connection import Connection  # 40 ms that nobody else pays

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -18,7 +19,10 @@ from multidict import MultiMapping
 
 from zeroflow.errors import InvalidInput
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.http1.connection import Answering, Begin, Client
+from zeroflow.knative.local.http1.head import Head
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
+from zeroflow.knative.local.serving.caller_plain import PlainCaller
 from zeroflow.knative.local.urls import Target, target_of
 
 logger = logging.getLogger(__name__)
@@ -32,6 +36,8 @@ SYSTEM_HOSTS = {
     Target("knative-eventing", "broker-ingress"): "/eventing",
     Target("knative-eventing", "job-sink"): "/jobsinks",
 }
+CHANNEL_SUFFIX = "-kn-channel"
+"""A channel on a cluster is the host `<channel>-kn-channel.<namespace>.svc.cluster.local`."""
 SERVICE_PROXY = re.compile(
     r"/api/v1/namespaces/(?P<namespace>[^/:]+)/services/(?:https?:)?(?P<name>[^/:]+)(?::[^/]*)?/proxy(?:/+(?P<rest>.*))?$"
 )
@@ -65,6 +71,9 @@ class Services(Protocol):
     async def serve(self, request: web.Request, namespace: str, name: str, path: str) -> web.StreamResponse:
         """Stream the request to the Service and its answer back."""
 
+    def begin(self, caller: PlainCaller, namespace: str, name: str, target: str) -> Answering:
+        """Begin to answer a plain request; `target` is path and query."""
+
     async def serve_http2(self, asked: Asked, namespace: str, name: str, target: str) -> None:
         """The same for a request on an HTTP/2 stream; `target` is path and query."""
 
@@ -73,13 +82,19 @@ class Services(Protocol):
 
 
 class Eventing(Protocol):
-    """What answers for brokers, JobSinks and the event log."""
+    """What answers for brokers, JobSinks, channels, EventTransforms and the event log."""
 
     async def accept(self, request: web.Request, namespace: str, broker: str) -> web.StreamResponse:
         """Take an event in."""
 
     async def job_sink(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
         """Start, or tell of, the Job of an event."""
+
+    async def channel(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Take an event in for a channel."""
+
+    async def transform(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Rewrite an event."""
 
     async def log(self, request: web.Request) -> web.StreamResponse:
         """Tell what became of events."""
@@ -164,6 +179,11 @@ class Front:
     ) -> None:
         self._store, self._resources, self._services, self._eventing = store, resources, services, eventing
         self._guard, self._welcome = guard, welcome
+        self._receivers = {
+            "jobsinks": eventing.job_sink,
+            "channels": eventing.channel,
+            "transforms": eventing.transform,
+        }
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -185,6 +205,18 @@ class Front:
             await self._services.serve_http2(asked, service.namespace, service.name, path + mark + query)
         return service is not None
 
+    def find(self, head: Head) -> Begin | None:
+        """Return what answers a plain request to a Service; None for any other, which `handle` answers or refuses."""
+        path, mark, query = head.target.partition("?")
+        try:
+            service, path = self._addressed(head, path)
+        except web.HTTPException:
+            return None
+        return None if service is None else partial(self._begin, service, (path or "/") + mark + query)
+
+    def _begin(self, service: Target, target: str, client: Client, head: Head, body: bytes) -> Answering:
+        return self._services.begin(PlainCaller(client, head, body), service.namespace, service.name, target)
+
     def _addressed(self, request: Request, path: str) -> tuple[Target | None, str]:
         """Return the Service that a request is for, None for the host itself, and the path there.
 
@@ -197,6 +229,8 @@ class Front:
         target = self._guard.target(request)
         if target is not None:
             prefix = SYSTEM_HOSTS.get(target)
+            if target.name.endswith(CHANNEL_SUFFIX):
+                prefix, path = f"/channels/{target.namespace}/{target.name.removesuffix(CHANNEL_SUFFIX)}", ""
             if prefix is None:
                 return self._admitted(request, target), path
             path = prefix + path
@@ -235,8 +269,9 @@ class Front:
             if not rest or rest[0] == "events":
                 return await self._eventing.log(request)
             return await self._eventing.accept(request, rest[0], "/".join(rest[1:]))
-        if first == "jobsinks" and len(rest) >= 2:
-            return await self._eventing.job_sink(request, rest[0], rest[1])
+        receive = self._receivers.get(first)
+        if receive is not None and len(rest) >= 2:
+            return await receive(request, rest[0], rest[1])
         raise web.HTTPNotFound(text=f"nothing answers {path} here; GET / lists what does\n")
 
     def _platform_service(self, path: str) -> str | None:

@@ -28,18 +28,25 @@ from pathlib import Path
 from aiohttp import web
 
 from zeroflow.errors import Conflict, Unavailable
+from zeroflow.images import Images
 from zeroflow.knative.local import inference, manifests, node, tls, tuning
+from zeroflow.knative.local.api.happenings import Recorder
 from zeroflow.knative.local.api.kubeconfig import NAME, write_kubeconfig
 from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.door import Door
+from zeroflow.knative.local.eventing.container_source import ContainerSources
+from zeroflow.knative.local.eventing.destinations import Resolver
 from zeroflow.knative.local.eventing.eventing import Eventing
 from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
 from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.http1.head import MOST_HEAD_BYTES
 from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
+from zeroflow.knative.local.processes.inside import InsidePods
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
+from zeroflow.knative.local.processes.pods import PodContext
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.storage.claims import Claims
 from zeroflow.knative.local.urls import Urls, local_names_resolve
@@ -116,7 +123,9 @@ async def _serve(
     tuning.register(store)
     inference.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
-    resources = ResourceApi(store, home)
+    context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
+    containers = ContainerSources(store, context, Resolver(store, urls, allow_loopback=False))
+    resources = ResourceApi(store, home, InsidePods(store, launcher, home))
     outside = _outside(options, home)
     front = Front(
         store=store,
@@ -146,6 +155,7 @@ async def _serve(
     await cronjobs.start()
     await eventing.start()
     serving.activator.observer.start(functools.partial(eventing.publish, PLATFORM_NAMESPACE, "default"))
+    await containers.start()
     runner = await _runner(front)
     door = Door(front, runner, listeners, outside.encryption if outside else None)
     await door.open()
@@ -161,6 +171,7 @@ async def _serve(
         logger.info("stopping")
         await resources.close()  # ends watches, which would hold the door open
         await serving.activator.observer.close()
+        await containers.close()
         await eventing.close()
         await cronjobs.close()
         await jobs.close()
@@ -180,6 +191,8 @@ async def _runner(front: Front) -> web.AppRunner:
         handle_signals=False,
         keepalive_timeout=75,
         auto_decompress=False,
+        max_line_size=MOST_HEAD_BYTES,
+        max_field_size=MOST_HEAD_BYTES,
         handler_cancellation=True,  # who leaves while waiting for an instance gives up its place
     )
     await runner.setup()

@@ -42,6 +42,14 @@ class Urls:
         """Return the ingress URL of a Broker."""
         return f"{self.base}/eventing/{namespace}/{name}"
 
+    def channel(self, namespace: str, name: str) -> str:
+        """Return the ingress URL of a channel."""
+        return f"{self.base}/channels/{namespace}/{name}"
+
+    def transform(self, namespace: str, name: str) -> str:
+        """Return the URL of an EventTransform."""
+        return f"{self.base}/transforms/{namespace}/{name}"
+
     def jobsink(self, namespace: str, name: str) -> str:
         """Return the URL of a JobSink."""
         return f"{self.base}/jobsinks/{namespace}/{name}"

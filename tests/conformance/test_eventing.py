@@ -260,3 +260,38 @@ def test_a_jobsink_runs_one_job_for_each_event(cluster, wait_until):
     )
     assert len(jobs["items"]) == 1
     cluster.host.request("DELETE", f"{sinks}/worker")
+
+
+def test_a_sequence_of_a_transform_and_a_service_is_fed_by_a_trigger(broker, cluster, wait_until):
+    """The expression runs in a function of its own; the channel is reached by its cluster host name too."""
+    apply = lambda group, plural, kind, name, spec: cluster.host.request(  # noqa: E731
+        "POST",
+        f"/apis/{group}/namespaces/default/{plural}",
+        json={"apiVersion": group, "kind": kind, "metadata": {"name": name}, "spec": spec},
+    )
+    expression = (
+        '{"specversion": "1.0", "id": id, "type": "rewritten", "source": source, "word": data.word, "data": data}'
+    )
+    eventing, flows = "eventing.knative.dev/v1alpha1", "flows.knative.dev/v1"
+    made = apply(eventing, "eventtransforms", "EventTransform", "promote", {"jsonata": {"expression": expression}})
+    assert made.status == 201, made.data
+    where = path()
+    steps = [
+        {"ref": {"apiVersion": eventing, "kind": "EventTransform", "name": "promote"}},
+        {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "receiver"}, "uri": where},
+    ]
+    assert apply(flows, "sequences", "Sequence", "flow", {"steps": steps}).status == 201
+    url = f"/apis/{flows}/namespaces/default/sequences/flow"
+    wait_until(lambda: ready(cluster.host.get(url)), "the sequence")
+    broker.trigger(subscriber={"ref": {"apiVersion": flows, "kind": "Sequence", "name": "flow"}})
+    broker.send("seq-1", body=b'{"word": "hello"}', Content_Type="application/json")
+    (got,) = broker.got(where)
+    event = json.loads(got["body"])
+    assert (event["id"], event["type"], event["word"]) == ("seq-1", "rewritten", "hello")
+    host = {"Host": "flow-kn-sequence-0-kn-channel.default.svc.cluster.local"}
+    headers = {"Ce-Specversion": "1.0", "Ce-Id": "seq-2", "Ce-Source": "/test", "Ce-Type": "t", **host}
+    answer = cluster.ask("x", "/", method="POST", headers=headers, body=b"{}")
+    assert answer.status == 202, answer.data
+    assert len(broker.got(where, 2)) == 2
+    cluster.host.request("DELETE", url)
+    cluster.host.request("DELETE", f"/apis/{eventing}/namespaces/default/eventtransforms/promote")

@@ -3,6 +3,7 @@
 After knative.dev/serving test/conformance/runtime.
 """
 
+import http.client
 import json
 import re
 import threading
@@ -53,6 +54,23 @@ def test_args_and_working_directory(told):
 
 def test_method_path_query_and_body_are_unchanged(told):
     assert (told["method"], told["path"], told["body"]) == ("POST", "/some%20path/?a=1&b=%2F", "the body")
+
+
+def test_one_connection_serves_services_and_apis_in_turn(told, cluster):
+    connection = http.client.HTTPConnection("127.0.0.1", cluster.port, timeout=60)
+    answers = []
+    for host, path in [("runtime.default.localhost", "/a"), ("localhost", "/version")] * 2:
+        connection.request("GET", path, headers={"Host": f"{host}:{cluster.port}", "X-Word": "b"})
+        answers.append(json.loads(connection.getresponse().read()))
+    connection.close()
+    services, versions = answers[::2], answers[1::2]
+    for answer in services:
+        del answer["asked"]  # how often
+        answer["headers"] = sorted(pair for pair in answer["headers"] if pair[0].lower() != "traceparent")
+    assert services[0]["path"] == "/a"
+    assert services[0] == services[1]
+    assert versions[0] == versions[1]
+    assert versions[0]["major"] == "1"
 
 
 def test_host_and_forwarding_headers(told, cluster):

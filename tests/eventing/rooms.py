@@ -168,6 +168,12 @@ class Room:
             assert response.status == 200, found
         return found["events"][0]
 
+    async def declare(self, api_version: str, kind: str, name: str, **spec: Any) -> dict[str, Any]:
+        """Create an object of the namespace `default` and wait until it is ready."""
+        metadata = {"name": name, "namespace": "default"}
+        await self.store.create({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec})
+        return await self.ready(f"{kind}.{api_version.partition('/')[0]}", name)
+
     async def settled(self, event_id: str, number: int = 1, deadline_s: float = 10.0) -> list[dict[str, Any]]:
         """Wait until all deliveries of an event are finished; return them."""
         end = time.monotonic() + deadline_s
@@ -256,6 +262,14 @@ def front(room: Callable[[], Eventing]) -> web.Application:
     async def log(request: web.Request) -> web.StreamResponse:
         return await room().log(request)
 
+    async def channel(request: web.Request) -> web.StreamResponse:
+        return await room().channel(request, request.match_info["namespace"], request.match_info["name"])
+
+    async def transform(request: web.Request) -> web.StreamResponse:
+        return await room().transform(request, request.match_info["namespace"], request.match_info["name"])
+
+    app.router.add_route("*", "/channels/{namespace}/{name}", channel)
+    app.router.add_route("*", "/transforms/{namespace}/{name}", transform)
     app.router.add_route("*", "/eventing", log)
     app.router.add_route("*", "/eventing/{namespace}/{name}", accept)
     app.router.add_route("*", "/jobsinks/{namespace}/{name}", job_sink)

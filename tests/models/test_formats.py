@@ -10,8 +10,8 @@ from typing import Any
 import joblib
 import pytest
 
+from zeroflow.models.directories import find_model
 from zeroflow.models.errors import AmbiguousModel, CorruptModel, FormatNotSupported, NoModel
-from zeroflow.models.formats import find_model
 
 
 def archive(**members: bytes) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from zeroflow.models import torches
-from zeroflow.models.formats import find_model
+from zeroflow.models.directories import find_model
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
 nn = torch.nn

@@ -10,9 +10,12 @@ import yaml
 from aiohttp import web
 
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.door import Door
 from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.host import bind
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.runtimes import Runtime
+from zeroflow.knative.local.serving.caller_plain import PlainCaller
 from zeroflow.knative.local.serving.failures import Pace
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.urls import Urls
@@ -112,15 +115,30 @@ async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=No
     app = web.Application()
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
 
-    async def front(request):
-        _, namespace, name, *rest = request.rel_url.raw_path.split("/", 3)
-        return await serving.activator.serve(request, namespace, name, "/" + "".join(rest))
+    class Front:
+        """The whole host is one Service after another: the first two parts of a path name it."""
 
-    app.router.add_route("*", "/{tail:.*}", front)
+        async def handle(self, request):
+            namespace, name, path = parts(request.rel_url.raw_path)
+            return await serving.activator.serve(request, namespace, name, path)
+
+        def find(self, head):
+            namespace, name, target = parts(head.target)
+            return lambda client, head, body: serving.activator.begin(
+                PlainCaller(client, head, body), namespace, name, target
+            )
+
+    def parts(path):
+        _, namespace, name, *rest = path.split("/", 3)
+        return namespace, name, "/" + "".join(rest)
+
+    front = Front()
+    app.router.add_route("*", "/{tail:.*}", front.handle)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = site._server.sockets[0].getsockname()[1]
+    listener = bind("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    door = Door(front, runner, [listener])
+    await door.open()
     serving = Serving(store, launcher, Urls(port), home, window_s=window_s, pace=pace, retention=retention)
     await serving.start()
     connector = aiohttp.TCPConnector(limit=0)
@@ -130,6 +148,7 @@ async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=No
     finally:
         await session.close()
         await serving.close(1.0)
+        await door.close(1.0)
         await launcher.close()
         await runner.cleanup()
         await store.close()

@@ -54,13 +54,40 @@ def kind_of(crd: Object) -> Kind:
     )
 
 
-def established(crd: Object) -> Object:
+def check_versions(crd: Object, old: Object | None) -> None:
+    """Refuse what this host cannot do with several versions, and the loss of one in which objects may be stored."""
+    read, spec = Reader(str(meta(crd)["name"])), crd["spec"]
+    strategy = read.mapping(spec.get("conversion") or {}, "spec.conversion").get("strategy", "None")
+    if strategy not in ("None", "Webhook"):
+        raise read.invalid(
+            "spec.conversion.strategy",
+            f'Unsupported value: "{strategy}": supported values: "None", "Webhook"',
+        )
+    if strategy == "Webhook" and sum(1 for version in spec["versions"] if version.get("served", True)) > 1:
+        raise read.invalid(
+            "spec.conversion.strategy",
+            "Forbidden: this host calls no conversion webhooks: serve one version, or convert by None",
+        )
+    present = {version["name"] for version in spec["versions"]}
+    for index, name in enumerate(_stored(old)):
+        if name not in present:
+            raise read.invalid(
+                f"status.storedVersions[{index}]", f'Invalid value: "{name}": must appear in spec.versions'
+            )
+
+
+def _stored(crd: Object | None) -> list[str]:
+    return list(((crd or {}).get("status") or {}).get("storedVersions") or ())
+
+
+def established(crd: Object, old: Object | None = None) -> Object:
     """Set the status that clients wait for: the definition is served at once."""
     spec = crd["spec"]
     since = meta(crd).get("creationTimestamp") or now()
+    stored = [*_stored(old), *(version["name"] for version in spec["versions"] if version.get("storage"))]
     crd["status"] = {
         "acceptedNames": spec["names"],
-        "storedVersions": [version["name"] for version in spec["versions"] if version.get("storage")],
+        "storedVersions": list(dict.fromkeys(stored)),
         "conditions": [
             _condition("NamesAccepted", "NoConflicts", "no conflicts found", since),
             _condition("Established", "InitialNamesAccepted", "the initial names have been accepted", since),

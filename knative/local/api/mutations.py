@@ -193,8 +193,9 @@ class Mutations:
             if clash is not None and (not clash.custom or clash.resource != defined.resource):
                 raise AlreadyExists(f"{defined.resource}: these names are taken by {clash.resource}", kind=kind.plural)
             if old is None or obj["spec"] != old["spec"]:
+                crds.check_versions(obj, old)
                 crds.check_rules(defined, obj)
-                obj = crds.established(obj)
+                obj = crds.established(obj, old)
         elif kind.key == "Namespace":
             leaving = bool(meta(obj).get("deletionTimestamp"))
             obj["status"] = {"phase": "Terminating" if leaving else "Active"}

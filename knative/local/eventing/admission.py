@@ -14,11 +14,15 @@ from zeroflow.knative.local.api.objects import Object, copy
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.eventing import destinations, filters
 from zeroflow.knative.local.eventing.apiserver_spec import check_apiserver_source
-from zeroflow.knative.local.eventing.delivery import BROKER_DEFAULT, parse_policy
+from zeroflow.knative.local.eventing.container_source import check_container_source
+from zeroflow.knative.local.eventing.delivery import BROKER_DEFAULT
+from zeroflow.knative.local.eventing.delivery_spec import default_delivery
 from zeroflow.knative.local.eventing.errors import InvalidSpec
 from zeroflow.knative.local.eventing.jobsink_spec import check_job_sink
+from zeroflow.knative.local.eventing.messaging import spec as messaging
 from zeroflow.knative.local.eventing.ping_spec import check_ping_source
 from zeroflow.knative.local.eventing.sinkbinding import check_sink_binding
+from zeroflow.knative.local.eventing.transforms.spec import check_event_transform
 
 BROKER_CLASS_ANNOTATION = "eventing.knative.dev/broker.class"
 BROKER_CLASS = "MTChannelBasedBroker"
@@ -41,6 +45,9 @@ def install(store: Store) -> None:
         "ApiServerSource.sources.knative.dev": check_apiserver_source,
         "JobSink.sinks.knative.dev": check_job_sink,
         "SinkBinding.sources.knative.dev": check_sink_binding,
+        "ContainerSource.sources.knative.dev": check_container_source,
+        "EventTransform.eventing.knative.dev": check_event_transform,
+        **messaging.CHECKS,
     }
     for kind, check in checks.items():
         store.admit(kind, _hook(check))
@@ -82,7 +89,7 @@ def check_broker(new: Object, old: Object | None) -> Object:
     annotations.setdefault(BROKER_CLASS_ANNOTATION, BROKER_CLASS)
     if spec.get("delivery") is None:
         spec["delivery"] = dict(BROKER_DEFAULT)
-    _default_delivery(spec, new["metadata"].get("namespace", ""))
+    default_delivery(spec, new["metadata"].get("namespace", ""))
     return new
 
 
@@ -106,22 +113,10 @@ def check_trigger(new: Object, old: Object | None) -> Object:
     filters.compile_spec(spec)
     if spec.get("filter") is None:
         spec["filter"] = {}
-    _default_delivery(spec, namespace)
+    default_delivery(spec, namespace)
     _check_annotations(metadata, namespace, broker)
     metadata["labels"] = {**(metadata.get("labels") or {}), BROKER_LABEL: broker}
     return new
-
-
-def _default_delivery(spec: dict[str, Any], namespace: str) -> None:
-    delivery = spec.get("delivery")
-    if delivery is None:
-        return
-    if not isinstance(delivery, dict):
-        raise InvalidSpec("spec.delivery", "must be an object")
-    parse_policy(delivery)
-    if delivery.get("deadLetterSink") is not None:
-        destinations.validate(delivery["deadLetterSink"], "spec.delivery.deadLetterSink")
-        delivery["deadLetterSink"] = destinations.with_namespace(delivery["deadLetterSink"], namespace)
 
 
 def parallelism_of(metadata: Object) -> int | None:

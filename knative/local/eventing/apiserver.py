@@ -23,10 +23,11 @@ import orjson
 from zeroflow.knative.local.api.objects import Object, labels
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.api.subscriptions import Subscription
-from zeroflow.knative.local.eventing import label_selector, overrides
+from zeroflow.knative.local.eventing import destinations, label_selector, overrides
 from zeroflow.knative.local.eventing.apiserver_spec import concerns, controller_of, kind_key
 from zeroflow.knative.local.eventing.cloudevent import JSON_MEDIA, Attribute, DataForm, Event, timestamp
 from zeroflow.knative.local.eventing.conditions import Conditions
+from zeroflow.knative.local.eventing.destinations import Reference
 from zeroflow.knative.local.eventing.log import EventLog
 from zeroflow.knative.local.eventing.sinks import Sinks
 from zeroflow.knative.local.eventing.status import StatusWriter
@@ -84,6 +85,10 @@ class ApiServerSources:
             await watch.close()
         await self._sinks.remove(source)
         await self._log.write(lambda connection: _forget(connection, uid))
+
+    def references(self, source: Object) -> set[Reference]:
+        """Return the sink."""
+        return destinations.references(source["metadata"]["namespace"], source["spec"].get("sink"))
 
     async def close(self) -> None:
         """End all watches."""

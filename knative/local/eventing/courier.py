@@ -9,60 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from zeroflow.knative.local.eventing.cloudevent import Event, to_http
-from zeroflow.knative.local.eventing.delivery import Answer, Judgement, Verdict, error_data, judge, no_answer
-from zeroflow.knative.local.eventing.destinations import Target, ToBroker, ToJobSink, ToService, ToUri
+from zeroflow.knative.local.eventing.cloudevent import Event
+from zeroflow.knative.local.eventing.delivery import Judgement, Verdict, error_data, judge, no_answer
+from zeroflow.knative.local.eventing.destinations import Target
 from zeroflow.knative.local.eventing.dispatcher import Subscriber
-from zeroflow.knative.local.eventing.errors import (
-    BrokerNotFound,
-    EventExpired,
-    EventForbidden,
-    InvalidEvent,
-    JobSinkNotFound,
-    NoAnswer,
-)
-from zeroflow.knative.local.eventing.log import Attempt, Delivery, EventLog, NewEvent, Outcome, Record
-from zeroflow.knative.local.eventing.outside import OutsideClient, Reply, lowered
+from zeroflow.knative.local.eventing.errors import EventExpired, EventForbidden, InvalidEvent
+from zeroflow.knative.local.eventing.ingress import TTL_MAX
+from zeroflow.knative.local.eventing.log import Attempt, Delivery, EventLog, NewEvent, Outcome
+from zeroflow.knative.local.eventing.outside import Reply
+from zeroflow.knative.local.eventing.poster import Poster
 from zeroflow.knative.local.eventing.schema import Stage, State
 
 
-class Subscribers(Protocol):
-    """Posts to Services of this host: serving's activator. Any exception means that no answer came."""
+class Replies(Protocol):
+    """Where replies go (`rooms.Rooms`)."""
 
-    async def post(
-        self, namespace: str, name: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
-    ) -> Answer:
-        """Post to a Service, waking it when it sleeps, and return its whole answer."""
-        ...
-
-
-class Rooms(Protocol):
-    """The receivers inside this process."""
-
-    async def accept(
-        self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]
-    ) -> int:
-        """Accept an event of the platform's own hands for a broker."""
-        ...
-
-    def admit_reply(self, record: Record, reply: Event, subscriber: Subscriber) -> NewEvent:
-        """Prepare a subscriber's reply for its broker; raise what the ingress would refuse it for."""
-        ...
-
-    async def run_job(self, namespace: str, name: str, event: Event) -> None:
-        """Hand an event to a JobSink."""
+    def admit_reply(self, delivery: Delivery, reply: Event, subscriber: Subscriber) -> NewEvent | None:
+        """Prepare a subscriber's reply for its receiver, None without one; raise what it would be refused for."""
         ...
 
 
 class Courier:
     """Makes attempts; see the module."""
 
-    def __init__(self, log: EventLog, subscribers: Subscribers, outside: OutsideClient, rooms: Rooms) -> None:
-        self._log, self._subscribers, self._outside, self._rooms = log, subscribers, outside, rooms
+    def __init__(self, log: EventLog, poster: Poster, replies: Replies) -> None:
+        self._log, self._poster, self._replies = log, poster, replies
 
     async def deliver(self, delivery: Delivery, subscriber: Subscriber) -> float | None:
         """Make one attempt and settle it; return when a retry is due."""
@@ -79,7 +53,7 @@ class Courier:
         started, clock = time.time(), time.monotonic()
         try:
             answer = await self._post(destination.target, delivery, subscriber)
-            judgement = judge(answer, replies=subscriber.replies and not to_sink)
+            judgement = judge(answer, replies=subscriber.replies and not to_sink, strict=subscriber.strict)
             status: int | None = answer.status
         except asyncio.CancelledError:
             raise
@@ -89,54 +63,27 @@ class Courier:
         return await self._settle(delivery, subscriber, attempt, judgement)
 
     async def _post(self, target: Target, delivery: Delivery, subscriber: Subscriber) -> Reply:
-        event, policy = delivery.record.event.extended(delivery.error), subscriber.policy
-        match target:
-            case ToService() | ToUri():
-                headers, body = to_http(event, structured=policy.structured)
-                headers.update(delivery.record.headers)
-                if subscriber.replies:
-                    headers["Prefer"] = "reply"
-                headers["Kn-Namespace"] = subscriber.namespace
-                if isinstance(target, ToUri):
-                    return await self._outside.post(target.uri, headers, body, policy.timeout_s)
-                try:
-                    async with asyncio.timeout(policy.timeout_s):
-                        answer = await self._subscribers.post(
-                            target.namespace, target.name, target.path, headers, body, policy.timeout_s
-                        )
-                except TimeoutError as error:
-                    raise NoAnswer(f"no answer within {policy.timeout_s:g} s") from error
-                return Reply(answer.status, lowered(answer.headers), answer.body)
-            case ToBroker():
-                return await self._to_broker(target, event, delivery)
-            case ToJobSink():
-                return await self._to_job_sink(target, event)
-
-    async def _to_broker(self, target: ToBroker, event: Event, delivery: Delivery) -> Reply:
-        record = delivery.record
-        try:
-            ttl = record.ttl if record.broker else None
-            await self._rooms.accept(target.namespace, target.name, event, ttl, record.headers)
-        except BrokerNotFound as error:
-            return _refusal(404, error)
-        except (InvalidEvent, EventExpired) as error:
-            return _refusal(400, error)
-        return Reply(202, {})
-
-    async def _to_job_sink(self, target: ToJobSink, event: Event) -> Reply:
-        try:
-            await self._rooms.run_job(target.namespace, target.name, event)
-        except JobSinkNotFound as error:
-            return _refusal(404, error)
-        return Reply(202, {})
+        record, policy = delivery.record, subscriber.policy
+        own = {"Kn-Namespace": subscriber.namespace} | ({"Prefer": "reply"} if subscriber.replies else {})
+        # What a source sends straight to a broker has made no hop yet, and may say itself how many it has.
+        ttl = record.ttl if record.broker or record.ttl < TTL_MAX else None
+        return await self._poster.send(
+            target,
+            record.event.extended(delivery.error),
+            record.headers,
+            own,
+            policy.timeout_s,
+            structured=policy.structured,
+            ttl=ttl,
+        )
 
     async def _settle(
         self, delivery: Delivery, subscriber: Subscriber, attempt: Attempt, judgement: Judgement
     ) -> float | None:
         reply: NewEvent | None = None
-        if judgement.reply is not None and delivery.record.broker:
+        if judgement.reply is not None:
             try:
-                reply = self._rooms.admit_reply(delivery.record, judgement.reply, subscriber)
+                reply = self._replies.admit_reply(delivery, judgement.reply, subscriber)
             except (InvalidEvent, EventExpired, EventForbidden) as error:
                 code = 403 if isinstance(error, EventForbidden) else 400
                 problem = f"replied with an event that the broker refuses: {error}"
@@ -166,7 +113,3 @@ def _outcome(
         }
         return Outcome(delivery, attempt, State.WAITING, Stage.DEAD_LETTER_SINK, now, 0, error)
     return Outcome(delivery, attempt, State.FAILED, stage, now, failures, error)
-
-
-def _refusal(status: int, error: Exception) -> Reply:
-    return Reply(status, {}, str(error).encode())

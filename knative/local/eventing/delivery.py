@@ -109,8 +109,8 @@ class Judgement:
     body: bytes = b""
 
 
-def judge(answer: Answer, *, replies: bool) -> Judgement:
-    """Tell what an answer means. `replies`: an event in it goes back to the broker, and other bytes are a fault."""
+def judge(answer: Answer, *, replies: bool, strict: bool = True) -> Judgement:
+    """Tell what an answer means. `replies`: an event in it is a reply; `strict`: and other bytes are a fault."""
     status, body = answer.status, answer.body
     if 200 <= status < 300:
         if not replies:
@@ -120,7 +120,7 @@ def judge(answer: Answer, *, replies: bool) -> Judgement:
                 return Judgement(Verdict.DONE, cloudevent.from_http(answer.headers.items(), body), status)
             except InvalidEvent as error:
                 return Judgement(Verdict.RETRY, None, 502, f"replied with a malformed event: {error}", body)
-        if body:
+        if body and strict:
             problem = "answered with a body that is not a CloudEvent: a subscriber's answer is empty or one event"
             return Judgement(Verdict.RETRY, None, 502, problem, body)
         return Judgement(Verdict.DONE, code=status)

@@ -1,8 +1,10 @@
 """Where deliveries go: what `ref` and `uri` of a Destination lead to on this host.
 
-A Service is posted to through the activator, a Broker or JobSink inside this process, everything else over HTTP.
+A Service is posted to through the activator; a Broker, JobSink, channel or EventTransform is inside this process (a
+Sequence or Parallel is its first channel), everything else is reached over HTTP.
 URI rules (the security stance of the host): http and https only; names of this host and of a cluster's own services
-(`<service>.<namespace>.svc.cluster.local`, broker-ingress, job-sink) are taken to their rooms without an HTTP hop;
+(`<service>.<namespace>.svc.cluster.local`, broker-ingress, job-sink, `<channel>-kn-channel`) are taken to their rooms
+without an HTTP hop;
 loopback and link-local addresses are refused, as names and after resolution (`http`).
 Source: Knative's Destination (duck/v1): `uri` is resolved against `ref` as a relative reference (RFC 3986).
 """
@@ -10,7 +12,7 @@ Source: Knative's Destination (duck/v1): `uri` is resolved against `ref` as a re
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -23,8 +25,19 @@ from zeroflow.knative.local.urls import Urls, target_of
 SERVICE = "Service.serving.knative.dev"
 BROKER = "Broker.eventing.knative.dev"
 JOB_SINK = "JobSink.sinks.knative.dev"
+CHANNEL = "Channel.messaging.knative.dev"
+IN_MEMORY_CHANNEL = "InMemoryChannel.messaging.knative.dev"
+SEQUENCE = "Sequence.flows.knative.dev"
+PARALLEL = "Parallel.flows.knative.dev"
+EVENT_TRANSFORM = "EventTransform.eventing.knative.dev"
+CHANNEL_SUFFIX = "-kn-channel"
+"""A channel's address on a cluster is the Service `<channel>-kn-channel` of its namespace."""
 _CLUSTER = ".svc.cluster.local"
 _REFERENCE_FIELDS = ("apiVersion", "kind", "name")
+
+
+Reference = tuple[str, str, str]
+"""Kind key, namespace and name of an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +66,44 @@ class ToJobSink:
 
 
 @dataclass(frozen=True, slots=True)
+class ToChannel:
+    """A channel of this host."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToTransform:
+    """An EventTransform of this host."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToUri:
     """Any HTTP receiver outside."""
 
     uri: str
 
 
-Target = ToService | ToBroker | ToJobSink | ToUri
+Target = ToService | ToBroker | ToJobSink | ToChannel | ToTransform | ToUri
+FIRST_CHANNEL = {
+    CHANNEL: "{}",
+    IN_MEMORY_CHANNEL: "{}",
+    SEQUENCE: "{}-kn-sequence-0",
+    PARALLEL: "{}-kn-parallel",
+}
+"""The name of the channel that receives for each kind."""
+_ROOMS: dict[str, Callable[[str, str], Target]] = {
+    "eventing": ToBroker,
+    "jobsinks": ToJobSink,
+    "channels": ToChannel,
+    "transforms": ToTransform,
+}
+"""What the paths of this host lead to."""
+RECEIVERS = frozenset({SERVICE, BROKER, JOB_SINK, EVENT_TRANSFORM, *FIRST_CHANNEL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +159,18 @@ def with_namespace(destination: Any, namespace: str) -> Any:
     return {**destination, "ref": {"namespace": namespace, **destination["ref"]}}
 
 
-def reference_key(destination: Mapping[str, Any] | None, namespace: str) -> tuple[str, str, str] | None:
+def reference_key(destination: Mapping[str, Any] | None, namespace: str) -> Reference | None:
     """Return (kind key, namespace, name) of what the destination refers to."""
     reference = (destination or {}).get("ref")
     if not reference:
         return None
     group = str(reference["apiVersion"]).rpartition("/")[0]
     return f"{reference['kind']}.{group}", reference.get("namespace") or namespace, reference["name"]
+
+
+def references(namespace: str, *given: Mapping[str, Any] | None) -> set[Reference]:
+    """Return the objects that destinations refer to; `namespace` is that of their owner."""
+    return {key for each in given if (key := reference_key(each, namespace)) is not None}
 
 
 def is_loopback_or_link_local(address: str) -> bool:
@@ -139,6 +188,11 @@ class Resolver:
 
     def __init__(self, store: Store, urls: Urls, *, allow_loopback: bool) -> None:
         self._store, self._urls, self._allow_loopback = store, urls, allow_loopback
+        self._rooms: dict[str, tuple[Callable[[str, str], Target], Callable[[str, str], str]]] = {
+            BROKER: (ToBroker, urls.broker),
+            JOB_SINK: (ToJobSink, urls.jobsink),
+            EVENT_TRANSFORM: (ToTransform, urls.transform),
+        }
 
     def resolve(self, destination: Mapping[str, Any], namespace: str) -> Destination:
         """Return where it leads; raise Unresolved with a reason and the missing thing."""
@@ -147,19 +201,20 @@ class Resolver:
         if key is None:
             return self._of_uri(str(uri))
         kind, where, name = key
-        if kind not in {SERVICE, BROKER, JOB_SINK}:
+        if kind not in RECEIVERS:
             raise Unresolved(
                 "UnsupportedReference",
-                f"{kind} cannot receive events here: refer to a Service (serving.knative.dev), Broker or JobSink, "
-                "or give a uri",
+                f"{kind} cannot receive events here: refer to one of {', '.join(sorted(RECEIVERS))}, or give a uri",
             )
         found = self._store.find(kind, where, name)
         if found is None:
             raise Unresolved("NotFound", f'{kind.partition(".")[0].lower()} "{name}" not found in namespace "{where}"')
-        if kind == BROKER:
-            return Destination(ToBroker(where, name), self._urls.broker(where, name))
-        if kind == JOB_SINK:
-            return Destination(ToJobSink(where, name), self._urls.jobsink(where, name))
+        if kind in FIRST_CHANNEL:
+            channel = FIRST_CHANNEL[kind].format(name)
+            return Destination(ToChannel(where, channel), self._urls.channel(where, channel))
+        if kind in self._rooms:
+            room, url_of = self._rooms[kind]
+            return Destination(room(where, name), url_of(where, name))
         path = urljoin("/", uri) if uri else "/"
         return Destination(ToService(where, name, path), self._urls.service(where, name) + (path if uri else ""))
 
@@ -193,6 +248,8 @@ class Resolver:
             return (ToBroker if name == "broker-ingress" else ToJobSink)(*segments)
         if not namespace or "." in namespace:
             raise Unresolved("InvalidURI", f"{uri}: expected <service>.<namespace>{_CLUSTER}")
+        if name.endswith(CHANNEL_SUFFIX):
+            return ToChannel(namespace, name.removesuffix(CHANNEL_SUFFIX))
         return ToService(namespace, name, path)
 
     def _own(self, netloc: str, segments: list[str], path: str) -> Target | None:
@@ -201,12 +258,14 @@ class Resolver:
             service = target_of(netloc)
         except InvalidInput:
             return None
+        if service is not None and service.name.endswith(CHANNEL_SUFFIX):
+            return ToChannel(service.namespace, service.name.removesuffix(CHANNEL_SUFFIX))
         if service is not None:
             return ToService(service.namespace, service.name, path)
         if len(segments) >= 3 and segments[0] == "serving":
             rest = "/" + path.lstrip("/").split("/", 3)[3] if len(segments) > 3 else "/"
             query = path.partition("?")[2]
             return ToService(segments[1], segments[2], rest if "?" in rest or not query else f"{rest}?{query}")
-        if len(segments) == 3 and segments[0] in {"eventing", "jobsinks"}:
-            return (ToBroker if segments[0] == "eventing" else ToJobSink)(segments[1], segments[2])
+        if len(segments) == 3 and (room := _ROOMS.get(segments[0])):
+            return room(segments[1], segments[2])
         return None

@@ -27,14 +27,19 @@ STORAGE_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """Whom a subscription delivers to, and how. `replies`: an answer may carry an event for the broker; `parallelism`:
-    deliveries under way at once, when it is not the host's default."""
+    """Whom a subscription delivers to, and how.
+
+    `replies`: an answer may carry an event, for the broker, or for `reply_to` where there is one; `strict`: other bytes
+    in an answer are a fault; `parallelism`: deliveries under way at once, when it is not the host's default.
+    """
 
     destination: Destination
     policy: DeliveryPolicy
     namespace: str
     dead_letter: Destination | None = None
     replies: bool = True
+    reply_to: Destination | None = None
+    strict: bool = True
     parallelism: int | None = None
 
 

@@ -33,6 +33,24 @@ class JobSinkNotFound(ZeroflowError):
         super().__init__(f"no job sink {name!r} in namespace {namespace!r}")
 
 
+class ChannelNotFound(ZeroflowError):
+    """No channel of this host has the name."""
+
+    reason = "ChannelNotFound"
+
+    def __init__(self, namespace: str, name: str) -> None:
+        super().__init__(f"no channel {name!r} in namespace {namespace!r}: create it with kubectl, or check K_SINK")
+
+
+class TransformNotFound(ZeroflowError):
+    """No EventTransform has the name."""
+
+    reason = "EventTransformNotFound"
+
+    def __init__(self, namespace: str, name: str) -> None:
+        super().__init__(f"no event transform {name!r} in namespace {namespace!r}")
+
+
 class EventForbidden(ZeroflowError):
     """Only the platform may publish this type."""
 

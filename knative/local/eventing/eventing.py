@@ -16,26 +16,41 @@ from aiohttp import web
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.clock import Clock
 from zeroflow.knative.local.eventing import admission
-from zeroflow.knative.local.eventing.apiserver import ApiServerSources
+from zeroflow.knative.local.eventing.apiserver import APISERVER_SOURCE, ApiServerSources
 from zeroflow.knative.local.eventing.cloudevent import Event, from_document
-from zeroflow.knative.local.eventing.controllers import Controllers
-from zeroflow.knative.local.eventing.courier import Courier, Subscribers
-from zeroflow.knative.local.eventing.destinations import BROKER, Resolver
-from zeroflow.knative.local.eventing.dispatcher import Dispatcher, Subscriber
+from zeroflow.knative.local.eventing.controllers import Controllers, Reconciler
+from zeroflow.knative.local.eventing.courier import Courier
+from zeroflow.knative.local.eventing.destinations import (
+    BROKER,
+    CHANNEL,
+    EVENT_TRANSFORM,
+    IN_MEMORY_CHANNEL,
+    JOB_SINK,
+    PARALLEL,
+    SEQUENCE,
+    Resolver,
+)
+from zeroflow.knative.local.eventing.dispatcher import Dispatcher
 from zeroflow.knative.local.eventing.history import History
 from zeroflow.knative.local.eventing.ingress import Ingress
 from zeroflow.knative.local.eventing.jobsink import JobSinks
-from zeroflow.knative.local.eventing.log import EventLog, NewEvent, Record
+from zeroflow.knative.local.eventing.log import EventLog
+from zeroflow.knative.local.eventing.messaging.channels import ChannelReconciler, Channels, InMemoryChannelReconciler
+from zeroflow.knative.local.eventing.messaging.flows import ParallelReconciler, SequenceReconciler
+from zeroflow.knative.local.eventing.messaging.subscriptions import SUBSCRIPTION, SubscriptionReconciler
 from zeroflow.knative.local.eventing.outside import OutsideClient
-from zeroflow.knative.local.eventing.ping import PingSources, knative_jitter_s
+from zeroflow.knative.local.eventing.ping import PING_SOURCE, PingSources, knative_jitter_s
+from zeroflow.knative.local.eventing.poster import Poster, Subscribers
 from zeroflow.knative.local.eventing.replay import Replay
 from zeroflow.knative.local.eventing.retention import Retention
+from zeroflow.knative.local.eventing.rooms import Rooms
 from zeroflow.knative.local.eventing.routes import Routes
 from zeroflow.knative.local.eventing.settings import EventingSettings
-from zeroflow.knative.local.eventing.sinkbinding import SinkBindings
+from zeroflow.knative.local.eventing.sinkbinding import SINK_BINDING, BindingReconciler, SinkBindings
 from zeroflow.knative.local.eventing.sinks import Sinks
 from zeroflow.knative.local.eventing.status import StatusWriter
-from zeroflow.knative.local.eventing.triggers import BrokerReconciler, TriggerReconciler, is_ours
+from zeroflow.knative.local.eventing.transforms.transforms import Transforms
+from zeroflow.knative.local.eventing.triggers import TRIGGER, BrokerReconciler, TriggerReconciler, is_ours
 from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.urls import Urls
 
@@ -83,6 +98,14 @@ class Eventing:
         """Serve a JobSink, and the Location of its events: any path that holds /namespaces/N/name/S/sources/X/ids/I."""
         return await self._started.jobsinks.handle(request, namespace, name)
 
+    async def channel(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Serve the receiver of a channel."""
+        return await self._started.channels.handle(request, namespace, name)
+
+    async def transform(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Serve an EventTransform."""
+        return await self._started.transforms.handle(request, namespace, name)
+
     async def log(self, request: web.Request) -> web.StreamResponse:
         """Serve the event log: GET reads it, POST sends one of its events again."""
         parts = self._started
@@ -121,26 +144,37 @@ class _Parts:
         self._routes = Routes(room._broker_exists)
         self.ingress = Ingress(log, self._routes, settings, room._token)
         self._outside = OutsideClient(settings.max_event_bytes, allow_loopback=settings.allow_loopback)
-        self._courier = Courier(log, room._subscribers, self._outside, self)
-        self.dispatcher = Dispatcher(log, self._courier.deliver, settings)
+        poster = Poster(room._subscribers, self._outside)
         resolver = Resolver(store, urls, allow_loopback=settings.allow_loopback)
         status = StatusWriter(store)
-        sinks = Sinks(log, self.ingress, self.dispatcher, resolver)
         self.jobsinks = JobSinks(
             store, self.ingress, status, urls, room._home.root / "jobsinks", settings.max_event_bytes
         )
+        self.channels = Channels(store, log, self.ingress)
+        self.transforms = Transforms(store, resolver, status, urls, poster, settings.max_event_bytes)
+        rooms = poster.receivers = Rooms(log, self.ingress, self.channels, self.jobsinks, self.transforms)
+        self.dispatcher = Dispatcher(log, Courier(log, poster, rooms).deliver, settings)
+        sinks = Sinks(log, self.ingress, self.dispatcher, resolver)
         self._pings = PingSources(sinks, status, room._clock, room._jitter_s)
         self._apiservers = ApiServerSources(store, log, sinks, status, urls)
-        self._controllers = Controllers(
-            store,
-            BrokerReconciler(urls, resolver, status),
-            TriggerReconciler(store, log, self._routes, self.dispatcher, resolver, status),
-            self._pings,
-            self._apiservers,
-            self.jobsinks,
-            room._bindings,
-            status,
-        )
+        subscriptions = SubscriptionReconciler(store, log, self.channels, self.dispatcher, resolver, status)
+        triggers = TriggerReconciler(store, log, self._routes, self.dispatcher, resolver, status)
+        # Reconciled at the start in this order, so that references are there before what refers to them.
+        reconcilers: dict[str, Reconciler] = {
+            JOB_SINK: self.jobsinks,
+            EVENT_TRANSFORM: self.transforms,
+            BROKER: BrokerReconciler(urls, resolver, status),
+            IN_MEMORY_CHANNEL: InMemoryChannelReconciler(urls, resolver, status),
+            CHANNEL: ChannelReconciler(store, resolver, status),
+            SUBSCRIPTION: subscriptions,
+            SEQUENCE: SequenceReconciler(store, status),
+            PARALLEL: ParallelReconciler(store, status),
+            TRIGGER: triggers,
+            PING_SOURCE: self._pings,
+            APISERVER_SOURCE: self._apiservers,
+            SINK_BINDING: BindingReconciler(room._bindings, status),
+        }
+        self._controllers = Controllers(store, reconcilers, self.jobsinks, self._apiservers)
         self._retention = Retention(log, settings)
         self.history = History(log)
         self.replay = Replay(log, self.ingress)
@@ -155,20 +189,10 @@ class _Parts:
     async def close(self, grace_s: float) -> None:
         self._log.end_waiting()
         await self._controllers.close()
+        await self.transforms.close()
         await self._pings.close()
         await self._apiservers.close()
         await self._retention.close()
         await self.dispatcher.close(grace_s)
         await self._outside.close()
         await self._log.close()
-
-    async def accept(
-        self, namespace: str, broker: str, event: Event, ttl: int | None, headers: Mapping[str, str]
-    ) -> int:
-        return await self.ingress.accept(namespace, broker, event, ttl, headers)
-
-    def admit_reply(self, record: Record, reply: Event, subscriber: Subscriber) -> NewEvent:
-        return self.ingress.admit_reply(record, reply, subscriber)
-
-    async def run_job(self, namespace: str, name: str, event: Event) -> None:
-        await self.jobsinks.run_job(namespace, name, event)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hmac
 import logging
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import web
 
+from zeroflow.errors import ZeroflowError
 from zeroflow.knative.local.eventing.cloudevent import Attribute, Event, from_http, timestamp
 from zeroflow.knative.local.eventing.destinations import ToService
 from zeroflow.knative.local.eventing.dispatcher import Subscriber
 from zeroflow.knative.local.eventing.errors import (
     BrokerNotFound,
+    ChannelNotFound,
     EventExpired,
     EventForbidden,
     InvalidEvent,
@@ -39,6 +41,9 @@ _WEBHOOK = {**_ALLOW, "WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "*"
 _PASSED = frozenset({"x-request-id", "retry-after", "traceparent", "tracestate"})
 _PASSED_PREFIXES = ("knative-", "x-b3-")
 
+Take = Callable[[Event, Mapping[str, str]], Awaitable[None]]
+"""Stores an event; the headers are those that reach subscribers."""
+
 
 class Ingress:
     """Accepts events for brokers, from HTTP and from inside the host."""
@@ -48,26 +53,35 @@ class Ingress:
 
     async def handle(self, request: web.Request, namespace: str, broker: str) -> web.Response:
         """Answer one request to /<namespace>/<broker>."""
+
+        async def take(event: Event, headers: Mapping[str, str]) -> None:
+            await self.accept(namespace, broker, event, None, headers)
+
+        if request.method == "POST" and not (namespace and broker):
+            return refusal(404, "post to /<namespace>/<broker>")
+        missing = None if self._routes.has_broker(namespace, broker) else BrokerNotFound(namespace, broker)
+        return await self.receive(request, take, missing)
+
+    async def receive(self, request: web.Request, take: Take, missing: ZeroflowError | None) -> web.Response:
+        """Answer one request to a receiver of events: `take` stores the event; `missing`: the receiver is not there."""
         if request.method == "OPTIONS":
             return web.Response(status=200, headers=_WEBHOOK)
         if request.method != "POST":
             return refusal(405, f"{request.method} is not allowed: POST an event", _ALLOW)
-        if not namespace or not broker:
-            return refusal(404, "post to /<namespace>/<broker>")
         try:
-            if not self._routes.has_broker(namespace, broker):
-                raise BrokerNotFound(namespace, broker)
+            if missing is not None:
+                raise missing
             event = from_http(request.headers.items(), await read_body(request, self._settings.max_event_bytes))
             self.check_publisher(event, request.headers)
-            await self.accept(namespace, broker, event, None, passed_headers(request.headers.items()))
-        except BrokerNotFound as error:
+            await take(event, passed_headers(request.headers.items()))
+        except (BrokerNotFound, ChannelNotFound) as error:
             return refusal(404, str(error))
         except EventForbidden as error:
             return refusal(403, str(error))
         except (InvalidEvent, EventExpired) as error:
             return refusal(400, str(error))
         except (sqlite3.Error, LogClosed) as error:
-            logger.error("event not accepted: broker=%s/%s error=%s", namespace, broker, error)
+            logger.error("event not accepted: path=%s error=%s", request.path, error)
             return refusal(503, f"the event could not be stored: {error}", {"Retry-After": "1"})
         return web.Response(status=202, headers=_ALLOW)
 
@@ -88,12 +102,15 @@ class Ingress:
 
     def admit_reply(self, record: Record, reply: Event, subscriber: Subscriber) -> NewEvent:
         """Prepare a reply for the broker of its event: its hop count; the platform's types from the platform only."""
+        self.check_replier(reply, subscriber)
+        return self.admit(record.namespace, record.broker, reply, record.ttl, reply_headers(record))
+
+    def check_replier(self, reply: Event, subscriber: Subscriber) -> None:
+        """Raise EventForbidden when a subscriber that is not the platform replies with a type of the platform."""
         target = subscriber.destination.target
         trusted = isinstance(target, ToService) and target.namespace == self._settings.platform_namespace
         if reply.type.startswith(PLATFORM_PREFIX) and not trusted:
             raise EventForbidden(reply.type)
-        headers = {name: value for name, value in record.headers.items() if name != "retry-after"}
-        return self.admit(record.namespace, record.broker, reply, record.ttl, headers)
 
     def check_publisher(self, event: Event, headers: Mapping[str, str]) -> None:
         """Raise EventForbidden when the type is the platform's and the request carries no token that allows it.
@@ -108,6 +125,11 @@ class Ingress:
         allowed = known or tokens.allows(self._token, given, event.type, event.source)
         if scheme.lower() != "bearer" or not self._token or not allowed:
             raise EventForbidden(event.type)
+
+
+def reply_headers(record: Record) -> dict[str, str]:
+    """Return the headers of an event that go on with a reply to it."""
+    return {name: value for name, value in record.headers.items() if name != "retry-after"}
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:

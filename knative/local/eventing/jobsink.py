@@ -24,7 +24,7 @@ from zeroflow.knative.local.api.objects import Object, copy, labels
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.eventing.cloudevent import Event, from_http, to_json
 from zeroflow.knative.local.eventing.conditions import Conditions
-from zeroflow.knative.local.eventing.destinations import JOB_SINK
+from zeroflow.knative.local.eventing.destinations import JOB_SINK, Reference
 from zeroflow.knative.local.eventing.errors import EventForbidden, InvalidEvent, JobSinkNotFound
 from zeroflow.knative.local.eventing.ingress import Ingress, read_body, refusal
 from zeroflow.knative.local.eventing.jobsink_spec import (
@@ -109,6 +109,13 @@ class JobSinks:
             "job": {"selector": f"{NAME_LABEL}={metadata['name']}"},
         }
         await self._status.write(conditions.written(sink, fields))
+
+    async def deleted(self, sink: Object) -> None:
+        """Its Jobs run to their end."""
+
+    def references(self, sink: Object) -> set[Reference]:
+        """A JobSink refers to nothing."""
+        return set()
 
     async def job_deleted(self, job: Object) -> None:
         """Remove the event file of a Job that is gone."""

@@ -17,9 +17,10 @@ from datetime import datetime
 
 from zeroflow.knative.local.api.objects import Object
 from zeroflow.knative.local.clock import Clock, Handle, WallClock
-from zeroflow.knative.local.eventing import overrides
+from zeroflow.knative.local.eventing import destinations, overrides
 from zeroflow.knative.local.eventing.cloudevent import Attribute, Event, timestamp
 from zeroflow.knative.local.eventing.conditions import Conditions
+from zeroflow.knative.local.eventing.destinations import Reference
 from zeroflow.knative.local.eventing.errors import InvalidSpec
 from zeroflow.knative.local.eventing.ping_spec import event_data, schedule_of
 from zeroflow.knative.local.eventing.sinks import Sinks
@@ -95,6 +96,10 @@ class PingSources:
         self._entries.pop(source["metadata"]["uid"], None)
         self._arm()
         await self._sinks.remove(source)
+
+    def references(self, source: Object) -> set[Reference]:
+        """Return the sink."""
+        return destinations.references(source["metadata"]["namespace"], source["spec"].get("sink"))
 
     async def close(self) -> None:
         """Stop the timer; ticks that are being written are finished."""

@@ -17,7 +17,7 @@ from zeroflow.knative.local.api.objects import Object, copy
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.eventing import destinations, label_selector, overrides
 from zeroflow.knative.local.eventing.conditions import Conditions
-from zeroflow.knative.local.eventing.destinations import SERVICE, Resolver
+from zeroflow.knative.local.eventing.destinations import SERVICE, Reference, Resolver
 from zeroflow.knative.local.eventing.errors import InvalidSpec, Unresolved
 from zeroflow.knative.local.eventing.status import StatusWriter
 
@@ -110,13 +110,36 @@ class SinkBindings:
                 uri = self._resolver.resolve(binding["spec"]["sink"], binding["metadata"]["namespace"]).uri
             except Unresolved:
                 continue
-            given = binding["spec"].get("ceOverrides")
-            text = json.dumps(given, separators=(",", ":")) if given else ""
-            for container in _containers(obj["spec"]["template"]):
-                _unbind(container)
-                variables = [{"name": SINK, "value": uri}, {"name": OVERRIDES, "value": text}]
-                container["env"] = [*(container.get("env") or ()), *variables]
+            bind(obj["spec"], uri, binding["spec"].get("ceOverrides"))
         return obj
+
+
+class BindingReconciler:
+    """Binds again what is there when a SinkBinding or its sink changes, and writes its status."""
+
+    def __init__(self, bindings: SinkBindings, status: StatusWriter) -> None:
+        self._bindings, self._status = bindings, status
+
+    async def changed(self, binding: Object) -> None:
+        """Bind what is there already."""
+        await self._bindings.changed(binding, self._status)
+
+    async def deleted(self, binding: Object) -> None:
+        """Take the variables out again."""
+        await self._bindings.deleted(binding)
+
+    def references(self, binding: Object) -> set[Reference]:
+        """Return the sink."""
+        return destinations.references(binding["metadata"]["namespace"], binding["spec"].get("sink"))
+
+
+def bind(spec: Object, uri: str, given: Object | None) -> None:
+    """Tell every container of a spec's template where events go."""
+    text = json.dumps(given, separators=(",", ":")) if given else ""
+    for container in _containers(spec["template"]):
+        _unbind(container)
+        variables = [{"name": SINK, "value": uri}, {"name": OVERRIDES, "value": text}]
+        container["env"] = [*(container.get("env") or ()), *variables]
 
 
 def _is_about(binding: Object, kind: str, obj: Object) -> bool:

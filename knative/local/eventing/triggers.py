@@ -13,6 +13,7 @@ from typing import Any
 
 from zeroflow.knative.local.api.objects import Object
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.eventing import destinations
 from zeroflow.knative.local.eventing.admission import (
     BROKER_CLASS,
     BROKER_CLASS_ANNOTATION,
@@ -20,8 +21,9 @@ from zeroflow.knative.local.eventing.admission import (
     parallelism_of,
 )
 from zeroflow.knative.local.eventing.conditions import Conditions
-from zeroflow.knative.local.eventing.delivery import DeliveryPolicy, parse_policy
-from zeroflow.knative.local.eventing.destinations import BROKER, Destination, Resolver, reference_key
+from zeroflow.knative.local.eventing.delivery import DeliveryPolicy
+from zeroflow.knative.local.eventing.delivery_spec import dead_letter, policy_of
+from zeroflow.knative.local.eventing.destinations import BROKER, Destination, Reference, Resolver, reference_key
 from zeroflow.knative.local.eventing.dispatcher import Dispatcher, Subscriber
 from zeroflow.knative.local.eventing.errors import InvalidSpec, Unresolved
 from zeroflow.knative.local.eventing.filters import compile_spec
@@ -84,13 +86,21 @@ class BrokerReconciler:
             conditions.true(condition)
         conditions.true("EventPoliciesReady", "EventPoliciesSkipped", 'feature "authentication-oidc" is disabled')
         delivery = (broker.get("spec") or {}).get("delivery") or {}
-        sink = _dead_letter(self._resolver, delivery, namespace, conditions)
+        sink = dead_letter(self._resolver, delivery, namespace, conditions)
         url = self._urls.broker(namespace, name)
         fields = {
             "address": {"name": "http", "url": url},
             "deadLetterSinkUri": sink.uri if sink else None,
         }
         await self._status.write(conditions.written(broker, fields))
+
+    async def deleted(self, broker: Object) -> None:
+        """Nothing is kept of a Broker: its triggers are reconciled."""
+
+    def references(self, broker: Object) -> set[Reference]:
+        """Return the dead-letter sink."""
+        delivery = (broker.get("spec") or {}).get("delivery") or {}
+        return destinations.references(broker["metadata"]["namespace"], delivery.get("deadLetterSink"))
 
 
 class TriggerReconciler:
@@ -120,24 +130,24 @@ class TriggerReconciler:
         destination = self._subscriber(spec, namespace, conditions)
         broker_delivery = ((broker or {}).get("spec") or {}).get("delivery") or {}
         delivery = spec.get("delivery") or broker_delivery
-        dead_letter = _dead_letter(self._resolver, delivery, namespace, conditions)
+        last = dead_letter(self._resolver, delivery, namespace, conditions)
         subscriber = None
         try:
-            policy = parse_policy({name: value for name, value in delivery.items() if name != "deadLetterSink"})
+            policy = policy_of(delivery)
             self._routes.put(namespace, spec["broker"], subscription, compile_spec(spec))
         except InvalidSpec as error:  # stored before this version refused it
             conditions.false("SubscriberResolved", "InvalidSpec", str(error))
             policy = DeliveryPolicy()
         wants_sink = bool(delivery.get("deadLetterSink"))
-        if destination is not None and (dead_letter is not None or not wants_sink):
-            subscriber = Subscriber(destination, policy, namespace, dead_letter, parallelism=parallelism_of(metadata))
+        if destination is not None and (last is not None or not wants_sink):
+            subscriber = Subscriber(destination, policy, namespace, last, parallelism=parallelism_of(metadata))
             conditions.true("SubscriptionReady")
         else:
             conditions.unknown("SubscriptionReady", "SubscriberUnresolved", "events wait on disk until it is resolved")
         self._dispatcher.subscribe(subscription, subscriber)
         fields = {
             "subscriberUri": destination.uri if destination else None,
-            "deadLetterSinkUri": dead_letter.uri if dead_letter else self._fallback_sink(broker_delivery, namespace),
+            "deadLetterSinkUri": last.uri if last else self._fallback_sink(broker_delivery, namespace),
         }
         await self._status.write(conditions.written(trigger, fields))
 
@@ -150,19 +160,18 @@ class TriggerReconciler:
         if dropped:
             logger.info("deliveries dropped with their trigger: subscription=%s count=%d", subscription, dropped)
 
-    def references(self, trigger: Object) -> set[tuple[str, str, str]]:
-        """Return the objects whose coming and going changes what `changed` does."""
+    def references(self, trigger: Object) -> set[Reference]:
+        """Return subscriber, broker, dead-letter sinks and what the trigger depends on."""
         spec, namespace = trigger["spec"], trigger["metadata"]["namespace"]
         delivery = spec.get("delivery") or {}
         broker = self._store.find(BROKER, namespace, spec["broker"])
         inherited = (((broker or {}).get("spec") or {}).get("delivery") or {}).get("deadLetterSink")
-        keys = [
-            reference_key(each, namespace)
-            for each in (spec.get("subscriber"), delivery.get("deadLetterSink"), inherited)
-        ]
         dependency = _dependency(trigger)
-        keys.append(reference_key({"ref": dependency}, namespace) if dependency else None)
-        return {key for key in keys if key is not None} | {(BROKER, namespace, spec["broker"])}
+        depends = {"ref": dependency} if dependency else None
+        found = destinations.references(
+            namespace, spec.get("subscriber"), delivery.get("deadLetterSink"), inherited, depends
+        )
+        return found | {(BROKER, namespace, spec["broker"])}
 
     def _subscriber(self, spec: Object, namespace: str, conditions: Conditions) -> Destination | None:
         try:
@@ -214,19 +223,3 @@ def _dependency(trigger: Object) -> dict[str, Any] | None:
         return None
     reference: dict[str, Any] = json.loads(text)
     return reference
-
-
-def _dead_letter(
-    resolver: Resolver, delivery: Mapping[str, Any], namespace: str, conditions: Conditions
-) -> Destination | None:
-    sink = delivery.get("deadLetterSink")
-    if not sink:
-        conditions.true("DeadLetterSinkResolved", "DeadLetterSinkNotConfigured", "no dead letter sink is configured")
-        return None
-    try:
-        destination = resolver.resolve(sink, namespace)
-    except Unresolved as error:
-        conditions.false("DeadLetterSinkResolved", error.why, str(error))
-        return None
-    conditions.true("DeadLetterSinkResolved")
-    return destination

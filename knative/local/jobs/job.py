@@ -16,10 +16,11 @@ from typing import Any
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.knative.local.api.errors import NotFound
-from zeroflow.knative.local.api.objects import now
+from zeroflow.knative.local.api.objects import generated_name, now
 from zeroflow.knative.local.jobs.admission import JOB_KIND
-from zeroflow.knative.local.jobs.pod import JobPod
+from zeroflow.knative.local.jobs.pod import pod_object
 from zeroflow.knative.local.processes.container import NotRunnable
+from zeroflow.knative.local.processes.pod_run import PodRun
 from zeroflow.knative.local.processes.pods import PodContext, shell_code
 
 Object = dict[str, Any]
@@ -47,8 +48,8 @@ class JobRun:
         self.name: str = job["metadata"]["name"]
         self.changed = asyncio.Event()  # the Job, or something that a pod waits for, has changed
         self._context, self._store, self._backoff = context, store, backoff
-        self._pods: dict[JobPod, asyncio.Task[int]] = {}
-        self._sources: dict[JobPod, asyncio.Event] = {}
+        self._pods: dict[PodRun, asyncio.Task[int]] = {}
+        self._sources: dict[PodRun, asyncio.Event] = {}
         self._loop = asyncio.get_running_loop()
         self._failures_in_a_row = 0
         self._not_before_s = 0.0
@@ -130,7 +131,7 @@ class JobRun:
             await self._stop(pod)
 
     def _start(self, job: Object) -> None:
-        pod = JobPod(self._context, job)
+        pod = PodRun(self._context, pod_object(job, generated_name(f"{self.name}-")))
         self._sources[pod] = asyncio.Event()
         self._pods[pod] = self._loop.create_task(pod.run(self._sources[pod]))
         self._note(job, "SuccessfulCreate", f"Created pod: {pod.name}")
@@ -226,7 +227,7 @@ class JobRun:
     async def _stop_all(self) -> None:
         await asyncio.gather(*(self._stop(pod) for pod in list(self._pods)))
 
-    async def _stop(self, pod: JobPod) -> None:
+    async def _stop(self, pod: PodRun) -> None:
         """End a pod that nobody needs any more; it counts as neither."""
         task = self._pods[pod]
         await pod.stop(self.grace_s)
@@ -236,7 +237,7 @@ class JobRun:
         self._forget(pod)
         pod.record.remove()
 
-    def _forget(self, pod: JobPod) -> None:
+    def _forget(self, pod: PodRun) -> None:
         self._pods.pop(pod, None)
         self._sources.pop(pod, None)
 

@@ -8,11 +8,13 @@ becomes another program or runs gunicorn with what its parent has loaded. Nothin
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import os
 import resource
 import signal
 import sys
+import termios
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -40,6 +42,8 @@ class Task:
     listener: int | None
     ready: int | None
     gunicorn: bool
+    stdio: tuple[int, ...] = ()  # instead of an empty input and the log
+    terminal: bool = False
 
 
 class CannotMount(Exception):
@@ -91,7 +95,7 @@ def _isolate(task: Task, parent: int) -> None:
     if not task.gunicorn:  # Python ignores it; other programs expect the default
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    _redirect(task.log)
+    _redirect(task)
     kept = {0, 1, 2} | {fd for fd in (task.listener, task.ready) if fd is not None}
     _close_others(kept)
     if task.mounts:
@@ -107,10 +111,16 @@ def _isolate(task: Task, parent: int) -> None:
         os.chdir(task.cwd)
 
 
-def _redirect(log: str) -> None:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+def _redirect(task: Task) -> None:
+    if task.stdio:
+        sources = task.stdio
+        if task.terminal:
+            fcntl.ioctl(sources[0], termios.TIOCSCTTY, 0)
+    else:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        output = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+        sources = (nothing, output, output)
+    for target, source in enumerate(sources):
         os.dup2(source, target)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]

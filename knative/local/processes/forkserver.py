@@ -122,7 +122,9 @@ def _kill_group(pid: int) -> None:
 
 
 def _task(wire: dict[str, Any], fds: tuple[int, ...]) -> child.Task:
-    """Read a task; the descriptors come in the order listener, ready."""
+    """Read a task; the descriptors come in the order listener, ready, then standard input, output and error."""
+    stdio = fds[-3:] if wire["stdio"] else ()
+    fds = fds[: len(fds) - len(stdio)]
     return child.Task(
         argv=tuple(wire["argv"]),
         env=wire["env"],
@@ -134,6 +136,8 @@ def _task(wire: dict[str, Any], fds: tuple[int, ...]) -> child.Task:
         listener=fds[0] if fds else None,
         ready=fds[1] if fds else None,
         gunicorn=wire["gunicorn"],
+        stdio=stdio,
+        terminal=wire["terminal"],
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 from zeroflow.errors import InvalidInput, Unavailable
 from zeroflow.knative.local.processes.logs import Rotation
@@ -29,7 +30,9 @@ class Launcher:
         self._runtimes = runtimes
         self._retention_s = retention_s
         self._servers: dict[str | None, ServerLink] = {}
-        self._rotation = Rotation(lambda: [log for server in self._servers.values() for log in server.logs()])
+        self._rotation = Rotation(
+            lambda: [each.spec.log for server in self._servers.values() for each in server.running()]
+        )
 
     async def start(self, spec: ProcessSpec) -> Process:
         """Start `spec` and return it running; raise InvalidInput for an unknown runtime, Unavailable when it fails."""
@@ -48,6 +51,11 @@ class Launcher:
         finally:
             if spec.listener is not None:
                 spec.listener.close()
+
+    def find(self, log: Path) -> Process | None:
+        """Return the running process that writes this log."""
+        found = (process for server in self._servers.values() for process in server.running())
+        return next((process for process in found if process.spec.log == log and process.exit_code is None), None)
 
     def warm(self, runtime: str) -> bool:
         """Return whether the fork server of `runtime` is up and loaded."""

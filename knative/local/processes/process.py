@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zeroflow.errors import Unavailable
+from zeroflow.knative.local.api.rest.streams.pods import Stdio
 from zeroflow.knative.local.processes.mounting import Mount
 
 # Signals that come from somebody else; one of the others (SIGSEGV, SIGABRT) is a program's own crash.
@@ -43,6 +44,7 @@ class ProcessSpec:
     listener: socket.socket | None = None  # the launcher closes the host's copy
     memory_bytes: int | None = None
     mounts: tuple[Mount, ...] = ()
+    stdio: Stdio | None = None  # instead of an empty input and the log
     grace_s: float = 30.0  # how long gunicorn lets requests finish after SIGTERM
 
 

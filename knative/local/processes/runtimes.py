@@ -52,6 +52,7 @@ RUNTIMES: Mapping[str, Runtime] = {
             "zeroflow.functions.router.handler",
             "zeroflow.functions.ingest.handler",
             "zeroflow.functions.trial.handler",
+            "zeroflow.functions.transform.handler",
         )
     ),
     # OpenBLAS starts its threads when it is loaded, and they do not survive a fork; requests have threads of their own.

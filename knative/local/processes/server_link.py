@@ -14,7 +14,6 @@ import sys
 from collections import deque
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
 from zeroflow.errors import Unavailable
 from zeroflow.knative.local.processes.messages import Inbox, Message, encode, send_some
@@ -64,6 +63,8 @@ class ServerLink:
         fds: tuple[int, ...] = ()
         if spec.listener is not None:
             fds = (os.dup(spec.listener.fileno()), self._ready_pipe(ready))
+        if spec.stdio is not None:
+            fds = (*fds, *(os.dup(fd) for fd in spec.stdio.descriptors))
         message = {"op": "start", "id": number, "fds": len(fds), "task": _task(spec)}
         self._outbox.append((memoryview(encode(message)), fds, fds))
         self._flush()
@@ -73,9 +74,9 @@ class ServerLink:
             self._starting[number] = (spec, ready, self._unwanted())
             raise
 
-    def logs(self) -> list[Path]:
-        """Return the logs that running processes write."""
-        return [process.spec.log for process in self._running.values()]
+    def running(self) -> list[Process]:
+        """Return the processes that run."""
+        return list(self._running.values())
 
     def close(self) -> None:
         """Kill the children and end the server."""
@@ -238,4 +239,6 @@ def _task(spec: ProcessSpec) -> dict[str, object]:
         "mounts": [asdict(mount) for mount in spec.mounts],
         "grace_s": spec.grace_s,
         "gunicorn": spec.runtime is not None,
+        "stdio": spec.stdio is not None,
+        "terminal": spec.stdio is not None and spec.stdio.terminal,
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -24,24 +25,26 @@ from zeroflow.errors import InvalidInput, NotFound, Unavailable
 from zeroflow.knative.local.serving import labels, websocket
 from zeroflow.knative.local.serving.caller_http1 import Http1Caller
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
+from zeroflow.knative.local.serving.caller_plain import PlainCaller
 from zeroflow.knative.local.serving.exchange import Broken, Exchange, NotSent, Outgoing
 from zeroflow.knative.local.serving.failures import NoInstance
 from zeroflow.knative.local.serving.headers import decoded, from_pod, to_pod
-from zeroflow.knative.local.serving.limits import Limits, within
+from zeroflow.knative.local.serving.limits import TIMED_OUT, Limits, within
 from zeroflow.knative.local.serving.line import QueueFull
 from zeroflow.knative.local.serving.observing import Observer
+from zeroflow.knative.local.serving.passage import DirectPassage, Passage
 from zeroflow.knative.local.serving.pod import Pod
 from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.routes import RouteTable
 
 logger = logging.getLogger(__name__)
 
-TIMED_OUT = "activator request timeout"
 RETRY_AFTER_S = 1
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ATTEMPTS = 5
 _BREAKS = 1  # a request that kills whoever gets it must not go round
 _DYING_S = 0.2
+Caller = Http1Caller | Http2Caller | PlainCaller
 _PLAIN = re.compile(r"/[!-~]*")
 
 
@@ -101,10 +104,46 @@ class Activator:
 
     async def serve_http2(self, asked: Asked, namespace: str, name: str, target: str) -> None:
         """Answer what was asked on an HTTP/2 stream; `target` is path and query."""
-        caller = Http2Caller(asked)
+        await self._answer(Http2Caller(asked), asked.host, namespace, name, target)
+
+    def begin(self, caller: PlainCaller, namespace: str, name: str, target: str) -> Passage:
+        """Begin to answer a plain request; `target` is path and query."""
+        host = caller.head.host
         try:
-            pool = await self._resolve(namespace, name, outside=_from_outside(asked.host))
-            await self._serve(caller, pool, target)
+            pool = self._find(namespace, name, outside=_from_outside(host))
+        except (NotFound, Unreachable):
+            pool = None  # said below
+        if pool is not None and (pool.limits.until_head_s is not None or pool.observed):
+            pool = None  # a task's
+        if pool is not None and (taken := pool.acquire_connected()) is not None:
+
+            async def again(dead: Pod, left_s: float) -> None:
+                await self._answer(caller, host, namespace, name, target, left_s, dead)
+
+            repeatable = caller.head.method in SAFE_METHODS or pool.replayable
+            direct = DirectPassage(caller, pool, *taken, again if repeatable else None)
+            direct.start(target)
+            return direct
+        passage = Passage(caller)
+        passage.in_task(self._answer(caller, host, namespace, name, target))
+        return passage
+
+    async def _answer(
+        self,
+        caller: Caller,
+        host: str,
+        namespace: str,
+        name: str,
+        target: str,
+        limit_s: float = math.inf,
+        dead: Pod | None = None,
+    ) -> None:
+        """Answer whoever asks; `dead` is an instance that broke off the same request before."""
+        try:
+            if dead is not None:
+                await dead.gone(_DYING_S)  # a killed process may accept connections for a moment
+            pool = await self._resolve(namespace, name, outside=_from_outside(host))
+            await self._serve(caller, pool, target, limit_s, broken=int(dead is not None))
         except (NotFound, Unreachable) as error:
             await _refuse(caller, error)
 
@@ -145,12 +184,19 @@ class Activator:
     async def _resolve(self, namespace: str, label: str, timeout_s: float = 300.0, *, outside: bool = False) -> Pool:
         """Return the pool for one request; wait for a Service that is still being deployed for the first time."""
         deadline_s = time.monotonic() + timeout_s
-        while (found := self._routes.find(namespace, label)) is None or not found[0].targets:
+        while (pool := self._find(namespace, label, outside=outside)) is None:
+            await self._wait_for_change(deadline_s)
+        return pool
+
+    def _find(self, namespace: str, label: str, *, outside: bool) -> Pool | None:
+        """Return the pool for one request; None for a Service that is still being deployed for the first time."""
+        found = self._routes.find(namespace, label)
+        if found is None or not found[0].targets:
             if found is None and not self._expected(namespace, label):
                 raise NotFound(f"no Service {label!r} in namespace {namespace!r}")
             if found is not None and found[0].message:
                 raise Unreachable(f"Service {found[0].service} has no ready revision: {found[0].message}", 503)
-            await self._wait_for_change(deadline_s)
+            return None
         entry, picked = found
         if outside and entry.local:
             raise NotFound(f"Service {label!r} in namespace {namespace!r} is {labels.CLUSTER_LOCAL}")
@@ -167,12 +213,14 @@ class Activator:
         except TimeoutError as error:
             raise Unreachable("context deadline exceeded", 503) from error
 
-    async def _serve(self, caller: Http1Caller | Http2Caller, pool: Pool, target: str) -> None:
+    async def _serve(
+        self, caller: Caller, pool: Pool, target: str, limit_s: float = math.inf, *, broken: int = 0
+    ) -> None:
         limits = pool.limits
         try:
-            async with asyncio.timeout(limits.total_s) as clock:
+            async with asyncio.timeout(min(limit_s, limits.total_s)) as clock:
                 sent = await caller.outgoing(target)
-                pod, exchange = await self._send(sent, pool, limits, clock)
+                pod, exchange = await self._send(sent, pool, limits, clock, broken)
                 try:
                     await caller.answer(exchange, limits.idle_s)
                     await exchange.finish()
@@ -190,13 +238,18 @@ class Activator:
         except ConnectionError:  # the client has gone
             return
 
-    async def _send(self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout) -> tuple[Pod, Exchange]:
-        """Give the request to an instance and return both when the head of the answer is there."""
+    async def _send(
+        self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout, broken: int = 0
+    ) -> tuple[Pod, Exchange]:
+        """Give the request to an instance and return both when the head of the answer is there.
+
+        `broken` is how often an instance has broken it off before.
+        """
         if not pool.observed or sent.method != "POST":
-            return await self._attempt(sent, pool, limits, clock)
+            return await self._attempt(sent, pool, limits, clock, broken)
         came, status = time.perf_counter(), 502
         try:
-            pod, exchange = await self._attempt(sent, pool, limits, clock)
+            pod, exchange = await self._attempt(sent, pool, limits, clock, broken)
             status = exchange.status
         except Unreachable as error:
             status = error.status
@@ -213,9 +266,8 @@ class Activator:
         return pod, exchange
 
     async def _attempt(
-        self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout
+        self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout, broken: int
     ) -> tuple[Pod, Exchange]:
-        broken = 0
         for attempt in range(_ATTEMPTS):
             pod = pool.acquire_now() or await self._acquire(pool, clock)
             try:
@@ -285,7 +337,7 @@ def _target(path: str) -> str:
     return quote(path, safe="/?%:@!$&'()*+,;=~-._[]") if path.startswith("/") else _target(f"/{path}")
 
 
-async def _refuse(caller: Http1Caller | Http2Caller, error: NotFound | Unreachable) -> None:
+async def _refuse(caller: Caller, error: NotFound | Unreachable) -> None:
     """Tell whoever asked what has become of the request."""
     if isinstance(error, NotFound):
         await caller.refuse(404, f"{error}\n")

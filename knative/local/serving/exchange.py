@@ -105,6 +105,10 @@ class Upstream(Protocol):
         """Take back an exchange that is over."""
         ...
 
+    def kept(self) -> Exchange | None:
+        """Return an open connection for HTTP/1.1 on which nothing goes on, taken out; None when none is kept."""
+        ...
+
     async def connects(self) -> bool:
         """Return whether the pod accepts a connection."""
         ...

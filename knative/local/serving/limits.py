@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+TIMED_OUT = "activator request timeout"
+
 _NO_LIMIT: AbstractAsyncContextManager[None] = nullcontext()
 
 

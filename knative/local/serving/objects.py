@@ -7,28 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from zeroflow.knative.local.api.objects import now
+from zeroflow.knative.local.api.objects import now, owner
 from zeroflow.knative.local.serving import labels
 
 Object = dict[str, Any]
-
-
-def owner(obj: Object) -> Object:
-    """Return the reference by which `obj` controls another."""
-    return {
-        "apiVersion": obj["apiVersion"],
-        "kind": obj["kind"],
-        "name": obj["metadata"]["name"],
-        "uid": obj["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
-def controller_of(obj: Object) -> str:
-    """Return the uid of what controls an object, "" for nothing."""
-    owners = obj["metadata"].get("ownerReferences") or ()
-    return next((str(each["uid"]) for each in owners if each.get("controller")), "")
 
 
 def configuration(service: Object) -> Object:

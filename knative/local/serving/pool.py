@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.processes.container import NotRunnable
@@ -31,6 +31,7 @@ from zeroflow.knative.local.serving.line import QUEUE_LENGTH, QUEUE_PER_PLACE, L
 from zeroflow.knative.local.serving.observing import OBSERVE
 from zeroflow.knative.local.serving.pod import ContainerFailed, Pod
 from zeroflow.knative.local.serving.scaling import ScaleSettings, bounded, progress_deadline_s
+from zeroflow.knative.local.serving.upstream_http1 import Connection
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -152,6 +153,15 @@ class Pool:
         pod.in_flight += 1
         self._scaler.arrived()
         return pod
+
+    def acquire_connected(self) -> tuple[Pod, Connection] | None:
+        """Like `acquire_now`, with a connection that is kept to it; None as well when there is none."""
+        pod = self._free()
+        if pod is None or self._line or (connection := pod.connections.kept()) is None:
+            return None
+        pod.in_flight += 1
+        self._scaler.arrived()
+        return pod, cast(Connection, connection)
 
     async def acquire(self, timeout_s: float) -> Pod:
         """Wait for an instance that takes one more request; raise QueueFull, NoInstance, or TimeoutError."""

@@ -15,11 +15,12 @@ from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.images import Images
 from zeroflow.knative.local.api.errors import AlreadyExists, Conflict
 from zeroflow.knative.local.api.happenings import Recorder
+from zeroflow.knative.local.api.objects import controller_of
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.pods import Places, PodContext
-from zeroflow.knative.local.serving import conditions, labels, objects
+from zeroflow.knative.local.serving import conditions, labels
 from zeroflow.knative.local.serving.activator import Activator
 from zeroflow.knative.local.serving.admission import kinds
 from zeroflow.knative.local.serving.failures import Pace
@@ -153,7 +154,7 @@ class Serving:
         """Ask for a pass over an object; what a Service owns is looked at with the Service."""
         meta = obj["metadata"]
         service = (meta.get("labels") or {}).get(labels.SERVICE)
-        if service and objects.controller_of(obj):
+        if service and controller_of(obj):
             kind, name = labels.SERVICE_KIND, service
         else:
             name = meta["name"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -32,6 +33,9 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._paused_writing = False
         self._waiter: asyncio.Future[None] | None = None
+        self.listener: Callable[[], None] | None = None
+        """What is called when something has come, or the connection is lost."""
+        self._poll: select.poll | None = None
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
         self._paused_reading = False
@@ -133,9 +137,10 @@ class Connection(asyncio.Protocol):
         """Return whether the pod has neither closed nor said anything, also not just now (one system call)."""
         if self._transport is None or self._transport.is_closing():
             return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._poll.poll(0)
 
     @property
     def reusable(self) -> bool:
@@ -149,8 +154,7 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, request: Outgoing) -> None:
         """Send a request and return when the head of the answer is there; raise NotSent or Broken."""
-        head = http1_head(request.method, request.target, request.headers, request.length)
-        self._begin(head + request.body, head_only=request.method == "HEAD")
+        self.tell(request)
         if request.stream is None:
             await self.read_head()
             return
@@ -182,13 +186,16 @@ class Connection(asyncio.Protocol):
         except Exception:
             self.abort()  # the client broke off in the middle of the body: so does the answer
 
-    def _begin(self, head: bytes, *, head_only: bool) -> None:
+    def tell(self, request: Outgoing, listener: Callable[[], None] | None = None) -> None:
+        """Send a request, without a body that is still coming; raise NotSent."""
         if self._transport is None or self._transport.is_closing():
             raise NotSent("the pod has closed the connection")
         self._reset()
-        self._head_only = head_only
+        self.listener = listener
+        self._head_only = request.method == "HEAD"
         self._parser = httptools.HttpResponseParser(self)
-        self._transport.write(head)
+        head = http1_head(request.method, request.target, request.headers, request.length)
+        self._transport.write(head + request.body if request.body else head)
 
     async def _send(self, data: bytes) -> None:
         if self._transport is None:
@@ -211,6 +218,10 @@ class Connection(asyncio.Protocol):
     async def read_chunk(self) -> bytes:
         """Return what has arrived of the body, b"" at its end; raise Broken when it is cut off."""
         await self.arrived()
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return what has arrived of the body."""
         if not self._chunks:
             return b""
         data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
@@ -235,7 +246,9 @@ class Connection(asyncio.Protocol):
         await self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self.listener is not None:
+            self.listener()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
 
@@ -251,7 +264,7 @@ class Connections:
 
     async def send(self, request: Outgoing) -> Connection:
         """Send a request and return when the head of the answer is there; raise NotSent or Broken."""
-        connection = await self._take()
+        connection = self.kept() or await self._connect()
         try:
             await connection.ask(request)
         except BaseException:
@@ -262,19 +275,23 @@ class Connections:
     async def connects(self) -> bool:
         """Return whether the pod accepts a connection."""
         try:
-            (await self._take()).abort()
+            (self.kept() or await self._connect()).abort()
         except NotSent:
             return False
         return True
 
-    async def _take(self) -> Connection:
-        """Return an open connection; raise NotSent when none can be made."""
+    def kept(self) -> Connection | None:
+        """Return an open connection on which nothing goes on, taken out; None when none is kept."""
         oldest = self._loop.time() - self._idle_s
         while self._idle:
             connection = self._idle.pop()
             if connection.idle_since >= oldest and connection.quiet():
                 return connection
             connection.abort()
+        return None
+
+    async def _connect(self) -> Connection:
+        """Return a new connection; raise NotSent when none can be made."""
         try:
             _, connection = await self._loop.create_connection(Connection, "127.0.0.1", self.port)
         except OSError as error:

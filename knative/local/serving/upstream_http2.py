@@ -10,6 +10,7 @@ from zeroflow.http2.connection import Connection
 from zeroflow.http2.stream import CANCEL, Headers, Stream, StreamReset
 from zeroflow.knative.local.serving.exchange import Broken, Exchange, NotSent, Outgoing, RawHeaders
 from zeroflow.knative.local.serving.headers import http2_head
+from zeroflow.knative.local.serving.upstream_http1 import Connection as Http1Connection
 from zeroflow.knative.local.serving.upstream_http1 import Connections
 
 
@@ -118,6 +119,9 @@ class Http2Connections:
         if self._closed:
             self.close()
 
+    def kept(self) -> None:
+        return None
+
     async def connects(self) -> bool:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -166,6 +170,9 @@ class EitherConnections:
 
     def give(self, exchange: Exchange) -> None:
         (self._http2 if isinstance(exchange, StreamExchange) else self._http1).give(exchange)
+
+    def kept(self) -> Http1Connection | None:
+        return self._http1.kept()
 
     async def connects(self) -> bool:
         return await self._http2.connects()

@@ -12,7 +12,9 @@ from zeroflow.cli.host import Host, host_url
 from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.errors import ZeroflowError
 
-app = typer.Typer(no_args_is_help=True, help="Who changed or used what: verify, export and prune the trail.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Who changed or used what: verify, export and prune the trail."
+)
 
 Output = Annotated[str, typer.Option("--output", "-o", help="table or json")]
 API = "/api/model_registry/zeroflow/audit"

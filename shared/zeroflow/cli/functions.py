@@ -16,7 +16,7 @@ from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.errors import ZeroflowError
 from zeroflow.projects.manifests import FUNCTION_LABEL
 
-app = typer.Typer(no_args_is_help=True, help="Functions that `zeroflow deploy` has deployed.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Functions that `zeroflow deploy` has deployed.")
 
 Namespace = Annotated[str, typer.Option("--namespace", "-n")]
 Output = Annotated[str, typer.Option("--output", "-o", help="table or json")]
@@ -45,8 +45,10 @@ def list_functions(home: Home = None, output: Output = "table") -> None:
     ]
     if output == "json":
         as_json(rows)
-    else:
+    elif rows:
         as_table(("name", "namespace", "ready", "revision", "url"), rows)
+    else:
+        typer.echo("no functions; `zeroflow deploy DIR` deploys one", err=True)
 
 
 @app.command()

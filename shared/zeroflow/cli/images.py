@@ -10,7 +10,9 @@ from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.errors import ZeroflowError
 from zeroflow.images import Images, Mapped
 
-app = typer.Typer(no_args_is_help=True, help="Images on this machine: a directory stands for each.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Images on this machine: a directory stands for each."
+)
 
 Output = Annotated[str, typer.Option("--output", "-o", help="table or json")]
 

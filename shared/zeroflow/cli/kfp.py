@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from zeroflow.cli.host import Host, Refused, authorization, host_url
-from zeroflow.errors import InvalidInput
+from zeroflow.errors import NotFound
 
 API = "/apis/v2beta1"
 LAST = "last"
@@ -29,7 +29,7 @@ class Runs:
         found = next(self.list(1, "" if run == LAST else run), None)
         if found is None:
             named = "there is no run" if run == LAST else f"there is no run {run!r}"
-            raise InvalidInput(f"{named} in namespace {self.namespace or 'default'}; `zeroflow runs list` shows all")
+            raise NotFound(f"{named} in namespace {self.namespace or 'default'}; `zeroflow runs list` shows all")
         return self.get(found["run_id"])
 
     def get(self, run_id: str, rest: str = "") -> Any:

@@ -14,7 +14,7 @@ from zeroflow.cli.serve import serve
 from zeroflow.cli.signing import pull, sign, verify
 from zeroflow.errors import ZeroflowError
 
-app = typer.Typer(no_args_is_help=True, help="Registered models and their versions.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Registered models and their versions.")
 for command in (push, pull, serve, sign, verify, submit, approve, reject, archive, reproduce):
     app.command()(command)
 
@@ -67,7 +67,11 @@ def list_models(output: Output = "table") -> None:
         as_json(models)
         return
     if not models:
-        typer.echo("no model is registered yet: a pipeline's Model output with metadata register_as is", err=True)
+        typer.echo(
+            "no models; a pipeline's Model output with metadata register_as or `zeroflow models push` makes one",
+            err=True,
+        )
+        return
     rows = [
         {
             "name": model["name"],

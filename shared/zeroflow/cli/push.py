@@ -177,9 +177,9 @@ def _highest(host: Host, path: str) -> int:
 
 def _format(model: Path) -> dict[str, str]:
     """Return what the files say of their format; a format that is not known here is left to the user."""
-    from zeroflow.models import formats
+    from zeroflow.models import directories
 
     try:
-        return {"modelFormatName": formats.find_model(model).format}
+        return {"modelFormatName": directories.find_model(model).format}
     except ZeroflowError:
         return {}

@@ -12,7 +12,9 @@ from zeroflow.cli.host import authorization, host_url
 from zeroflow.cli.output import as_json, as_table, fail
 from zeroflow.errors import ZeroflowError
 
-app = typer.Typer(no_args_is_help=True, help="Objects in the local store; an upload wakes whoever waits for it.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Objects in the local store; an upload wakes whoever waits for it."
+)
 
 Output = Annotated[str, typer.Option("--output", "-o", help="table or json")]
 

@@ -1,23 +1,45 @@
-"""Which model a directory is: one model file, or a layout that a framework gives to directories.
+"""Which model lies at a path: one model file, or a layout that a framework gives to directories.
 
 Layouts: MLflow (`MLmodel`), TensorFlow SavedModel (`saved_model.pb`), Hugging Face (`config.json` that names
 architectures), MLServer (`model-settings.json`), a Python class with whatever it reads (`*.py`), a torch.nn.Module
-with its weights (`*.py` and one `.pt`, `.pth` or `.safetensors`). Python files are parsed, never run.
+with its weights (`*.py` and one `.pt`, `.pth` or `.safetensors`). Python files are parsed, never run. Hidden files
+and files of no known format (a README, requirements.txt) do not count; two models in one directory are refused with
+both named.
 """
 
 import ast
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from zeroflow.models.errors import AmbiguousModel, CorruptModel, FormatNotSupported, NoModel
-from zeroflow.models.formats import ModelFile, head_of, identify
+from zeroflow.models.formats import INSTEAD, SERVED, ModelFile, head_of, identify
+from zeroflow.models.texts import json_of, text_of
 
-MAX_TEXT_BYTES = 4 << 20
 HUGGINGFACE_OWN = ("pytorch", "safetensors", "keras", "onnx", "tflite")
 """What else a Hugging Face directory holds: the same weights for other frameworks."""
 MLSERVER_RUNTIMES = "mlserver_"
+
+
+def find_model(root: Path, declared: str | None = None) -> ModelFile:
+    """Return the one model at `root`, a file or a directory, that this release serves.
+
+    Raises NoModel, AmbiguousModel, CorruptModel, or FormatNotSupported - also when it is not what `declared` says.
+    """
+    found = only_model(root)
+    if found.format not in SERVED:
+        instead = f"; {INSTEAD[found.format]}" if found.format in INSTEAD else ""
+        raise FormatNotSupported(
+            f"{found.path.name} is a {found.format} model; formats served now: {', '.join(SERVED)}{instead}"
+        )
+    if found.format == "pytorch" and found.encoding in ("weights", "native"):
+        raise FormatNotSupported(
+            f"{found.path.name} holds PyTorch weights without a program; save it with torch.jit.save or "
+            "torch.export.save, or put a .py file with its torch.nn.Module beside it"
+        )
+    if declared is not None and declared != found.format:
+        raise FormatNotSupported(f"{found.path.name} is a {found.format} model, but modelFormat says {declared}")
+    return found
 
 
 def only_model(root: Path) -> ModelFile:
@@ -161,24 +183,3 @@ def _inside(root: Path, name: str) -> Path:
     if not path.is_relative_to(root.resolve()) or not path.exists():
         raise CorruptModel(f"model-settings.json names {name[:200]!r}, which is not in the directory")
     return path
-
-
-def json_of(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; raise CorruptModel when there is none."""
-    try:
-        found = json.loads(text_of(path))
-    except ValueError as error:
-        raise CorruptModel(f"{path.name} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise CorruptModel(f"{path.name} is no JSON object")
-    return found
-
-
-def text_of(path: Path) -> str:
-    """Return the text in a file; raise CorruptModel when it is none, or too much."""
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        raise CorruptModel(f"{path.name} is larger than {MAX_TEXT_BYTES} bytes, which no such file is")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CorruptModel(f"{path.name} is not UTF-8 text: {error}") from error

@@ -1,12 +1,11 @@
 """Which format a model is, told from its files: their first bytes and, where those say nothing, their names.
 
-Reads a few bytes and never runs anything. Formats that are recognised but not served are named in the refusal, so
-that a user learns what the file is and what to do. Hidden files and files of no known format (a README,
-requirements.txt) do not count; a directory that holds two models is refused with both named.
+Reads a few bytes and never runs anything. Formats that are recognised but not served are known by name, so that a
+refusal tells a user what the file is and what to do. What a whole directory is: `zeroflow.models.directories`.
 
 Sources: KServe sklearn server (model.joblib, .pkl, .pickle); the formats' own headers: pickle protocols 2-5, zlib,
 gzip, bzip2, xz, lz4 (joblib's compressors), zip (skops, torch.save, Keras, NumPy), HDF5, GGUF, safetensors, UBJSON,
-ONNX (protobuf). Directories: `zeroflow.models.directories`.
+ONNX (protobuf).
 """
 
 import json
@@ -14,7 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from zeroflow.models.errors import CorruptModel, FormatNotSupported
+from zeroflow.models.errors import CorruptModel
 
 HEAD_BYTES = 512
 
@@ -101,29 +100,6 @@ class ModelFile:
             "pyfunc": "MLflow model with Python code",
             "savedmodel": "TensorFlow program",
         }.get(self.encoding, "PyTorch program")
-
-
-def find_model(root: Path, declared: str | None = None) -> ModelFile:
-    """Return the one model at `root`, a file or a directory, that this release serves.
-
-    Raises NoModel, AmbiguousModel, CorruptModel, or FormatNotSupported - also when it is not what `declared` says.
-    """
-    from zeroflow.models.directories import only_model
-
-    found = only_model(root)
-    if found.format not in SERVED:
-        instead = f"; {INSTEAD[found.format]}" if found.format in INSTEAD else ""
-        raise FormatNotSupported(
-            f"{found.path.name} is a {found.format} model; formats served now: {', '.join(SERVED)}{instead}"
-        )
-    if found.format == "pytorch" and found.encoding in ("weights", "native"):
-        raise FormatNotSupported(
-            f"{found.path.name} holds PyTorch weights without a program; save it with torch.jit.save or "
-            "torch.export.save, or put a .py file with its torch.nn.Module beside it"
-        )
-    if declared is not None and declared != found.format:
-        raise FormatNotSupported(f"{found.path.name} is a {found.format} model, but modelFormat says {declared}")
-    return found
 
 
 def identify(path: Path) -> ModelFile | None:

@@ -14,10 +14,10 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.models.directories import json_of
 from zeroflow.models.errors import FormatNotSupported
 from zeroflow.models.estimator import Tensor
 from zeroflow.models.tensormodel import Piece, TensorModel, Wish
+from zeroflow.models.texts import json_of
 
 if TYPE_CHECKING:
     import numpy as np

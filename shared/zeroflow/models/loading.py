@@ -14,9 +14,10 @@ from typing import Any
 from zeroflow.artifacts import Stores
 from zeroflow.errors import NotFound
 from zeroflow.models import boosters, graphs, python, trust
+from zeroflow.models.directories import find_model
 from zeroflow.models.errors import CorruptModel, FormatNotSupported, ModelRefused, NoModel, UntrustedTypes
 from zeroflow.models.estimator import Estimator
-from zeroflow.models.formats import SKLEARN, ModelFile, find_model
+from zeroflow.models.formats import SKLEARN, ModelFile
 from zeroflow.models.python import PythonModel
 from zeroflow.models.tensormodel import TensorModel
 from zeroflow.models.trust import Word

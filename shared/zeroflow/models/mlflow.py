@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.models.directories import text_of
 from zeroflow.models.errors import CorruptModel, FormatNotSupported
 from zeroflow.models.estimator import Estimator, Tensor
+from zeroflow.models.texts import text_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -22,6 +22,8 @@ from zeroflow.knative.local.api.rest.logs import LogFiles
 from zeroflow.knative.local.api.rest.openapi import OpenApi
 from zeroflow.knative.local.api.rest.replies import reply
 from zeroflow.knative.local.api.rest.scale import Scaler
+from zeroflow.knative.local.api.rest.streams import command, forwarding
+from zeroflow.knative.local.api.rest.streams.pods import Pods
 from zeroflow.knative.local.api.rest.target import NOWHERE, Target, parse
 from zeroflow.knative.local.api.rest.watch import Watch
 from zeroflow.knative.local.api.rest.writes import Writer
@@ -32,15 +34,16 @@ logger = logging.getLogger(__name__)
 KUBERNETES_MINOR: Final = "32"  # the API level that clients may assume
 UNAVAILABLE: Final = 503
 RETRY_AFTER_S: Final = "1"
+STREAMS: Final = ("exec", "attach", "portforward")
 NOT_ALLOWED: Final = "the server does not allow this method on the requested resource"
 
 
 class ResourceApi:
-    """The HTTP handler over a store. `home` tells where containers write their logs."""
+    """The HTTP handler over a store. `home` tells where containers write their logs, `pods` reaches into them."""
 
-    def __init__(self, store: Store, home: LogFiles, version: str = "0.1.0") -> None:
+    def __init__(self, store: Store, home: LogFiles, pods: Pods | None = None, version: str = "0.1.0") -> None:
         self._store = store
-        self._home = home
+        self._home, self._pods = home, pods
         self.version = f"v1.{KUBERNETES_MINOR}.0+zeroflow.{version}"
         """What clients are told of the Kubernetes that this is like."""
         self._discovery = Discovery(store.kinds)
@@ -138,6 +141,8 @@ class ResourceApi:
             if request.method not in ("GET", "HEAD"):
                 raise MethodNotAllowed(NOT_ALLOWED)
             return await self._streaming(lambda: logs.log(self._store, self._home, request, target))
+        if target.subresource in STREAMS:
+            return await self._streaming(lambda: self._reach_into(request, target))
         if not parameters.accepts_json(request):
             raise NotAcceptable("only the following media types are accepted: application/json")
         if target.subresource == "scale":
@@ -156,6 +161,20 @@ class ResourceApi:
             case "DELETE" if not target.subresource:
                 return await self._writer.delete(request, target)
         raise MethodNotAllowed(NOT_ALLOWED)
+
+    async def _reach_into(self, request: web.Request, target: Target) -> web.StreamResponse:
+        """Serve exec, attach and port-forward."""
+        if request.method not in ("GET", "POST") or self._pods is None:
+            raise MethodNotAllowed(NOT_ALLOWED)
+        namespace, name = target.namespace or "", target.name or ""
+        pod = self._store.find(target.kind, namespace, name)
+        if pod is None:
+            raise NotFound.named("pods", name)
+        if target.subresource == "portforward":
+            return await forwarding.forward(request, self._pods, namespace, name)
+        container = logs.container_of(pod, request.query.get("container"))
+        attach = target.subresource == "attach"
+        return await command.execute(request, self._pods, namespace, name, container, attach=attach)
 
     async def _collection(self, request: web.Request, target: Target) -> web.StreamResponse:
         match request.method:

@@ -168,6 +168,7 @@ def _subresources(kind: Kind, version: str) -> list[tuple[str, list[str]]]:
         found.append(("scale", list(STATUS_VERBS)))
     if kind.key == "Pod":
         found.append(("log", ["get"]))
+        found += [(name, ["create", "get"]) for name in ("attach", "exec", "portforward")]
     return found
 
 

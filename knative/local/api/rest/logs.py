@@ -38,7 +38,7 @@ async def log(store: Store, files: LogFiles, request: web.Request, target: Targe
     pod = store.find(target.kind, target.namespace, target.name or "")
     if pod is None:
         raise NotFound.named("pods", target.name or "")
-    container = _container(pod, request.query.get("container"))
+    container = container_of(pod, request.query.get("container"))
     follow = parameters.flag(request, "follow")
     tail, limit = parameters.number(request, "tailLines"), parameters.number(request, "limitBytes")
     if parameters.flag(request, "timestamps"):
@@ -148,7 +148,8 @@ def _before_lines(file: BinaryIO, lines: int) -> int:
     return 0
 
 
-def _container(pod: Object, asked: str | None) -> str:
+def container_of(pod: Object, asked: str | None) -> str:
+    """Return the container that is asked for, or the one that a pod has; raise BadRequest."""
     spec = pod.get("spec") or {}
     names = [
         str(container.get("name")) for field in ("containers", "initContainers") for container in spec.get(field) or ()

@@ -1,7 +1,7 @@
-"""The functions that Kubernetes adds to CEL: lists, regular expressions, URLs, quantities, addresses, sets.
+"""The functions that Kubernetes adds to CEL: lists, regular expressions, URLs, quantities, versions, addresses, sets.
 
-Values of its own types (quantity, url, ip, cidr) are maps here, since the library's functions can return no others;
-`indexOf` and `lastIndexOf` are those of strings alone, whose declarations cannot be added to.
+Values of its own types (quantity, semver, url, ip, cidr) are maps here, since the library's functions can return no
+others; `indexOf` and `lastIndexOf` are those of strings alone, whose declarations cannot be added to.
 Source: Kubernetes "Common Expression Language in Kubernetes", libraries.
 """
 
@@ -16,6 +16,8 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from cel_expr_python import cel
+
+from zeroflow.knative.local.api.schemas.semver import NUMBERS, order_of, read_semver
 
 _T: Final = cel.Type
 _LIST: Final = _T.List(_T.DYN)
@@ -53,6 +55,7 @@ def _overloads() -> dict[str, list[Any]]:
     _lists(add)
     _texts(add)
     _quantities(add)
+    _versions(add)
     _urls(add)
     _addresses(add)
     return found
@@ -99,8 +102,10 @@ def _quantities(add: Any) -> None:
     def made(value: Fraction) -> dict[str, str]:
         return {"quantity": str(value)}
 
-    def of(value: Any) -> Fraction:
-        return Fraction(value) if isinstance(value, int) else Fraction(value["quantity"])
+    def of(value: Any) -> Any:
+        if isinstance(value, int):
+            return Fraction(value)
+        return order_of(value) if "semver" in value else Fraction(value["quantity"])
 
     def whole(value: Any) -> int:
         if of(value).denominator != 1:
@@ -119,6 +124,23 @@ def _quantities(add: Any) -> None:
     for other in (_MAP, _T.INT):
         add("add", _MAP, _MAP, other)(lambda a, b: made(of(a) + of(b)))
         add("sub", _MAP, _MAP, other)(lambda a, b: made(of(a) - of(b)))
+
+
+def _versions(add: Any) -> None:
+    def fits(text: str, lenient: bool = False) -> bool:
+        try:
+            return bool(read_semver(text, lenient=lenient))
+        except ValueError:
+            return False
+
+    def made(text: str, lenient: bool = False) -> dict[str, str]:
+        return {"semver": read_semver(text, lenient=lenient)}
+
+    for more in ((), (_T.BOOL,)):
+        add("isSemver", _T.BOOL, _T.STRING, *more, member=False)(fits)
+        add("semver", _MAP, _T.STRING, *more, member=False)(made)
+    for index, name in enumerate(("major", "minor", "patch")):
+        add(name, _T.INT, _MAP)(lambda value, index=index: int(NUMBERS.split(value["semver"], maxsplit=3)[index]))
 
 
 def _urls(add: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from zeroflow.knative.local.api.errors import Conflict
-from zeroflow.knative.local.api.objects import copy
+from zeroflow.knative.local.api.objects import controller_of, copy
 from zeroflow.knative.local.serving import conditions, labels, objects, statuses
 from zeroflow.knative.local.serving.conditions import Condition
 from zeroflow.knative.local.serving.reconciling import configurations, routing
@@ -47,7 +47,7 @@ async def _ensure(scope: Scope, service: Object, kind: str, wanted: Object) -> O
         made = await scope.store.create(wanted)
         scope.recorder.note(service, "Created", f'Created {wanted["kind"]} "{meta["name"]}"')
         return made
-    if objects.controller_of(found) != service["metadata"]["uid"]:
+    if controller_of(found) != service["metadata"]["uid"]:
         return None
     changed = copy(found) | {"spec": wanted["spec"]}
     annotations = changed["metadata"].setdefault("annotations", {})

@@ -1,14 +1,12 @@
 """The graph that answers, for each row and tree, the number of the leaf that the row falls into."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from zeroflow.models.compiled import runtime
-
-if TYPE_CHECKING:
-    from zeroflow.models.compiled.trees import Nodes
 
 Array = np.ndarray[Any, Any]
 
@@ -16,7 +14,20 @@ OPSET, ML_OPSET, IR_VERSION = 15, 3, 8
 """Old enough for every ONNX Runtime since 1.10."""
 
 
-def leaf_finder(trees: Sequence["Nodes"], width: int, kind: Any, bounded: bool = True) -> Callable[[Array], Array]:
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes of one tree; `left` is negative at a leaf."""
+
+    feature: Array
+    threshold: Array
+    left: Array
+    right: Array
+    missing_left: Array
+    values: Array
+    """(nodes, outputs), float64."""
+
+
+def leaf_finder(trees: Sequence[Nodes], width: int, kind: Any, bounded: bool = True) -> Callable[[Array], Array]:
     """Return a function from (rows, columns) to leaf numbers (rows, trees); `kind` is what the trees compare in."""
     session = runtime.session(_graph(trees, width, kind))
 
@@ -32,7 +43,7 @@ def leaf_finder(trees: Sequence["Nodes"], width: int, kind: Any, bounded: bool =
     return find
 
 
-def _graph(trees: Sequence["Nodes"], width: int, kind: Any) -> bytes:
+def _graph(trees: Sequence[Nodes], width: int, kind: Any) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     left = np.concatenate([each.left for each in trees])

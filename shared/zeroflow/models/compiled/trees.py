@@ -11,29 +11,17 @@ ensemble/_forest.py, _gb.py, _hist_gradient_boosting. Measured on one row, 100 t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from zeroflow.models.compiled.leaves import Nodes, leaf_finder
 
 Array = np.ndarray[Any, Any]
 Method = Callable[[Array], Array]
 
 MAX_NODES = 4_000_000
 """Beyond this the graph takes longer to build than a cold start should."""
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """The nodes of one tree; `left` is negative at a leaf."""
-
-    feature: Array
-    threshold: Array
-    left: Array
-    right: Array
-    missing_left: Array
-    values: Array
-    """(nodes, outputs), float64."""
 
 
 def heads(model: Any) -> Mapping[str, Method] | None:
@@ -151,8 +139,6 @@ def sums(
 
     `kind` is what columns are compared in; `bounded` refuses rows with larger numbers, which else are infinite.
     """
-    from zeroflow.models.compiled.leaves import leaf_finder
-
     sizes = [len(each.left) for each in trees]
     if sum(sizes) > MAX_NODES:
         raise ValueError(f"it has {sum(sizes)} nodes, more than {MAX_NODES}")

@@ -1,0 +1,1 @@
+"""What needs a connection in both directions: exec, attach and port-forward of Pods, over WebSockets or SPDY."""

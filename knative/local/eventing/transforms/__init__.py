@@ -1,0 +1,1 @@
+"""EventTransforms: events rewritten by a JSONata expression on their way. The function `transform` evaluates them."""

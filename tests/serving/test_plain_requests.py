@@ -1,0 +1,217 @@
+"""Small HTTP/1.1 requests, which the host reads itself: what is on the wire, byte by byte, and who answers it."""
+
+import asyncio
+import json
+import os
+import signal
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from zeroflow.knative.local.serving.passage import DirectPassage
+
+GET = b"GET /default/hello/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Wire:
+    """A client's connection."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    def send(self, data):
+        self.writer.write(data)
+
+    async def answer(self, *, head_only=False):
+        """Read one answer: status, headers, body."""
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        length = 0 if head_only else int(headers.get("content-length", 0))
+        return int(first.split()[1]), headers, await self.reader.readexactly(length)
+
+    async def ended(self):
+        """Say whether the host has closed the connection, with nothing more said."""
+        return await self.reader.read() == b""
+
+
+@pytest.fixture
+def direct(monkeypatch):
+    """The requests that were carried without a task, in the order in which they began."""
+    seen = []
+    start = DirectPassage.start
+
+    def counted(self, target):
+        seen.append(target)
+        start(self, target)
+
+    monkeypatch.setattr(DirectPassage, "start", counted)
+    return seen
+
+
+@asynccontextmanager
+async def warm(world):
+    """Apply the function, leave a kept connection to its instance, and connect a client."""
+    await world.apply(threads=8, spec={"timeoutSeconds": 2})
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    try:
+        wire = Wire(reader, writer)
+        wire.send(GET)
+        assert (await wire.answer())[0] == 200
+        yield wire
+    finally:
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def in_flight(world):
+    return sum(pod.in_flight for pool in world.serving.pools().values() for pod in pool.pods)
+
+
+def test_requests_that_are_sent_ahead_are_answered_in_their_order(run, direct):
+    async def scenario(world):
+        async with warm(world) as wire:
+            post = b"POST /default/hello/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+            wire.send(GET + b"".join(post % (number, b"x" * number) for number in range(1, 20)))
+            sizes = [len(json.loads((await wire.answer())[2])["body"]) for _ in range(20)]
+            assert sizes == list(range(20))
+            assert len(direct) == 20
+
+    run(scenario)
+
+
+def test_a_request_may_come_in_pieces(run, direct):
+    async def scenario(world):
+        async with warm(world) as wire:
+            request = b"POST /default/hello/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nabcde"
+            for begin in range(0, len(request), 7):
+                wire.send(request[begin : begin + 7])
+                await wire.writer.drain()
+                await asyncio.sleep(0)
+            assert json.loads((await wire.answer())[2])["body"] == "abcde"
+
+    run(scenario)
+
+
+def test_a_head_is_answered_without_its_body_and_a_close_is_kept(run, direct):
+    async def scenario(world):
+        async with warm(world) as wire:
+            wire.send(GET.replace(b"GET", b"HEAD"))
+            status, headers, _ = await wire.answer(head_only=True)
+            assert (status, int(headers["content-length"]) > 0) == (200, True)
+            wire.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            status, headers, _ = await wire.answer()
+            assert (status, headers["connection"]) == (200, "close")
+            assert await wire.ended()
+            assert len(direct) == 2
+
+    run(scenario)
+
+
+def test_an_answer_in_parts_is_passed_on_as_it_comes(run, direct):
+    async def scenario(world):
+        async with warm(world) as wire:
+            wire.send(GET.replace(b"hello/", b"hello/stream?5"))
+            head = await wire.reader.readuntil(b"\r\n\r\n")
+            assert b"Transfer-Encoding: chunked" in head
+            assert b"data: 4" in await wire.reader.readuntil(b"\r\n0\r\n\r\n")
+            wire.send(GET)
+            assert (await wire.answer())[0] == 200
+            assert len(direct) == 2
+
+    run(scenario)
+
+
+def test_time_is_up_for_a_request_that_has_no_task(run, direct):
+    async def scenario(world):
+        async with warm(world) as wire:
+            wire.send(GET.replace(b"hello/", b"hello/slow?30"))
+            status, _, body = await wire.answer()
+            assert (status, body) == (504, b"activator request timeout")
+            assert len(direct) == 1
+            assert in_flight(world) == 0
+            wire.send(GET)
+            assert (await wire.answer())[0] == 200
+
+    run(scenario)
+
+
+def test_an_answer_is_cut_off_when_its_time_is_up_in_the_middle_of_it(run, direct):
+    async def scenario(world):
+        async with warm(world) as wire:
+            wire.send(GET.replace(b"hello/", b"hello/stall"))
+            await wire.reader.readuntil(b"\r\n\r\n")
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await wire.reader.readexactly(1 << 20)
+            assert len(direct) == 1
+            assert in_flight(world) == 0
+
+    run(scenario)
+
+
+def test_who_leaves_gives_up_the_place_in_the_function(run, direct):
+    async def scenario(world):
+        async with warm(world) as wire:
+            wire.send(GET.replace(b"hello/", b"hello/slow?30"))
+            await world.until(lambda: in_flight(world) == 1)
+            wire.writer.transport.abort()
+            await world.until(lambda: in_flight(world) == 0)
+            assert len(direct) == 1
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("method", "expected"), [("GET", 200), ("POST", 502)])
+def test_an_instance_that_breaks_off_is_asked_again_only_when_that_does_no_harm(run, direct, method, expected):
+    async def scenario(world):
+        async with warm(world) as wire:
+            wire.send(GET)
+            first = json.loads((await wire.answer())[2])["pid"]
+            wire.send(f"{method} /default/hello/slow?1 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            await world.until(lambda: in_flight(world) == 1)
+            os.killpg(first, signal.SIGKILL)
+            status, _, body = await wire.answer()
+            assert status == expected
+            assert expected != 200 or json.loads(body)["pid"] != first
+            assert direct == ["/", "/slow?1"]
+
+    run(scenario)
+
+
+POST = b"POST /default/hello/ HTTP/1.1\r\nHost: localhost\r\n"
+NOT_PLAIN = {
+    "HTTP/1.0": (GET.replace(b"1.1", b"1.0"), 200),
+    "chunked": (POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 200),
+    "large": (POST + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000, 200),
+    "expecting": (POST + b"Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx", 100),
+    "both lengths": (POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", 400),
+    "two lengths": (POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
+    "a space in a name": (GET.replace(b"Host:", b"Host :"), 400),
+    "a long head": (GET.replace(b"Host", b"X: " + b"y" * 40_000 + b"\r\nHost"), 400),
+    "nonsense": (b"NONSENSE\r\n\r\n", 400),
+}
+
+
+def test_what_is_not_plain_is_answered_all_the_same(run, direct):
+    async def scenario(world):
+        answered = {}
+        for name, (request, _) in NOT_PLAIN.items():
+            async with warm(world) as wire:
+                direct.clear()
+                wire.send(request)
+                answered[name] = (await wire.answer())[0]
+                assert not direct, name
+        assert answered == {name: status for name, (_, status) in NOT_PLAIN.items()}
+
+    run(scenario)
+
+
+def test_a_connection_that_is_idle_for_long_is_closed(run, monkeypatch):
+    monkeypatch.setattr("zeroflow.knative.local.http1.connection.KEEP_ALIVE_S", 0.2)
+
+    async def scenario(world):
+        async with warm(world) as wire:
+            assert await asyncio.wait_for(wire.ended(), 10)
+
+    run(scenario)
