@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from zeroflow.models.compiled.linear import expit, softmax
 from zeroflow.models.compiled.leaves import Nodes
+from zeroflow.models.compiled.linear import expit, softmax
 from zeroflow.models.compiled.trees import sums
 
 Array = np.ndarray[Any, Any]
