@@ -13,7 +13,7 @@ from flask import Flask, Response, jsonify, request, send_file
 from zeroflow.artifacts import Stores, parse
 from zeroflow.errors import Conflict, InvalidInput, NotFound
 from zeroflow.events import FunctionApp, Transaction
-from zeroflow.functions.ingest import notifications, webhooks
+from zeroflow.functions.ingest import notifications, reads, webhooks
 from zeroflow.settings import Settings
 
 MAX_WEBHOOK_BYTES = 1 << 20
@@ -49,6 +49,9 @@ def create_app(settings: Settings | None = None, environment: Mapping[str, str] 
         path = stores.local_path(f"store://{bucket}/{key}")
         if path is None or not path.is_file():
             raise NotFound(f"there is no object at store://{bucket}/{key}; a directory is read file by file")
+        if request.method == "GET":
+            who = reads.origin(request.headers.get, request.remote_addr, settings.token)
+            reads.note(app, parse(f"store://{bucket}/{key}"), path.stat().st_size, who)
         return send_file(path, mimetype="application/octet-stream", as_attachment=True, download_name=path.name)
 
     @app.flask.get("/objects/<bucket>/")

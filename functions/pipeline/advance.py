@@ -66,6 +66,8 @@ class Advance:
         """Take in the outcome of the row's present execution."""
         self.rows.add(row)
         task = self.plan.task(row.name)
+        if row.parent_id is not None:  # most likely all that follows is in these rows
+            self.rows.glance([row.parent_id, *self.rows.ids_below(row.name.rpartition(".")[0], task.dependents)])
         row.exit_code, row.timings = outcome.exit_code, outcome.timings
         row.usage = costs.with_attempt(row.usage, outcome, values(row.inputs))
         row.started_ms, row.log_uri = outcome.started_ms or row.requested_ms, outcome.log_uri or row.log_uri
@@ -94,8 +96,8 @@ class Advance:
         outgoing.request(self.tx, self.plan, self.run, row)
 
     def _settle(self) -> None:
-        # Queries here read only rows that `_open`, `_succeed`, `_stop` and `_refill` have flushed: a flush per query
-        # would cost more than the query.
+        # Queries here read only rows that `_stop`, `_close` and `_refill` have flushed: to flush for each costs more
+        # than the query itself.
         with self.session.no_autoflush:
             while self._final or self._ready or self._roomy:
                 if self._final:
@@ -174,10 +176,9 @@ class Advance:
             kind = "step" if task.component.scope is None else "dag" if task.iterator is None else "loop"
             child = new_task(self.run, row.id, path, task.display_name, kind, len(task.upstream), self.now)
             self.session.add(child)
+            self.rows.add(child)  # it is written when this pass has made of it what it can
             if not task.upstream:
-                self.rows.add(child)
                 self._ready.append(child)
-        self.session.flush()
         if row.open_children == 0:
             self._close(row)
 
@@ -305,7 +306,6 @@ class Advance:
         row.usage = costs.with_output(row.usage, given)
         self.cache.keep(row, given, self.now)
         self._end(row, "SUCCEEDED", finished_ms or self.now)
-        self.session.flush()
         outcomes.announce_models(self.tx, self.run, row, given)
 
     def _reuse(self, row: Task, found: Found | None) -> bool:

@@ -5,10 +5,16 @@ from sqlalchemy import select
 
 from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.functions.pipeline import runs, wire
-from zeroflow.functions.pipeline.api import Context, answer
+from zeroflow.functions.pipeline.api import Context, answer, list_of
 from zeroflow.functions.pipeline.executions import log_uri
 from zeroflow.functions.pipeline.logs import read_log
 from zeroflow.metadata.pipelines import Task
+
+_TASKS = {
+    "id": Task.id, "task_id": Task.id, "name": Task.name, "state": Task.state, "kind": Task.kind,
+    "created_at": Task.created_ms, "started_at": Task.started_ms, "finished_at": Task.finished_ms,
+}  # fmt: skip
+_PAGING = {"page_size", "page_token", "sort_by", "filter"}
 
 
 def register(routes: Blueprint, context: Context) -> None:
@@ -17,6 +23,12 @@ def register(routes: Blueprint, context: Context) -> None:
 
     @routes.get("/runs/<run_id>/tasks")
     def list_tasks(run_id: str) -> Response:
+        """Answer with all tasks as they began, or with a page of them when one is asked for."""
+        if _PAGING.intersection(request.args):
+            with app.database.reading() as session:
+                runs.get(session, run_id)
+            base = select(Task).where(Task.run_id == run_id)
+            return list_of(context, base, _TASKS, "tasks", lambda _, row: wire.task(row))
         with app.database.reading() as session:
             run = runs.get(session, run_id)
             rows = session.scalars(select(Task).where(Task.run_id == run_id)).all()

@@ -7,6 +7,8 @@ was found and could not be used is noted, so that `why` can tell.
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from zeroflow.artifacts import Stores
@@ -19,6 +21,16 @@ from zeroflow.functions.pipeline.plan import TaskPlan
 from zeroflow.metadata.pipelines import CacheEntry, Run, Task
 
 KEPT = "taken over from the run that was forked"
+
+
+def _keep(dialect: Any) -> Any:
+    entry = dialect.insert(CacheEntry)
+    kept = ("run_id", "task_id", "outputs", "created_ms")
+    return entry.on_conflict_do_update(index_elements=["key"], set_={name: entry.excluded[name] for name in kept})
+
+
+_KEEP = {dialect.dialect.name: _keep(dialect) for dialect in (sqlite, postgresql)}
+_CACHED = select(CacheEntry.outputs, CacheEntry.task_id).where(CacheEntry.key == bindparam("of_key"))
 
 
 @dataclass(frozen=True)
@@ -57,18 +69,21 @@ class Cache:
         """Keep what a task has given under its key."""
         if row.cache_key is None:
             return
-        entry = CacheEntry(
-            key=row.cache_key,
-            namespace=self._run.namespace,
-            run_id=self._run.id,
-            task_id=row.id,
-            outputs=dict(outputs),
-            created_ms=at_ms,
-        )
-        self._session.merge(entry)
+        entry = {
+            "key": row.cache_key,
+            "namespace": self._run.namespace,
+            "run_id": self._run.id,
+            "task_id": row.id,
+            "outputs": dict(outputs),
+            "created_ms": at_ms,
+        }
+        connection = self._session.connection()
+        connection.execute(_KEEP[connection.dialect.name], entry)
 
     def _cached(self, row: Task) -> Found | None:
-        entry = self._session.get(CacheEntry, row.cache_key) if row.cache_key else None
+        if row.cache_key is None:
+            return None
+        entry = self._session.connection().execute(_CACHED, {"of_key": row.cache_key}).first()
         return Found(entry.outputs, entry.task_id) if entry else None
 
     def _kept(self, row: Task) -> Found | None:

@@ -1,8 +1,9 @@
 """What can run here: a pipeline that asks for more is refused when it is submitted, and not when its turn comes.
 
-Steps run in the platform's environment, and not in the image that a component names: an image is what
-`zeroflow images map` says, and a component whose command or code is in its image alone cannot run without. Accelerators
-are those of the nodes.
+Without a container engine steps run in the platform's environment, and not in the image that a component names: an
+image is what `zeroflow images map` says, and a component whose command or code is in its image alone cannot run
+without. On a cluster its code may be there (ZEROFLOW_OWN_IMAGES), but what an image starts by itself is known only to
+who starts it. Accelerators are those of the nodes.
 """
 
 import os
@@ -14,15 +15,15 @@ from zeroflow.functions.pipeline import placeholders
 from zeroflow.functions.pipeline import resources as quantities
 from zeroflow.functions.pipeline.executors import needs_image
 from zeroflow.functions.pipeline.plan import Component, Constant, FromScope, Plan, Scope, TaskPlan
-from zeroflow.images import Images
+from zeroflow.images import OWN_IMAGES, Images
 from zeroflow.resources.client import LazyResources, Resources
 
 
 class Capabilities:
     """Knows the images and nodes of this installation; looks at neither unless a pipeline asks for them."""
 
-    def __init__(self, images: Images, resources: Callable[[], Resources]) -> None:
-        self._images, self._resources = images, resources
+    def __init__(self, images: Images, resources: Callable[[], Resources], *, own_images: bool = False) -> None:
+        self._images, self._resources, self._own_images = images, resources, own_images
 
     @classmethod
     def from_environment(
@@ -30,7 +31,8 @@ class Capabilities:
     ) -> "Capabilities":
         """Find the images that are mapped on this machine."""
         env = os.environ if environment is None else environment
-        return cls(Images.from_environment(env), resources or LazyResources("zeroflow-pipeline"))
+        own = env.get(OWN_IMAGES) == "true"
+        return cls(Images.from_environment(env), resources or LazyResources("zeroflow-pipeline"), own_images=own)
 
     def check(self, plan: Plan, parameters: Mapping[str, Any]) -> None:
         """Raise InvalidInput for the first task that cannot run here, with the reason and what would help."""
@@ -47,7 +49,7 @@ class Capabilities:
         if container is None or task.component.claim:
             return
         missing, image = needs_image(container), str(container.get("image") or "")
-        if not missing:
+        if not missing or (self._own_images and "command" not in missing):
             return
         mapped = self._images.of(image)
         if mapped is None or ("command" in missing and not mapped.command):

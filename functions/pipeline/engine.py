@@ -32,13 +32,20 @@ RUN_REQUESTED = "dev.zeroflow.run.requested"
 TASK_CANCELED = "dev.zeroflow.task.canceled"
 
 
-_TASK = select(Task).where(Task.id == bindparam("of_id"))
 # An event of a run does not need what was submitted, which may be the 10,000 items of a loop.
 _RUN = (
     select(Run)
     .where(Run.id == bindparam("of_id"))
     .options(defer(Run.parameters))
     .with_for_update()
+    .execution_options(populate_existing=True)
+)
+_RUN_AND_TASK = (
+    select(Run, Task)
+    .join(Task, Task.run_id == Run.id)
+    .where(Run.id == bindparam("of_id"), Task.id == bindparam("of_task"))
+    .options(defer(Run.parameters))
+    .with_for_update()  # both: PostgreSQL reads again only what it locks when it had to wait
     .execution_options(populate_existing=True)
 )
 
@@ -84,11 +91,11 @@ class Engine:
 
     def finished(self, tx: Transaction, outcome: Outcome) -> None:
         """Take in the outcome of an execution."""
-        run = self._locked(tx, outcome.run_id)
-        row = tx.session.scalars(_TASK, {"of_id": outcome.task_id}).one_or_none() if run else None
-        if run is None or row is None or row.run_id != run.id:
+        found = tx.session.execute(_RUN_AND_TASK, {"of_id": outcome.run_id, "of_task": outcome.task_id}).first()
+        if found is None:
             logger.info("outcome of a task that is gone: run=%s task=%s", outcome.run_id, outcome.task_id)
             return
+        run, row = found
         if row.state != "RUNNING" or row.attempt != outcome.attempt or row.not_before_ms is not None:
             logger.info("late outcome: run=%s task=%s attempt=%d", run.id, row.name, outcome.attempt)
             return

@@ -34,13 +34,13 @@ MAX_BODY_BYTES = 64 << 20
 def create_app(settings: Settings | None = None, resources: Callable[[], Resources] | None = None) -> Flask:
     """Build the function; `resources` gives the client of the Kubernetes API when it is first needed."""
     settings = settings or Settings.from_environment()
-    app = FunctionApp.from_settings("pipeline", settings, new_count_one_in=4)  # a chain has any length
+    app = FunctionApp.from_settings("pipeline", settings)
     app.flask.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     stores = Stores.from_settings(settings)
     resources = resources or LazyResources("zeroflow-pipeline")
     engine = Engine(Plans(), stores, Capabilities.from_environment(resources=resources))
 
-    @app.on(TASK_FINISHED)
+    @app.on(TASK_FINISHED, asks_itself=True)
     def task_finished(delivery: Delivery) -> None:
         outcome = outcomes.parse(delivery.data())
         with delivery.transaction() as tx:

@@ -25,7 +25,7 @@ SCOPES = 32
 _SCOPES: OrderedDict[tuple[str, int], Values] = OrderedDict()
 _SCOPES_LOCK = threading.Lock()
 _BY_IDS = select(Task).where(Task.id.in_(bindparam("ids", expanding=True)))
-_WITHOUT_VALUES = select(Task).where(Task.id == bindparam("of_id")).options(defer(Task.inputs), defer(Task.outputs))
+_WITHOUT_VALUES = _BY_IDS.options(defer(Task.inputs), defer(Task.outputs))
 """Built once: to build and to hash a statement costs as much as to execute it."""
 FAILED_CODE = 2
 """google.rpc.Code UNKNOWN: the task failed for reasons of its own."""
@@ -51,8 +51,14 @@ class Rows:
         """Return a row."""
         assert row_id is not None
         if row_id not in self._rows:
-            self._rows[row_id] = self._session.scalars(_WITHOUT_VALUES, {"of_id": row_id}).one()
+            self.glance([row_id])
         return self._rows[row_id]
+
+    def glance(self, ids: Iterable[str]) -> None:
+        """Load rows without their values, with one query for those that are missing."""
+        missing = [row_id for row_id in ids if row_id not in self._rows]
+        for at in range(0, len(missing), PAGE):
+            self.add(*self._session.scalars(_WITHOUT_VALUES, {"ids": missing[at : at + PAGE]}))
 
     def load(self, ids: list[str]) -> list[Task]:
         """Return rows, with one query for those that are missing."""
@@ -61,14 +67,18 @@ class Rows:
             self.add(*self._session.scalars(_BY_IDS, {"ids": missing[at : at + PAGE]}))
         return [self._rows[row_id] for row_id in ids]
 
+    def ids_below(self, parent_path: str, names: Iterable[str]) -> list[str]:
+        """Return the ids of tasks of the scope with this path."""
+        prefix = f"{parent_path}." if parent_path else ""
+        return [task_id(self._run.id, prefix + name) for name in names]
+
     def child(self, scope: Task, name: str) -> Task:
         """Return the row of a task of a scope."""
         return self.row(self.ids(scope, (name,))[0])
 
     def ids(self, scope: Task, names: Iterable[str]) -> list[str]:
         """Return the ids of tasks of a scope."""
-        prefix = f"{scope.name}." if scope.name else ""
-        return [task_id(self._run.id, prefix + name) for name in names]
+        return self.ids_below(scope.name, names)
 
     def fetch_producers(self, ready: Iterable[Task]) -> None:
         """Load at once what ready tasks will ask for."""

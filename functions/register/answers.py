@@ -1,10 +1,10 @@
 """How the registry's API reads bodies and answers: JSON, and errors as {"code": <HTTP status text>, "message": ...}."""
 
-import json
 import logging
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from flask import Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -87,4 +87,4 @@ def error_answer(status: HTTPStatus, message: str, code: str | None = None) -> R
 
 def as_json(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
     """Answer with a document."""
-    return Response(json.dumps(document, ensure_ascii=False), status, content_type=CONTENT_TYPE)
+    return Response(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS), status, content_type=CONTENT_TYPE)

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import select
 
 from zeroflow.errors import Conflict, Forbidden, InvalidInput
-from zeroflow.functions.register import lookup, properties, registration
+from zeroflow.functions.register import lookup, properties, registration, signatures
 from zeroflow.functions.register.documents import Document, Row
 from zeroflow.functions.register.entities import (
     DATASET_ARTIFACT,
@@ -28,6 +28,7 @@ from zeroflow.functions.register.entities import (
 )
 from zeroflow.functions.register.policy import Approval
 from zeroflow.functions.register.properties import MAX_TEXT, WireProperties
+from zeroflow.functions.register.signatures import SIGNATURE
 from zeroflow.functions.register.writing import Writing
 from zeroflow.metadata.registry import GovernedVersion, RegistryArtifact, RegistryContext
 
@@ -231,6 +232,9 @@ def _check_evidence(writing: Writing, rule: Approval, version: RegistryContext) 
             raise Conflict(
                 f"the policy asks for a doc- or dataset-artifact {name!r} under the version, and there is none"
             )
+    if rule.signed_by:
+        documents = [one for one in below if one.kind == DOC_ARTIFACT.kind and one.name == SIGNATURE and one.uri]
+        signatures.check(rule.signed_by, documents, lookup.model_artifacts(writing.session, version), writing.policy)
     for name, bounds in rule.metrics.items():
         value = metrics.get(name)
         if value is None:

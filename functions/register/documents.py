@@ -15,9 +15,11 @@ from zeroflow.functions.register.bodies import json_type
 from zeroflow.functions.register.entities import AS_TEXT, EntityType, Field, Shape
 from zeroflow.functions.register.errors import MissingField, UnknownField
 from zeroflow.functions.register.properties import INT64, MAX_NAME, MAX_TEXT, WireProperties
+from zeroflow.functions.register.reading import Shown
 from zeroflow.metadata.registry import RegistryArtifact, RegistryContext, RegistryExecution, RegistryMetricPoint
 
 Row = RegistryContext | RegistryArtifact | RegistryExecution | RegistryMetricPoint
+"""An entity to be changed; `Shown` is one that is only shown."""
 
 MAX_ID = 2**31 - 1
 MAX_URI_BYTES = 2_000
@@ -67,7 +69,7 @@ def read_id(value: str, title: str) -> int:
     return int(value)
 
 
-def write(entity: EntityType, row: Row, *, v1: bool = False) -> dict[str, Any]:
+def write(entity: EntityType, row: Row | Shown, *, v1: bool = False) -> dict[str, Any]:
     """Return the entity as clients of v1alpha3, or of `v1`, read it."""
     document: dict[str, Any] = {
         "id": str(row.id),
@@ -92,9 +94,9 @@ def write(entity: EntityType, row: Row, *, v1: bool = False) -> dict[str, Any]:
     return document
 
 
-def _write_artifact(entity: EntityType, row: Row, document: dict[str, Any], *, v1: bool) -> None:
+def _write_artifact(entity: EntityType, row: Row | Shown, document: dict[str, Any], *, v1: bool) -> None:
     document["artifactType"] = entity.artifact_type
-    if isinstance(row, RegistryArtifact) and row.uri is not None:
+    if isinstance(row, RegistryArtifact | Shown) and row.uri is not None:
         document["uri"] = row.uri
     if v1 and "step" in document:
         document["step"] = str(document["step"])

@@ -23,11 +23,11 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the function on the database and broker that the settings name."""
     settings = settings or Settings.from_environment()
-    app, policy = FunctionApp.from_settings("register", settings), PolicyFile.from_environment()
+    stores = Stores.from_settings(settings)
+    app, policy = FunctionApp.from_settings("register", settings), PolicyFile.from_environment(stores=stores)
     app.flask.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     policy.on_change = lambda changed: _enroll(app, changed)
     app.on(PRODUCED)(lambda delivery: on_model_produced(delivery, policy.now()))
-    stores = Stores.from_settings(settings)
     app.on(experiments.SUCCEEDED)(lambda delivery: experiments.on_succeeded(delivery, policy.now(), stores))
 
     app.on(uses.OBSERVED)(uses.on_observed)

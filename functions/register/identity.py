@@ -1,4 +1,5 @@
-"""Who sends a request: the owner of a token that the policy names, whom the trusted proxy names, or nobody known.
+"""Who sends a request: whom the host has authenticated, the owner of a token that the policy names, whom the trusted
+proxy names, or nobody known.
 
 A name in `kubeflow-userid` that no policy trusts is written down as a claim, since it helps to find things, and counts
 for nothing.
@@ -7,6 +8,7 @@ for nothing.
 import hmac
 from collections.abc import Callable
 
+from zeroflow import callers
 from zeroflow.functions.register.policy import Policy
 from zeroflow.metadata.audit import Origin
 
@@ -29,6 +31,9 @@ class Identify:
                 return Origin(f"user:{name}", True, address)
             if self._platform_token and hmac.compare_digest(token.encode(), self._platform_token.encode()):
                 return Origin("platform", True, address)
+        told = header(callers.HEADER)
+        if told and self._platform_token and callers.is_proven(self._platform_token, told, header(callers.PROOF) or ""):
+            return Origin(f"user:{told[:MAX_NAME]}", True, address)
         if policy.trusted_header and (name := header(policy.trusted_header)):
             return Origin(f"user:{name[:MAX_NAME]}", True, address)
         claimed = header(CLAIM)

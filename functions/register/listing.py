@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection, Select
 
 from zeroflow.errors import InvalidInput
-from zeroflow.functions.register import filter_sql
-from zeroflow.functions.register.documents import MAX_ID, Row
+from zeroflow.functions.register import filter_sql, reading
+from zeroflow.functions.register.documents import MAX_ID
 from zeroflow.functions.register.entities import EntityType
+from zeroflow.functions.register.reading import Shown
 
 ORDERS = ("ID", "CREATE_TIME", "LAST_UPDATE_TIME")
 DIRECTIONS = ("ASC", "DESC")
@@ -68,7 +68,7 @@ class Listing:
             raise InvalidInput("invalid nextPageToken")
         return after
 
-    def token(self, row: Row) -> str:
+    def token(self, row: Shown) -> str:
         """Encode the place after `row`."""
         value = row.updated_ms if self.order_by == "LAST_UPDATE_TIME" else row.id
         return base64.b64encode(f"{row.id}:{self.order_by}:{self.direction}:{value}".encode()).decode()
@@ -78,12 +78,12 @@ class Listing:
 class Page:
     """One page of a list. `next_token` is "" on the last one."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Shown]
     next_token: str
 
 
 def page(
-    session: Session,
+    connection: Connection,
     entities: tuple[EntityType, ...],
     listing: Listing,
     parent_id: int | None = None,
@@ -94,7 +94,7 @@ def page(
     With a parent: its own only, and the listing's `name` and `external_id` count.
     """
     table: Any = entities[0].table
-    wanted: Select[Any] = select(table).where(*conditions)
+    wanted = reading.of(table).where(*conditions) if conditions else reading.of(table)
     if len(entities) == 1:
         wanted = wanted.where(table.kind == entities[0].kind)
     if parent_id is not None:
@@ -105,7 +105,7 @@ def page(
             wanted = wanted.where(table.external_id == listing.external_id)
     if listing.filter_query.strip():
         wanted = wanted.where(filter_sql.condition(listing.filter_query, entities))
-    rows = session.scalars(_ordered(wanted, table, listing)).all()
+    rows = reading.rows(connection, _ordered(wanted, table, listing))
     if not listing.page_size or len(rows) <= listing.page_size:
         return Page(rows, "")
     rows = rows[: listing.page_size]

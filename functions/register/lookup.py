@@ -1,11 +1,11 @@
-"""Finding the registry's entities on one database session: by id, by name, by externalId. Knows no HTTP."""
+"""The registry's entities by id, as objects of a database session: to be changed, or asked about. Knows no HTTP."""
 
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from zeroflow.errors import InvalidInput, NotFound
+from zeroflow.errors import NotFound
 from zeroflow.functions.register.documents import Row
 from zeroflow.functions.register.entities import (
     ARTIFACT_TYPES,
@@ -15,7 +15,7 @@ from zeroflow.functions.register.entities import (
     REGISTERED_MODEL,
     EntityType,
 )
-from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryContext
+from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
 
 
 def get(session: Session, entity: EntityType, entity_id: int, *, lock: bool = False) -> Row:
@@ -49,36 +49,6 @@ def get_artifact(session: Session, artifact_id: int, *, lock: bool = False) -> t
     if row is None:
         raise NotFound(f"no artifact found for id={artifact_id}")
     return ARTIFACT_TYPES[row.kind], row
-
-
-def find(
-    session: Session,
-    entities: tuple[EntityType, ...],
-    *,
-    name: str | None = None,
-    external_id: str | None = None,
-    parent_id: int | None = None,
-) -> Row:
-    """Return the one entity with this name (among its parent's, for a child) or externalId; NotFound otherwise."""
-    table: Any = entities[0].table
-    if not entities[0].has_parent:
-        parent_id = NO_PARENT
-    kinds = [entity.kind for entity in entities]
-    of_kind = table.kind == kinds[0] if len(kinds) == 1 else table.kind.in_(kinds)  # an IN is built anew each time
-    wanted = select(table).where(of_kind).limit(2)
-    if external_id is not None:
-        wanted = wanted.where(table.external_id == external_id)
-    if name is not None and parent_id is not None:
-        wanted = wanted.where(table.parent_id == parent_id, table.name == name)
-    elif external_id is None:
-        raise InvalidInput(f"finding one {_titles(entities)} needs {_what_finds(entities)}")
-    rows = session.scalars(wanted).all()
-    if len(rows) != 1:
-        shown = f"externalId={external_id!r}" if external_id is not None else f"name={name!r}"
-        many = "more than one" if rows else "no"
-        raise NotFound(f"{many} {_titles(entities)} found for {shown[:300]}")
-    row: Row = rows[0]
-    return row
 
 
 def context(session: Session, entity: EntityType, entity_id: int) -> RegistryContext:
@@ -128,13 +98,3 @@ def parent_type(row: RegistryContext) -> EntityType:
 def _context(row: Row) -> RegistryContext:
     assert isinstance(row, RegistryContext)
     return row
-
-
-def _titles(entities: tuple[EntityType, ...]) -> str:
-    return entities[0].title if len(entities) == 1 else "artifact"
-
-
-def _what_finds(entities: tuple[EntityType, ...]) -> str:
-    if not entities[0].has_parent:
-        return "name or externalId"
-    return "name and parentResourceId, or externalId"

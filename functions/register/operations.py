@@ -7,12 +7,11 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response, request
-from sqlalchemy import ColumnElement
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection
 
 from zeroflow.errors import InvalidInput
 from zeroflow.events import FunctionApp
-from zeroflow.functions.register import listing, lookup, preconditions, registration, registry
+from zeroflow.functions.register import listing, lookup, preconditions, reading, registration, registry
 from zeroflow.functions.register.answers import as_json, body
 from zeroflow.functions.register.bodies import json_type
 from zeroflow.functions.register.documents import Document, Row, read_change, read_id, read_new, write
@@ -30,6 +29,7 @@ from zeroflow.functions.register.entities import (
 from zeroflow.functions.register.identity import Identify
 from zeroflow.functions.register.listing import Listing
 from zeroflow.functions.register.policy import PolicyFile
+from zeroflow.functions.register.reading import Shown
 from zeroflow.functions.register.writing import Writing, writing
 from zeroflow.metadata.registry import RegistryArtifact, RegistryContext, RegistryMetricPoint
 
@@ -55,7 +55,7 @@ class Operations:
 
         def view(parent_id: str) -> Response:
             number = read_id(parent_id, parent.title)
-            return self._page((entity,), number, lambda session: lookup.get(session, parent, number))
+            return self._page((entity,), number, lambda connection: reading.get(connection, parent, number))
 
         return view
 
@@ -64,7 +64,7 @@ class Operations:
 
         def view(parent_id: str) -> Response:
             number = read_id(parent_id, parent.title)
-            return self._page(_asked_types(), number, lambda session: lookup.get(session, parent, number))
+            return self._page(_asked_types(), number, lambda connection: reading.get(connection, parent, number))
 
         return view
 
@@ -72,8 +72,9 @@ class Operations:
         """Return the view that gets one entity by id."""
 
         def view(entity_id: str) -> Response:
-            with self._app.database.reading() as session:
-                return self._answer(lookup.get(session, entity, read_id(entity_id, entity.title)))
+            number = read_id(entity_id, entity.title)
+            with self._app.database.looking() as connection:
+                return self._answer(reading.get(connection, entity, number))
 
         return view
 
@@ -82,9 +83,9 @@ class Operations:
 
         def view() -> Response:
             parent = request.args.get("parentResourceId")
-            with self._app.database.reading() as session:
-                row = lookup.find(
-                    session,
+            with self._app.database.looking() as connection:
+                row = reading.find(
+                    connection,
                     entities,
                     name=request.args.get("name") or None,
                     external_id=request.args.get("externalId") or None,
@@ -164,8 +165,9 @@ class Operations:
 
     def get_artifact(self, artifact_id: str) -> Response:
         """Get an artifact of any type."""
-        with self._app.database.reading() as session:
-            return self._answer(lookup.get_artifact(session, read_id(artifact_id, "artifact"))[1])
+        number = read_id(artifact_id, "artifact")
+        with self._app.database.looking() as connection:
+            return self._answer(reading.get_artifact(connection, number))
 
     def change_artifact(self, artifact_id: str) -> Response:
         """Change an artifact of any type."""
@@ -201,9 +203,9 @@ class Operations:
                 raise InvalidInput(f"stepIds must be up to 500 whole numbers with commas between, got {steps[:40]!r}")
             conditions.append(RegistryMetricPoint.step.in_([int(step) for step in steps.split(",")]))
 
-        def check(session: Session) -> None:
+        def check(connection: Connection) -> None:
             if number is not None:
-                lookup.get(session, EXPERIMENT_RUN, number)
+                reading.get(connection, EXPERIMENT_RUN, number)
 
         return self._page((METRIC_POINT,), number, check, tuple(conditions))
 
@@ -237,13 +239,13 @@ class Operations:
         self,
         entities: tuple[EntityType, ...],
         parent_id: int | None = None,
-        check: Callable[[Session], object] = lambda _session: None,
+        check: Callable[[Connection], object] = lambda _connection: None,
         conditions: tuple[ColumnElement[bool], ...] = (),
     ) -> Response:
         asked = Listing.from_query(request.args)
-        with self._app.database.reading() as session:
-            check(session)
-            page = listing.page(session, entities, asked, parent_id, conditions)
+        with self._app.database.looking() as connection:
+            check(connection)
+            page = listing.page(connection, entities, asked, parent_id, conditions)
             return as_json(
                 {
                     "items": [self._document(row) for row in page.rows],
@@ -253,12 +255,12 @@ class Operations:
                 }
             )
 
-    def _answer(self, row: Row, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    def _answer(self, row: Row | Shown, status: HTTPStatus = HTTPStatus.OK) -> Response:
         if preconditions.is_known(row):
             return preconditions.unchanged(row)
         return preconditions.tagged(as_json(self._document(row), status), row)
 
-    def _document(self, row: Row) -> dict[str, Any]:
+    def _document(self, row: Row | Shown) -> dict[str, Any]:
         return write(ENTITY_TYPES[row.kind], row, v1=self._v1)
 
 

@@ -14,6 +14,7 @@ must not mean none.
         fourEyes: true               # whoever approves has neither registered nor submitted the version
         metrics: {auc: {min: 0.9}, loss: {max: 0.2}}
         artifacts: [evaluation]      # must be there under the version, by name
+        signedBy: [keys/release.pub] # one of these keys (PEM, beside this file) has signed the bytes
 """
 
 import hashlib
@@ -21,12 +22,13 @@ import hmac
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from zeroflow.errors import Unavailable
+from zeroflow.artifacts import Stores
+from zeroflow.errors import Unavailable, ZeroflowError
 
 FILE = "registry-policy.yaml"
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -49,6 +51,7 @@ class Approval:
     four_eyes: bool = True
     metrics: Mapping[str, Bounds] = field(default_factory=dict)
     artifacts: tuple[str, ...] = ()
+    signed_by: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Policy:
     trusted_header: str | None = None
     approvals: tuple[Approval, ...] = ()
     auditors: tuple[str, ...] = ()
+    stores: Stores | None = None
+    """Where signatures are read from."""
 
     def approval(self, model: str) -> Approval | None:
         """Return what an approval of this registered model takes; None when it needs none."""
@@ -77,23 +82,25 @@ NO_POLICY = Policy()
 class PolicyFile:
     """The policy as the file has it now; read again when the file changes."""
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, stores: Stores | None = None) -> None:
+        self.path, self._stores = path, stores
         self.on_change: Callable[[Policy], None] = lambda _policy: None
         """What to do with a policy before it is used for the first time."""
         self._seen: tuple[int, int] | None = None
         self._policy = NO_POLICY
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "PolicyFile":
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, stores: Stores | None = None
+    ) -> "PolicyFile":
         """Find the file; a named one must be there, the home's may be missing."""
         env = os.environ if environment is None else environment
         if named := env.get("ZEROFLOW_REGISTRY_POLICY"):
             if not Path(named).is_file():
                 raise Unavailable(f"ZEROFLOW_REGISTRY_POLICY names {named}, which is no file")
-            return cls(Path(named))
+            return cls(Path(named), stores)
         home = env.get("ZEROFLOW_HOME")
-        return cls(Path(home) / FILE if home else None)
+        return cls(Path(home) / FILE if home else None, stores)
 
     def now(self) -> Policy:
         """Return the policy; raise Unavailable when the file is not a policy."""
@@ -108,7 +115,7 @@ class PolicyFile:
                 f"the approval policy {self.path} is gone; restore it, or restart to go without"
             ) from None
         if self._seen != (stat.st_mtime_ns, stat.st_size):
-            policy = parse(self.path)
+            policy = replace(parse(self.path), stores=self._stores)
             self.on_change(policy)
             self._policy = policy
             self._seen = (stat.st_mtime_ns, stat.st_size)
@@ -125,7 +132,7 @@ def parse(path: Path) -> Policy:
         return Policy(
             identities=dict(_identity(one) for one in _list(document, "identities")),
             trusted_header=document.get("trustedHeader"),
-            approvals=tuple(_approval(one) for one in _list(document, "approvals")),
+            approvals=tuple(_approval(one, path.parent) for one in _list(document, "approvals")),
             auditors=_texts(document, "auditors"),
         )
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -140,8 +147,8 @@ def _identity(one: Any) -> tuple[str, str]:
     return digest, name
 
 
-def _approval(one: Any) -> Approval:
-    _only(one, "an approval", ("models", "approvers", "fourEyes", "metrics", "artifacts"))
+def _approval(one: Any, folder: Path) -> Approval:
+    _only(one, "an approval", ("models", "approvers", "fourEyes", "metrics", "artifacts", "signedBy"))
     models, four_eyes = _texts(one, "models"), one.get("fourEyes", True)
     if not models:
         raise ValueError("an approval needs models: a list of name patterns")
@@ -156,7 +163,19 @@ def _approval(one: Any) -> Approval:
         four_eyes=four_eyes,
         metrics={str(name): _bounds(str(name), value) for name, value in metrics.items()},
         artifacts=_texts(one, "artifacts"),
+        signed_by=tuple(_key(folder / name) for name in _texts(one, "signedBy")),
     )
+
+
+def _key(path: Path) -> Path:
+    """Check that a public key is there and of a kind that signs models."""
+    from zeroflow.models import signing
+
+    try:
+        signing.check_key(path)
+    except ZeroflowError as error:
+        raise ValueError(f"signedBy: {error}") from error
+    return path
 
 
 def _bounds(name: str, value: Any) -> Bounds:

@@ -10,20 +10,21 @@ from flask import Response, request
 
 from zeroflow.functions.register.documents import Row
 from zeroflow.functions.register.errors import PreconditionFailed
+from zeroflow.functions.register.reading import Shown
 
 
-def tagged(response: Response, row: Row) -> Response:
+def tagged(response: Response, row: Row | Shown) -> Response:
     """Say which state of an entity an answer shows."""
     response.headers["ETag"] = tag(row)
     return response
 
 
-def tag(row: Row) -> str:
+def tag(row: Row | Shown) -> str:
     """Return the ETag of an entity's state."""
     return f'"{row.kind}-{row.id}-{row.updated_ms}"'
 
 
-def check(row: Row) -> None:
+def check(row: Row | Shown) -> None:
     """Raise PreconditionFailed when the request was made for another state of the entity than this."""
     given = request.headers.get("If-Match")
     if given is not None and not _names(given, row):
@@ -33,18 +34,18 @@ def check(row: Row) -> None:
         )
 
 
-def is_known(row: Row) -> bool:
+def is_known(row: Row | Shown) -> bool:
     """Say whether a GET already has this state."""
     given = request.headers.get("If-None-Match")
     return request.method in ("GET", "HEAD") and given is not None and _names(given, row, weak=True)
 
 
-def unchanged(row: Row) -> Response:
+def unchanged(row: Row | Shown) -> Response:
     """Answer that the client has this state."""
     return tagged(Response(status=HTTPStatus.NOT_MODIFIED), row)
 
 
-def _names(given: str, row: Row, *, weak: bool = False) -> bool:
+def _names(given: str, row: Row | Shown, *, weak: bool = False) -> bool:
     if given.strip() == "*":
         return True
     tags = [one.strip() for one in given.split(",")]

@@ -1,10 +1,13 @@
 """A step's own process: leaves its parent's world, runs the component with kfp's executor, notes the end.
 
-It is entered in two ways: in a child that the fork server has just forked, or as a program, `python child.py FOLDER`,
-in the environment that was built for the component's packages. It therefore uses the standard library and kfp alone,
-and of kfp what is in it since 2.0. kfp knows only its own places for `gs://`, `s3://` and others; the attributes by
-which it maps URIs to paths are set here, in this process, so that `.uri` keeps the artifact's real location and
-`.path` lies in the attempt's folder.
+It is entered in two ways: in a child that the fork server has forked, or as a program, `python child.py FOLDER FD`,
+in the environment that was built for the component's packages; what it is to do is read from a file without a name. It
+therefore uses the standard library and kfp alone, and of kfp what is in it since 2.0. kfp knows only its own places for
+`gs://`, `s3://` and others; the attributes by which it maps URIs to paths are set here, in this process, so that `.uri`
+keeps the artifact's real location and `.path` lies in the attempt's folder.
+
+A forked process pays for each page of memory that it writes to, and Python writes to what it only reads: most of a
+trivial step's time. So what is not needed is not touched here, and kfp's executor is called without its command line.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ import atexit
 import ctypes
 import fcntl
 import json
+import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -26,35 +31,44 @@ from typing import Any, NoReturn
 PR_SET_PDEATHSIG = 1
 OUT_OF_MEMORY_SCORE = "500"  # of -1000 to 1000: the kernel ends a step before it ends what runs it
 EXIT_BUSY = 75
+MAX_MESSAGE_BYTES = 1 << 16
 MAX_CAUSE_CHARS = 1000
 SLACK_BYTES = 256 << 20  # reserved and never touched: stacks of threads, buffers of libraries
 
 
-def enter(folder: str, parent: int, prctl: Any) -> dict[str, Any]:
-    """Become the process of the attempt in `folder`, and return what is to be done."""
+def leave(parent: int, kept: int) -> None:
+    """Leave the world of the fork server, but for one descriptor, without knowing yet what is to be done."""
     os.setsid()
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the call
         os._exit(EXIT_BUSY)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.closerange(3, 1 << 16)
+    os.closerange(3, kept)
+    os.closerange(kept + 1, 1 << 16)
+    _prefer_to_die()
+
+
+def enter(folder: str, step: dict[str, Any], environment: dict[str, str]) -> None:
+    """Become the process of the attempt in `folder`; `environment` is what this process has."""
     _hold(f"{folder}/control/pid")
     if os.path.exists(
         f"{folder}/control/canceled"
     ):  # noted before anyone could have seen that this process holds its pid file
         os._exit(EXIT_BUSY)
-    with open(f"{folder}/control/step.json", "rb") as file:
-        step: dict[str, Any] = json.load(file)
     _redirect(step["log"])
-    _prefer_to_die()
-    _limit(step.get("limits") or {})
-    os.environ.clear()
-    os.environ.update(step["env"])
-    os.chdir(step.get("cwd") or f"{folder}/work")
-    return step
+    if limits := step["limits"]:
+        _limit(limits)
+    wanted = step["env"]
+    if wanted != environment:
+        for name in environment.keys() - wanted.keys():
+            del os.environ[name]
+        for name, value in wanted.items():
+            if environment.get(name) != value:
+                os.environ[name] = value
+    os.chdir(step["cwd"])
 
 
 def _hold(pid_file: str) -> None:
@@ -64,7 +78,9 @@ def _hold(pid_file: str) -> None:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os._exit(EXIT_BUSY)
-    os.pwrite(held, b"%d" % os.getpid(), 0)
+    with open("/proc/self/stat") as stat:  # a number alone may be another process's by the time it is read
+        began = stat.read().rpartition(")")[2].split()[19]
+    os.pwrite(held, f"{os.getpid()} {began}".encode(), 0)
     os.set_inheritable(held, True)
 
 
@@ -110,7 +126,7 @@ def perform(folder: str, step: dict[str, Any]) -> NoReturn:
         reason = "Exited" if code else None
     except MemoryError as error:
         traceback.print_exception(type(error), error, _without_ours(error), file=sys.stderr)
-        limit = (step.get("limits") or {}).get("memory_bytes")
+        limit = step["limits"].get("memory_bytes")
         allowed = f": an allocation failed, its limit is {limit >> 20} MiB" if limit else " (MemoryError)"
         cause, reason = f"out of memory{allowed}", "OutOfMemory"
     except BaseException as error:
@@ -119,7 +135,7 @@ def perform(folder: str, step: dict[str, Any]) -> NoReturn:
     _wind_down()
     _flush()
     ended = {
-        "boot": _boot_id(),
+        "boot": step["boot"],
         "exit_code": code,
         "started_ms": started_ms,
         "finished_ms": time.time_ns() // 1_000_000,
@@ -127,9 +143,8 @@ def perform(folder: str, step: dict[str, Any]) -> NoReturn:
         "error": cause,
         "reason": reason,
     }
-    with open(f"{folder}/control/ended.new", "w") as file:
-        json.dump(ended, file)
-    os.rename(f"{folder}/control/ended.new", f"{folder}/control/ended.json")
+    with open(f"{folder}/control/ended.json", "wb", buffering=0) as file:  # at once, or not at all
+        file.write(json.dumps(ended).encode())
     os._exit(code)
 
 
@@ -149,23 +164,50 @@ def _command(argv: list[str]) -> int:
 
 
 def _execute(step: dict[str, Any]) -> int:
-    os.environ["_KFP_RUNTIME"] = "true"
-    from kfp.dsl import executor_main
+    if "_KFP_RUNTIME" not in os.environ:
+        os.environ["_KFP_RUNTIME"] = "true"
+    from kfp.dsl import executor, executor_main
     from kfp.dsl.types import artifact_types
 
     _map_paths(artifact_types, step["mounts"])
     sys.modules["__main__"] = (
         executor_main  # as under `python -m kfp.dsl.executor_main`, which multiprocessing looks at
     )
-    # Without a source the component is in its image, and kfp_config.ini in the working directory says where.
-    sys.argv = [str(executor_main.__file__), *(["--component_module_path", step["source"]] if step["source"] else [])]
-    sys.argv += ["--executor_input", json.dumps(step["executor_input"]), "--function_to_execute", step["function"]]
+    source, function, given = step["source"], step["function"], json.dumps(step["executor_input"])
+    sys.argv = [str(executor_main.__file__), *(["--component_module_path", source] if source else [])]
+    sys.argv += ["--executor_input", given, "--function_to_execute", function]
     if tempfile := sys.modules.get("tempfile"):
         tempfile.tempdir = None  # type: ignore[attr-defined]  # the parent's choice
     if (numpy := sys.modules.get("numpy")) and "numpy.random" in sys.modules:
         numpy.random.seed()  # a fork would otherwise draw what every other fork draws
-    executor_main.executor_main()
+    if not source:  # the component is in its image, and kfp_config.ini in the working directory says where
+        executor_main.executor_main()
+        return 0
+    _set_up_logging()
+    component = getattr(_loaded(source), function)
+    logging.root.info("Got executor_input: %s", given)
+    executor.Executor(executor_input=step["executor_input"], function_to_execute=component).execute()
     return 0
+
+
+def _set_up_logging() -> None:
+    """Let the component's INFO be told on its standard output, as kfp's `executor_main` does."""
+    if not logging.root.handlers:
+        logging.basicConfig(
+            stream=sys.stdout, format="[KFP Executor %(asctime)s %(levelname)s]: %(message)s", level=logging.INFO
+        )
+
+
+def _loaded(source: str) -> Any:
+    """Import the component, of whose code nothing is kept: it is loaded once."""
+    from kfp.dsl import utils
+
+    directory, _, file = source.rpartition("/")
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        return utils.load_module(module_name=file.removesuffix(".py"), module_directory=directory)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _map_paths(artifact_types: Any, mounts: dict[str, str]) -> None:
@@ -241,17 +283,28 @@ def _flush() -> None:
             continue
 
 
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
+def told(descriptor: int) -> dict[str, Any]:
+    """Read what is to be done, which any number of readers may do."""
+    step: dict[str, Any] = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    return step
 
 
-def fork_main(folder: str, parent: int, python: str | None) -> NoReturn:
-    """Go on, in a process that was just forked, as the attempt's process; never returns."""
+def fork_main(parent: int, orders: socket.socket, environment: dict[str, str]) -> NoReturn:
+    """Go on, in a process that was just forked, as that of the attempt which `orders` will name; never returns."""
     try:
-        step = enter(folder, parent, LIBC.prctl)
+        leave(parent, orders.fileno())
+        message, descriptors, _, _ = socket.recv_fds(orders, MAX_MESSAGE_BYTES, 1)
+        if not message:
+            os._exit(0)
+        orders.close()
+        wanted, descriptor = json.loads(message), descriptors[0]
+        folder, python, step = wanted["folder"], wanted["python"], told(descriptor)
+        enter(folder, step, environment)
         if python is not None:
-            os.execve(python, [python, "-P", __file__, folder], dict(os.environ))  # noqa: S606 - no shell is wanted
+            os.set_inheritable(descriptor, True)
+            argv = [python, "-P", __file__, folder, str(descriptor)]
+            os.execve(python, argv, dict(os.environ))  # noqa: S606 - no shell is wanted
+        os.close(descriptor)
         perform(folder, step)
     except BaseException:
         traceback.print_exc()
@@ -259,14 +312,14 @@ def fork_main(folder: str, parent: int, python: str | None) -> NoReturn:
     os._exit(EXIT_BUSY)
 
 
-LIBC = ctypes.CDLL(None, use_errno=True)
+PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def main() -> None:
     """Run the attempt in the folder that the command line names, in a process that `fork_main` has prepared."""
-    folder = sys.argv[1]
-    with open(f"{folder}/control/step.json", "rb") as file:
-        step = json.load(file)
+    folder, descriptor = sys.argv[1], int(sys.argv[2])
+    step = told(descriptor)
+    os.close(descriptor)
     perform(folder, step)
 
 

@@ -6,11 +6,11 @@ the step's to see. What the component sets itself (`set_env_variable`) is added.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zeroflow.errors import InvalidInput
-from zeroflow.images import Mapped
+from zeroflow.images import Inside, Mapped
 
 _PASSED = frozenset(
     {
@@ -28,6 +28,11 @@ _INSTALLER = ("PIP_", "UV_")
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a step, and the fork server that it comes from, may see of the function's environment."""
     return {name: value for name, value in environment.items() if name in _PASSED or name.startswith("LC_")}
+
+
+def inside_image(environment: Mapping[str, str], ours: Callable[[str], bool]) -> dict[str, str]:
+    """Return what a step may see in a container of its own image: what the image says, and nothing of `ours`."""
+    return {name: value for name, value in environment.items() if not ours(name)}
 
 
 def for_installer(environment: Mapping[str, str]) -> dict[str, str]:
@@ -62,13 +67,15 @@ def for_step(
     Temporary files go where the machine keeps them: pipelines that pass the path of one from step to step, as a
     widespread tutorial does, work as they do in one shell.
     """
-    hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if isolated else ()
+    hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV") if isolated and not isinstance(mapped, Inside) else ()
     base = {name: value for name, value in passed.items() if name not in hidden}
     return {**base, **(mapped.environment(base) if mapped else {}), "_KFP_RUNTIME": "true", **own}
 
 
 def for_command(passed: Mapping[str, str], own: Mapping[str, str], mapped: Mapped | None = None) -> dict[str, str]:
     """Return the environment of a container component's command; it finds this platform's `python` after others."""
+    if isinstance(mapped, Inside):
+        return {**passed, **own}
     path = os.pathsep.join([passed.get("PATH", os.defpath), os.path.dirname(sys.executable)])
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     base = {**{name: value for name, value in passed.items() if name not in hidden}, "PATH": path}

@@ -121,16 +121,20 @@ class Zygote:
             self._loaded.set()
         return True
 
-    def fork(self, folder: Path, python: str | None) -> Child:
+    def fork(self, folder: Path, step: bytes, python: str | None) -> Child:
         """Start the process of the attempt in `folder`, in another interpreter if one is given."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        told = os.memfd_create("step")  # it may be larger than a message
+        try:
+            os.write(told, step)
             wanted = json.dumps({"folder": str(folder), "python": python}).encode()
-            try:
-                socket.send_fds(self._control, [wanted], [theirs.fileno()])
-            except OSError as error:
-                ours.close()
-                raise ForkServerGone from error
+            socket.send_fds(self._control, [wanted], [theirs.fileno(), told])
+        except OSError as error:
+            ours.close()
+            raise ForkServerGone from error
+        finally:
+            theirs.close()
+            os.close(told)
         return Child(ours)
 
     def retire(self) -> None:
@@ -155,11 +159,22 @@ class Forks:
         self._warm: Zygote | None = None
         self._retired: list[Zygote] = []
 
-    def fork(self, folder: Path, *, python: str | None = None, imports: frozenset[str] = frozenset()) -> Child:
-        """Start the process of the attempt in `folder`; `imports` are the modules that it would like to find loaded."""
+    def fork(
+        self,
+        folder: Path,
+        step: Mapping[str, Any],
+        *,
+        python: str | None = None,
+        imports: frozenset[str] = frozenset(),
+    ) -> Child:
+        """Start the process of the attempt in `folder`, which is to do what `step` says.
+
+        `imports` are the modules that it would like to find loaded.
+        """
+        told = json.dumps(step).encode()
         for wanted in (imports, frozenset[str]()):
             with suppress(ForkServerGone):
-                return self._zygote(wanted).fork(folder, python)
+                return self._zygote(wanted).fork(folder, told, python)
         raise Interrupted("the fork server of the step does not stay alive")
 
     def imports(self, source: str) -> frozenset[str]:

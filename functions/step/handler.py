@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     steps = Steps(own, Stores.from_settings(settings), os.environ)
     app = FunctionApp.from_settings(NAME, settings)
 
-    @app.on(REQUESTED)
+    @app.on(REQUESTED, asks_itself=True)
     def on_requested(delivery: Delivery) -> None:
         deadline = time.monotonic() + own.time_limit_s
         data = delivery.data()
@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         queue_ms = _age_ms(delivery)
         workspace = steps.workspace(attempt)
         with workspace.held():
-            if not app.handled(delivery):  # another handler may have answered it while this one waited
+            if not app.handled(delivery):  # also by a handler that held the attempt while this one waited
                 outcome = execution.run(steps, workspace, data, deadline)
                 if outcome is not None:
                     outcome.timings["queue_ms"] = queue_ms

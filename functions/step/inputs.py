@@ -6,7 +6,6 @@ changes: 100 MB take 60-100 ms from the page cache.
 """
 
 import copy
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ from typing import Any
 from zeroflow.artifacts import Stores, parse
 from zeroflow.artifacts.uris import SCHEMES
 from zeroflow.errors import InvalidInput, NotFound
-from zeroflow.functions.step.workspace import Workspace
-
-OUTPUT_FILE = "executor_output.json"
+from zeroflow.functions.step.workspace import OUTPUT, Workspace
 
 
 def localised(executor_input: Mapping[str, Any], workspace: Workspace, stores: Stores) -> dict[str, Any]:
@@ -33,7 +30,7 @@ def localised(executor_input: Mapping[str, Any], workspace: Workspace, stores: S
         if name in ("", ".", "..") or "/" in name or "\0" in name:
             raise InvalidInput(f"{name!r} cannot be the name of an output parameter")
         parameter["outputFile"] = str(workspace.parameters / name)
-    outputs["outputFile"] = str(task_root(executor_input, workspace) / OUTPUT_FILE)
+    outputs["outputFile"] = str(task_root(executor_input, workspace) / OUTPUT)
     return result
 
 
@@ -82,11 +79,7 @@ def fetch(executor_input: Mapping[str, Any], workspace: Workspace, stores: Store
     return missing
 
 
-def write(executor_input: Mapping[str, Any], workspace: Workspace, **step: Any) -> None:
-    """Write down for the child what it is to do."""
+def make_room(executor_input: Mapping[str, Any], workspace: Workspace) -> None:
+    """Make the folders in which the step's output artifacts are to be."""
     for artifact in artifacts_of(executor_input, "outputs"):
         place(str(artifact.get("uri") or ""), workspace).parent.mkdir(parents=True, exist_ok=True)
-    mounts = {scheme: str(path) for scheme, path in workspace.mounts.items()}
-    (workspace.control / "step.json").write_text(
-        json.dumps({"executor_input": executor_input, "mounts": mounts, **step}), encoding="utf-8"
-    )

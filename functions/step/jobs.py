@@ -5,6 +5,8 @@ volumes, devices, node settings. Its container runs `zeroflow.functions.step.job
 does for other steps, writes the outcome beside the request and exits with 0. So an exit code other than 0, or no
 outcome, means that the pod was lost: the Job tries again as far as `backoffLimit` lets it.
 
+Where components run in their own images, what runs in the container is brought there (`runtime`).
+
 The Job's end wakes this function (ApiServerSource `steps`), which then answers for the step. No token is in the Job.
 """
 
@@ -21,8 +23,9 @@ from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import Conflict, NotFound
-from zeroflow.functions.step import platform
+from zeroflow.functions.step import platform, runtime
 from zeroflow.functions.step.request import Attempt, Task
+from zeroflow.functions.step.settings import StepSettings
 from zeroflow.resources.client import Resources
 from zeroflow.resources.conditions import find_condition, is_true
 
@@ -57,12 +60,11 @@ class Jobs:
         resources: Callable[[], Resources],
         stores: Stores,
         environment: Mapping[str, str],
-        image: str = "zeroflow/step",
-        at_once: int = 0,
+        settings: StepSettings,
     ) -> None:
-        """Take the image of this function, and how many Jobs may run side by side (0: any number)."""
+        """Take what this function is told of images, and of how many Jobs may run side by side (0: any number)."""
         self._resources, self._stores, self._environment = resources, stores, environment
-        self._image, self._at_once = image, at_once
+        self._image, self._at_once, self._own_images = settings.image, settings.jobs, settings.own_images
 
     def start(self, attempt: Attempt, task: Task, data: Mapping[str, Any], why: str) -> None:
         """Make the attempt's Job; nothing happens when it is there."""
@@ -150,6 +152,8 @@ class Jobs:
             **({"volumes": asked["volumes"]} if asked.get("volumes") else {}),
             **({"initContainers": asked["init_containers"]} if asked.get("init_containers") else {}),
         }
+        if image := self._own_image(task):
+            pod = runtime.brought_into(pod, image, self._image)
         return {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -176,6 +180,9 @@ class Jobs:
                 },
             },
         }
+
+    def _own_image(self, task: Task) -> str:
+        return str(task.executor.get("image") or "") if self._own_images else ""
 
     def _container(self, attempt: Attempt, task: Task) -> dict[str, Any]:
         asked = task.platform
@@ -222,6 +229,11 @@ def read_json(stores: Stores, uri: str) -> dict[str, Any] | None:
             return None
         found: dict[str, Any] = json.loads(target.read_bytes())
         return found
+
+
+def is_ours(name: str) -> bool:
+    """Say whether a variable of a Job's container is this program's, and not its image's or the step's."""
+    return name.startswith("ZEROFLOW_") or PASSED_SECRET.fullmatch(name) is not None
 
 
 def job_name(attempt: Attempt) -> str:

@@ -14,7 +14,8 @@ from zeroflow.functions.step.log import Log
 from zeroflow.functions.step.placeholders import Placeholders
 from zeroflow.functions.step.request import Task
 from zeroflow.functions.step.steps import Steps
-from zeroflow.functions.step.workspace import Workspace
+from zeroflow.functions.step.workspace import Workspace, boot_id
+from zeroflow.images import Inside
 
 
 class Launch:
@@ -65,13 +66,17 @@ class Launch:
             )
         filled = Placeholders(executor_input, self._task.context, lambda uri: inputs.place(uri, workspace))
         argv = filled.words(words)
-        where = f"in {mapped.directory}, which stands for" if mapped else "on this machine, not in"
-        self._log.note(f"runs as a process {where} {component.image}")
-        self._write(executor_input, argv=argv, env=environ.for_command(self._steps.passed, self._own, mapped))
-        return self._steps.forks.fork(workspace.path)
+        if not isinstance(mapped, Inside):
+            where = f"in {mapped.directory}, which stands for" if mapped else "on this machine, not in"
+            self._log.note(f"runs as a process {where} {component.image}")
+        workspace.parameters.mkdir(exist_ok=True)  # a component of Python makes it by itself
+        env = environ.for_command(self._steps.passed, self._own, mapped)
+        return self._steps.forks.fork(workspace.path, self._step(executor_input, argv=argv, env=env))
 
     def _fork_python(self, component: command.LightweightComponent, executor_input: dict[str, Any]) -> Child:
         steps, mapped, python = self._steps, self._mapped, self._python
+        if isinstance(mapped, Inside) and python is None:
+            raise Unsupported(f"image {self._image} has no python3, which a component of Python needs")
         if not component.source and mapped is None:
             raise Unsupported(
                 f"the component's code is in image {self._image} alone; say what stands for it:"
@@ -79,27 +84,35 @@ class Launch:
             )
         if python is None and (mapped or any(name.startswith("PYTHON") for name in self._own)):
             python = sys.executable  # what the interpreter reads at its start must be there before it starts
-        source = self._workspace.component / "ephemeral_component.py"
-        source.write_text(component.source, encoding="utf-8")
-        if mapped:
+        source = self._workspace.source
+        if component.source:
+            source.write_bytes(component.source.encode())
+        if mapped and not isinstance(mapped, Inside):
             self._log.note(f"runs in {mapped.directory}, which stands for {self._image}")
         env = environ.for_step(steps.passed, self._own, isolated=python not in (None, sys.executable), mapped=mapped)
         if mapped and mapped.python and not component.installs:
             shown = (steps.environments.kfp(), env.get("PYTHONPATH"))
             env["PYTHONPATH"] = os.pathsep.join(found for found in shown if found)
-        self._write(
-            executor_input, source=str(source) if component.source else None, function=component.function, env=env
-        )
+        named = {"source": str(source) if component.source else None, "function": component.function}
+        step = self._step(executor_input, **named, env=env)
         # With variables of its own nothing is loaded ahead: libraries read some when they are loaded.
         imports = steps.forks.imports(component.source) if python is None and not self._own else frozenset[str]()
-        return steps.forks.fork(self._workspace.path, python=python, imports=imports)
+        return steps.forks.fork(self._workspace.path, step, python=python, imports=imports)
 
-    def _write(self, executor_input: dict[str, Any], **step: Any) -> None:
+    def _step(self, executor_input: dict[str, Any], **step: Any) -> dict[str, Any]:
+        """Return what the process is told to do."""
+        workspace = self._workspace
+        inputs.make_room(executor_input, workspace)
         directory = self._mapped.working_directory if self._mapped else None
-        cwd = str(directory) if directory else None
-        inputs.write(
-            executor_input, self._workspace, **step, log=str(self._log.path), cwd=cwd, limits=self._limits.as_json()
-        )
+        return {
+            "executor_input": executor_input,
+            "mounts": {scheme: str(path) for scheme, path in workspace.mounts.items()},
+            "log": str(self._log.path),
+            "cwd": str(directory or workspace.work),
+            "limits": self._limits.as_json(),
+            "boot": boot_id(),
+            **step,
+        }
 
 
 INSTALL_LIMIT_S = 3600.0

@@ -18,9 +18,9 @@ from zeroflow.artifacts import Content, Stores, content
 from zeroflow.artifacts.uris import SCHEMES
 from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.functions.step.errors import InvalidOutput, MissingOutput
-from zeroflow.functions.step.inputs import OUTPUT_FILE, artifacts_of, place, task_root
+from zeroflow.functions.step.inputs import artifacts_of, place, task_root
 from zeroflow.functions.step.parameters import from_text, storable, typed
-from zeroflow.functions.step.workspace import Workspace
+from zeroflow.functions.step.workspace import OUTPUT, Workspace
 
 MAX_OUTPUT_BYTES = 16 << 20
 """The most that output parameters may take: they travel in events; what is larger is an artifact."""
@@ -43,7 +43,7 @@ def collect(
 ) -> Outputs:
     """Check and store what the step wrote; raise MissingOutput or InvalidOutput naming the output at fault."""
     definitions = component.get("outputDefinitions") or {}
-    written = _executor_output(task_root(executor_input, workspace) / OUTPUT_FILE)
+    written = _executor_output(task_root(executor_input, workspace) / OUTPUT)
     return Outputs(
         _parameters(definitions.get("parameters") or {}, written.get("parameterValues") or {}, workspace),
         _Artifacts(executor_input, workspace, stores).collect(
@@ -54,13 +54,13 @@ def collect(
 
 def _executor_output(path: Path) -> dict[str, Any]:
     try:
-        written = json.loads(_read(path, "the output parameters"))
+        written = json.loads(_read(path, "the output parameters") or b"{}")
     except FileNotFoundError:
         return {}  # the code left before its end, or has nothing to say
     except (ValueError, RecursionError) as error:
-        raise InvalidOutput(f"{OUTPUT_FILE} is not JSON: {error}") from error
+        raise InvalidOutput(f"{OUTPUT} is not JSON: {error}") from error
     if not isinstance(written, dict) or not all(isinstance(part, dict) for part in written.values()):
-        raise InvalidOutput(f"{OUTPUT_FILE} must be an object of objects")
+        raise InvalidOutput(f"{OUTPUT} must be an object of objects")
     return written
 
 
@@ -104,7 +104,7 @@ class _Artifacts:
             raise InvalidInput(f"outputs.artifacts[{name!r}] of the executor input has no uri")
         told = (written.get("artifacts") or [{}])[0]
         if not isinstance(told, dict):
-            raise InvalidOutput(f"output artifact {name!r} must be an object in {OUTPUT_FILE}")
+            raise InvalidOutput(f"output artifact {name!r} must be an object in {OUTPUT}")
         metadata = told.get("metadata", given.get("metadata")) or {}
         if not isinstance(metadata, dict):
             raise InvalidOutput(f"the metadata of output artifact {name!r} must be an object")

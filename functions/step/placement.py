@@ -14,6 +14,7 @@ from typing import Any
 from zeroflow.errors import InvalidInput
 from zeroflow.functions.step.request import Task
 from zeroflow.functions.step.settings import StepSettings
+from zeroflow.images import DEFAULT
 
 EXECUTION = "zeroflow.dev/execution"
 NATIVE = ("cpu", "memory", "ephemeral-storage")
@@ -24,6 +25,7 @@ class Placement:
 
     def __init__(self, settings: StepSettings) -> None:
         self._limit_s, self._long = settings.time_limit_s, settings.directory.parent / "long-steps"
+        self._own_images = settings.own_images
 
     def reason_for_job(self, task: Task) -> str | None:
         """Say why the step is a Job; None: it is a process of this function."""
@@ -37,6 +39,9 @@ class Placement:
             return "it has init containers"
         if devices := [name for name in (platform.get("resources") or {}).get("limits", {}) if name not in NATIVE]:
             return f"it needs {', '.join(devices)}"
+        image = str(task.executor.get("image") or "")
+        if self._own_images and image and not DEFAULT.fullmatch(image):
+            return f"it has an image of its own, {image}"
         if "job" in asked:
             return f"its pod is marked {EXECUTION}: job"
         if task.timeout_s is not None and task.timeout_s > self._limit_s:

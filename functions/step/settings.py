@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zeroflow.errors import InvalidInput
+from zeroflow.images import OWN_IMAGES
 from zeroflow.settings import Settings
 
 PRELOAD = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
@@ -29,7 +30,9 @@ class StepSettings:
     """ZEROFLOW_STEP_TIME_LIMIT_S: the longest that a step may take inside a request, which Knative ends after 600 s."""
 
     image: str = "zeroflow/step"
-    """ZEROFLOW_STEP_IMAGE: the image in which a step runs that is a Job; a component's own is told in an annotation."""
+    """ZEROFLOW_STEP_IMAGE: the platform's image of steps, in which one runs that is a Job."""
+    own_images: bool = False
+    """ZEROFLOW_OWN_IMAGES=true: a component runs in its own image, in a Job. For a cluster: this host has no images."""
     jobs: int = 8
     """ZEROFLOW_STEP_JOBS: how many steps that are Jobs may run side by side; 0 leaves that to the cluster."""
 
@@ -63,4 +66,5 @@ class StepSettings:
             time_limit_s=time_limit_s,
             image=env.get("ZEROFLOW_STEP_IMAGE") or "zeroflow/step",
             jobs=int(jobs),
+            own_images=env.get(OWN_IMAGES) == "true",
         )

@@ -3,7 +3,9 @@
 import queue
 import shutil
 import threading
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,13 +13,15 @@ from zeroflow.artifacts import Stores
 from zeroflow.functions.step import environ
 from zeroflow.functions.step.environments import Environments
 from zeroflow.functions.step.forks import Forks
-from zeroflow.functions.step.jobs import Jobs
+from zeroflow.functions.step.jobs import Jobs, is_ours
 from zeroflow.functions.step.placement import Placement
 from zeroflow.functions.step.request import Attempt
 from zeroflow.functions.step.settings import StepSettings
 from zeroflow.functions.step.workspace import Workspace, remove_abandoned
-from zeroflow.images import Images
+from zeroflow.images import INSIDE, Images
 from zeroflow.resources.client import LazyResources
+
+SPARE_FOLDERS = 16
 
 
 class Steps:
@@ -31,19 +35,22 @@ class Steps:
         self.resources = LazyResources("zeroflow-step")
         self.placement, self.jobs = (
             Placement(settings),
-            Jobs(self.resources, stores, environment, settings.image, settings.jobs),
+            Jobs(self.resources, stores, environment, settings),
         )
-        self.passed = environ.passed_on(environment)
+        inside = bool(environment.get(INSIDE))
+        self.passed = environ.inside_image(environment, is_ours) if inside else environ.passed_on(environment)
         self.environments = Environments(settings.environments, environ.for_installer(environment), settings.installer)
         self.has_kfp = find_spec("kfp") is not None
-        self.forks = Forks(self.passed, settings.preload)
+        ours = {name: value for name, value in self.passed.items() if not (inside and name.startswith("PYTHON"))}
+        self.forks = Forks(ours, settings.preload)
         self._discarded: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._spare: deque[Path] = deque()
         self._remover: threading.Thread | None = None
         remove_abandoned(settings.directory)
 
     def workspace(self, attempt: Attempt) -> Workspace:
         """Return the attempt's folder."""
-        return Workspace(self.settings.directory / attempt.key)
+        return Workspace(self.settings.directory / attempt.key, self._spare)
 
     def discard(self, workspace: Workspace) -> None:
         """Take an attempt's folder away; its files are removed after the answer, since there may be many."""
@@ -54,7 +61,12 @@ class Steps:
 
     def _remove_discarded(self) -> None:
         while True:
-            shutil.rmtree(self._discarded.get(), ignore_errors=True)
+            folder = self._discarded.get()
+            with suppress(OSError):
+                if len(self._spare) < SPARE_FOLDERS and Workspace.recycle(folder):
+                    self._spare.append(folder)
+                    continue
+            shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """End every step."""

@@ -1,11 +1,14 @@
 """One attempt's folder: where its files lie while it runs, who may work on it, and what is left of it after a crash.
 
     <task id>.<attempt>/
-        control/    step.json (what the child is to do), pid, ended.json, canceled
-        component/  the source
+        control/    the source, pid (and when it began), ended.json, canceled
         store/ s3/  artifacts, under the same bucket and key as in their store
-        parameters/ output parameters that are written to a file
+        parameters/ output parameters that a command writes to a file
         work/  the child's working directory
+
+Few files and folders, and those of a step that has ended serve the next one: to make and remove one costs more than it
+seems (ext4 looks through its books for a number that was not given back in the last seconds), and a trivial step would
+spend more time there than in its code.
 
 Guarantees: one handler at a time holds an attempt, across processes (a lock on the folder itself, released by the
 kernel when its holder dies); a child that runs holds a lock on `control/pid`, so that whether it lives is known
@@ -17,10 +20,13 @@ import json
 import os
 import shutil
 import signal
+import stat
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +36,10 @@ GRACE_S = 1.0
 """How long a step has between SIGTERM and SIGKILL."""
 GONE_S = 5.0
 """How long a killed step may take to be gone; the kernel needs milliseconds."""
+CONTROL, WORK, SOURCE, ENDED, CANCELED, PID, OUTPUT = (
+    *("control", "work", "ephemeral_component.py", "ended.json", "canceled", "pid", "executor_output.json"),
+)
+MODE = 0o700
 DISCARDED = ".discarded-"
 ABANDONED_S = 24 * 3600.0
 """Age at which a folder that nobody works on is removed."""
@@ -51,12 +61,14 @@ class Ended:
 class Workspace:
     """The folder of one attempt."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, spare: deque[Path] | None = None) -> None:
+        """Name the folder; it is made when it is held, or taken from those which are `spare`."""
         self.path = path
-        self.control, self.work = path / "control", path / "work"
-        self.parameters, self.component = path / "parameters", path / "component"
+        self._spare = spare if spare is not None else deque()
+        self.control, self.work = path / CONTROL, path / WORK
+        self.parameters, self.source = path / "parameters", self.control / SOURCE
         self.mounts = {"store": path / "store", "s3": path / "s3"}
-        self._ended, self._canceled, self._pid = (self.control / name for name in ("ended.json", "canceled", "pid"))
+        self._ended, self._canceled, self._pid = (self.control / name for name in (ENDED, CANCELED, PID))
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -69,7 +81,8 @@ class Workspace:
 
     def _lock(self) -> int:
         while True:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._taken():
+                self.path.mkdir(parents=True, exist_ok=True, mode=MODE)
             try:
                 lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:
@@ -80,31 +93,44 @@ class Workspace:
                     return lock
             os.close(lock)  # the holder before us has removed the folder: lock the one that is there now
 
+    def _taken(self) -> bool:
+        """Say whether the folder is there, also because a spare one has become it."""
+        if self.path.exists():
+            return True
+        with suppress(IndexError, OSError):  # there is none; or another handler was first
+            self._spare.pop().rename(self.path)
+            return True
+        return False
+
     def prepare(self) -> bool:
         """Make the folder empty and ready for a child; say whether an earlier child has left something."""
-        left = self._pid.exists()
+        try:
+            left = self._pid.stat().st_size > 0
+        except FileNotFoundError:
+            left = False
         self.clear()
-        for folder in (self.control, self.work, self.parameters, self.component):
-            folder.mkdir(exist_ok=True)
+        for folder in (self.control, self.work):
+            folder.mkdir(exist_ok=True, mode=MODE)
         return left
 
     def clear(self) -> None:
-        """Remove everything but the folder and the note of a cancelation."""
-        for found in os.scandir(self.path):
-            if found.is_dir(follow_symlinks=False) and found.name == "control":
-                for note in os.scandir(found.path):
-                    if note.name != self._canceled.name:
-                        os.unlink(note.path)
-            elif found.is_dir(follow_symlinks=False):
-                shutil.rmtree(found.path)
-            else:
-                os.unlink(found.path)
+        """Leave nothing in it but the note of a cancelation, and files of ours that are empty."""
+        _clear(self.path, CANCELED)
 
     def discard(self) -> Path:
         """Move the folder out of the way, for its holder to remove at leisure; return where it is."""
         discarded = self.path.with_name(f"{DISCARDED}{self.path.name}.{time.time_ns()}")
         self.path.rename(discarded)
         return discarded
+
+    @staticmethod
+    def recycle(discarded: Path) -> bool:
+        """Make a discarded folder as good as new; say whether it may serve another attempt."""
+        _clear(discarded)
+        return all(
+            stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == MODE and found.st_uid == os.geteuid()
+            for found in (os.lstat(folder) for folder in (discarded, discarded / CONTROL, discarded / WORK))
+        )
 
     def discard_now(self) -> None:
         """Remove the folder and what is in it."""
@@ -117,7 +143,7 @@ class Workspace:
         """
         try:
             note: dict[str, Any] = json.loads(self._ended.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # the disk was full: half a note is none
             return None
         if note.pop("boot") != boot_id():
             return None
@@ -125,10 +151,8 @@ class Workspace:
 
     def note_end(self, ended: Ended) -> None:
         """Write down how the user's code ended, for a child that could not."""
-        self.control.mkdir(parents=True, exist_ok=True, mode=0o700)  # the step may have removed it
-        new = self._ended.with_suffix(".new")
-        new.write_text(json.dumps({"boot": boot_id(), **asdict(ended)}))
-        new.rename(self._ended)
+        self.control.mkdir(parents=True, exist_ok=True, mode=MODE)  # the step may have removed it
+        self._ended.write_bytes(json.dumps({"boot": boot_id(), **asdict(ended)}).encode())
 
     @property
     def canceled(self) -> bool:
@@ -137,7 +161,7 @@ class Workspace:
 
     def cancel(self) -> None:
         """Note the cancelation, so that an attempt which has not begun does not, and end the child if there is one."""
-        self.control.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.control.mkdir(parents=True, exist_ok=True, mode=MODE)
         self._canceled.touch()
         self.end_child()
 
@@ -180,16 +204,53 @@ def remove_abandoned(directory: Path) -> None:
                 os.close(lock)
 
 
+@cache
 def boot_id() -> str:
     """Return what tells this start of the machine from any other."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
 
 
+def _clear(path: Path, kept: str = "") -> None:
+    """Remove what is in an attempt's folder but for its own folders, and what is in those but for `kept`."""
+    for found in os.scandir(path):
+        if found.name in (CONTROL, WORK) and found.is_dir(follow_symlinks=False):
+            for inside in os.scandir(found.path):
+                if found.name == WORK or inside.name != kept:
+                    _remove(inside, (SOURCE, ENDED, PID) if found.name == CONTROL else ())
+        else:
+            _remove(found, (OUTPUT,))
+
+
+def _remove(found: os.DirEntry[str], emptied: tuple[str, ...]) -> None:
+    if found.is_dir(follow_symlinks=False):
+        shutil.rmtree(found.path)
+    elif found.name in emptied and _only_here(found):
+        os.truncate(found.path, 0)
+    else:
+        os.unlink(found.path)
+
+
+def _only_here(found: os.DirEntry[str]) -> bool:
+    known = found.stat(follow_symlinks=False)
+    return stat.S_ISREG(known.st_mode) and known.st_nlink == 1
+
+
 def _signal_group(pid_file: int, number: int) -> None:
-    written = os.pread(pid_file, 32, 0)
+    """Signal the process group that the file names, unless its number is another process's by now."""
     with suppress(ProcessLookupError, ValueError):
-        os.killpg(int(written), number)
+        pid, began = map(int, os.pread(pid_file, 64, 0).split())
+        if _began(pid) in (None, began):
+            os.killpg(pid, number)
+
+
+def _began(pid: int) -> int | None:
+    """Return when a process began, in clock ticks since the machine's start; None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _unlocked(pid_file: int, patience_s: float) -> bool:

@@ -5,10 +5,14 @@ program of its own rather than a fork of the function: steps then share no memor
 and database, its heap stays small, which is what a fork costs, and it has one thread, so that no child inherits a
 lock that nobody will release.
 
-The function sends `{"folder", "python"}` with a second socket, the step's; on it the zygote answers `{"pid"}` and,
-once the step has ended and its process group is gone, `{"code", "cpu_ms", "max_rss_bytes"}`. When the function closes
-its end of a step's socket, that step's group is killed; when it closes the first socket, or dies, all are, and the
-zygote ends. After `{"retire"}` it ends with its last step. When the zygote dies, the kernel kills its children.
+The function sends `{"folder", "python"}` with a second socket, the step's, and a file that says what is to be done; on
+the socket the zygote answers `{"pid"}` and, once the step has ended and its process group is gone, `{"code", "cpu_ms",
+"max_rss_bytes"}`. When the function closes its end of a step's socket, that step's group is killed; when it closes the
+first socket, or dies, all are, and the zygote ends. After `{"retire"}` it ends with its last step. When the zygote
+dies, the kernel kills its children.
+
+One process is forked ahead and waits for its orders, so that a step of a chain does not wait for its fork; the next one
+is forked when a step has ended, while the pipeline function finds out what follows.
 """
 
 from __future__ import annotations
@@ -27,7 +31,6 @@ from contextlib import suppress
 
 from zeroflow.functions.step import child
 
-MAX_MESSAGE_BYTES = 1 << 16
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -38,6 +41,8 @@ class Zygote:
         self._function = function
         self._steps: dict[int, socket.socket] = {}
         self._retired = False
+        self._ahead: tuple[int, socket.socket] | None = None
+        self._environment: dict[str, str] = {}
         self._poll = select.poll()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -49,6 +54,7 @@ class Zygote:
             with suppress(Exception):  # a step that needs it will say why it cannot be imported
                 importlib.import_module(name)
                 loaded.append(name)
+        self._environment = dict(os.environ)
         gc.collect()
         gc.freeze()
         self._function.send(json.dumps({"loaded": loaded}).encode())
@@ -59,9 +65,10 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the function decides when it is over
             signal.signal(number, signal.SIG_IGN)
-        child.LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        child.PRCTL(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._poll.register(self._function, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
+        self._fork_ahead()
         while not self._retired or self._steps:
             for descriptor, _ in self._poll.poll():
                 if descriptor == self._wake_read:
@@ -78,35 +85,62 @@ class Zygote:
         """Kill the process group of every step, and what has left them."""
         for pid in self._steps:
             _kill_group(pid)
-        _kill_orphans()
+        _kill_orphans(None)
 
     def _accept(self) -> bool:
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._function, MAX_MESSAGE_BYTES, 1)
+            message, descriptors, _, _ = socket.recv_fds(self._function, child.MAX_MESSAGE_BYTES, 2)
         except ConnectionError:
             return False
         if not message:
             return False
-        wanted = json.loads(message)
-        if "retire" in wanted:
+        if not descriptors:
             self._retired = True
             return True
-        self._fork(wanted["folder"], wanted["python"], socket.socket(fileno=descriptors[0]))
-        return True
-
-    def _fork(self, folder: str, python: str | None, step: socket.socket) -> None:
-        me = os.getpid()
+        step, told = socket.socket(fileno=descriptors[0]), descriptors[1]
         try:
-            pid = os.fork()
+            pid = self._order(message, told)
         except OSError as error:
             _say(step, {"failed": f"fork: {error.strerror}"})
             step.close()
-            return
-        if pid == 0:
-            child.fork_main(folder, me, python)
+            return True
+        finally:
+            os.close(told)
         self._steps[pid] = step
         self._poll.register(step, select.POLLIN)
         _say(step, {"pid": pid})
+        return True
+
+    def _order(self, message: bytes, told: int) -> int:
+        """Have a process that was forked do a step, and return its pid."""
+        if self._ahead is not None:
+            (pid, orders), self._ahead = self._ahead, None
+            with orders, suppress(OSError):  # somebody has killed it
+                socket.send_fds(orders, [message], [told])
+                return pid
+        pid, orders = self._fork()
+        with orders:
+            socket.send_fds(orders, [message], [told])
+        return pid
+
+    def _fork(self) -> tuple[int, socket.socket]:
+        """Fork a process that waits for its orders."""
+        me = os.getpid()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                pid = os.fork()
+            except OSError:
+                ours.close()
+                raise
+            if pid == 0:
+                child.fork_main(me, theirs, self._environment)
+        return pid, ours
+
+    def _fork_ahead(self) -> None:
+        if self._ahead is None and not self._retired:
+            with suppress(OSError):  # the step that needs it will say so
+                self._ahead = self._fork()
 
     def _abandon(self, descriptor: int) -> None:
         for pid, step in self._steps.items():
@@ -121,6 +155,9 @@ class Zygote:
                 if ended.si_pid in self._steps:
                     _kill_group(ended.si_pid)  # what the step left behind; the number is taken until it is waited for
                 pid, status, usage = os.wait4(ended.si_pid, 0)
+                if self._ahead is not None and pid == self._ahead[0]:
+                    self._ahead[1].close()
+                    self._ahead = None
                 if step := self._steps.pop(pid, None):
                     with suppress(KeyError):
                         self._poll.unregister(step)
@@ -129,7 +166,8 @@ class Zygote:
                     _say(step, {"code": code, "cpu_ms": cpu_ms, "max_rss_bytes": usage.ru_maxrss * 1024})
                     step.close()
         if not self._steps:
-            _kill_orphans()
+            _kill_orphans(self._ahead[0] if self._ahead else None)
+        self._fork_ahead()
 
 
 _REHEARSED = """
@@ -163,9 +201,8 @@ def _rehearse() -> None:
             sys.argv, sys.stdout, sys.path[:] = argv, stdout, path
             sys.modules.pop("rehearsed_component", None)
             artifact_types.CONTAINER_TASK_ROOT = None  # type: ignore[attr-defined]
-            for handler in logging.root.handlers[:]:
-                logging.root.removeHandler(handler)
-            logging.root.setLevel(logging.WARNING)
+            for handler in logging.root.handlers:  # as kfp has set it up, on the standard output of each step
+                handler.setStream(sys.stdout)  # type: ignore[attr-defined]
 
 
 def _say(step: socket.socket, message: dict[str, object]) -> None:
@@ -173,12 +210,13 @@ def _say(step: socket.socket, message: dict[str, object]) -> None:
         step.send(json.dumps(message).encode())
 
 
-def _kill_orphans() -> None:
+def _kill_orphans(kept: int | None) -> None:
     """Kill what has left its step's process group and outlived its parents; such a process becomes this one's child."""
     with suppress(OSError), open(f"/proc/self/task/{os.getpid()}/children") as children:
         for pid in map(int, children.read().split()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            if pid != kept:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _kill_group(pid: int) -> None:

@@ -2,7 +2,8 @@
 
 By Host header a request goes to a Service (`<service>.<namespace>.localhost`); on the bare host it goes by path. A page
 in a browser cannot use the platform behind its user's back: foreign Host headers (DNS rebinding) and foreign Origins
-(cross-site requests) are refused. Off loopback every request needs the platform's bearer token.
+(cross-site requests) are refused. Off loopback every request needs a bearer token: the platform's, a person's or a
+service account's; what the latter may do is said by their roles (`identity`).
 """
 
 import hmac
@@ -11,16 +12,22 @@ import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from multidict import MultiMapping
 
 from zeroflow.errors import InvalidInput
+from zeroflow.knative.local.api.rest.access import CALLER
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.http1.connection import Answering, Begin, Client
 from zeroflow.knative.local.http1.head import Head
+from zeroflow.knative.local.identity.authentication import Authenticator
+from zeroflow.knative.local.identity.authorization import Authorizer
+from zeroflow.knative.local.identity.callers import OWNER, Caller
+from zeroflow.knative.local.identity.gate import Gate
+from zeroflow.knative.local.serving.caller_http1 import PASSPORT
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
 from zeroflow.knative.local.serving.caller_plain import PlainCaller
 from zeroflow.knative.local.urls import Target, target_of
@@ -59,6 +66,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Request(Protocol):
     """What is asked, by HTTP/1.1 or HTTP/2."""
 
+    @property
+    def method(self) -> str: ...
     @property
     def host(self) -> str: ...
     @property
@@ -109,7 +118,9 @@ class Guard:
     token: str = ""
     """The platform's bearer token."""
     token_required: bool = False
-    """Whether every request needs the token: beyond loopback."""
+    """Whether every request needs a token: beyond loopback."""
+    authenticator: Authenticator | None = None
+    """Who knows the tokens of people and of service accounts."""
 
     def target(self, request: Request) -> Target | None:
         """Return the Service that the Host header names; raise web.HTTPException when the request may not come in."""
@@ -130,10 +141,10 @@ class Guard:
             raise web.HTTPForbidden(text=f"requests from pages of {origin} are refused\n")
         if origin == "null" or request.headers.get("Sec-Fetch-Site") == "cross-site":
             raise web.HTTPForbidden(text="cross-site requests are refused\n")
-        if self.token_required and not self.is_platform(request):
+        if self.token_required and self.caller(request) is None:
             raise web.HTTPUnauthorized(
                 text="this host listens beyond loopback: send Authorization: Bearer <token> "
-                "(the token is in secrets/platform.token of the host's home)\n",
+                "(the owner's is in secrets/platform.token of the host's home; zeroflow users add NAME makes others)\n",
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
@@ -149,6 +160,15 @@ class Guard:
         except InvalidInput:
             return False
         return True
+
+    def caller(self, request: Request) -> Caller | None:
+        """Return who asks: on loopback the owner, where no token says otherwise; None for a token that nobody has."""
+        authorization = request.headers.get("Authorization")
+        if not authorization:
+            return None if self.token_required else OWNER
+        if self.is_platform(request):
+            return OWNER
+        return self.authenticator.caller(authorization) if self.authenticator is not None else None
 
     def is_platform(self, request: Request) -> bool:
         """Say whether the request carries the platform's token."""
@@ -179,6 +199,7 @@ class Front:
     ) -> None:
         self._store, self._resources, self._services, self._eventing = store, resources, services, eventing
         self._guard, self._welcome = guard, welcome
+        self._gate = Gate(Authorizer(store), guard.token)
         self._receivers = {
             "jobsinks": eventing.job_sink,
             "channels": eventing.channel,
@@ -245,16 +266,30 @@ class Front:
                 return self._admitted(request, service), f"/{proxied['rest'] or ''}"
             path = f"/{proxied['rest'] or ''}"
         if (found := self._platform_service(path)) is not None:
-            return Target(PLATFORM_NAMESPACE, found), path
+            return self._told(request, Target(PLATFORM_NAMESPACE, found)), path
         return None, path
 
     def _admitted(self, request: Request, service: Target) -> Target:
         """Return the Service; the platform's own functions get events only through the broker."""
+        service = self._told(request, service)
         if service.namespace == PLATFORM_NAMESPACE and _is_event(request) and not self._guard.is_platform(request):
             raise web.HTTPForbidden(
                 text="the platform's functions take events from the broker alone: "
                 f"POST to /eventing/{PLATFORM_NAMESPACE}/default\n"
             )
+        return service
+
+    def _told(self, request: Request, service: Target) -> Target:
+        """Return the Service, which will be told who asks; raise 403 when they may not."""
+        caller = self._guard.caller(request)
+        if caller is not OWNER:
+            self._gate.check_service(caller, request.method, service)
+        if request.headers.get("Authorization"):
+            passport = self._gate.passport(caller, platform=service.namespace == PLATFORM_NAMESPACE)
+            if isinstance(request, web.BaseRequest):
+                request[PASSPORT] = passport
+            else:
+                cast("Head | Asked", request).passport = passport
         return service
 
     async def _by_path(self, request: web.Request, path: str) -> web.StreamResponse:
@@ -263,8 +298,12 @@ class Front:
         if path == "/healthz":
             return web.Response(text="ok")
         first, *rest = path.lstrip("/").split("/")
+        caller = self._guard.caller(request)
         if f"/{first}" in RESOURCE_PATHS:
+            request[CALLER] = caller
             return await self._resources(request)
+        if caller is not OWNER:
+            self._gate.check_path(caller, request.method, path)
         if first == "eventing":
             if not rest or rest[0] == "events":
                 return await self._eventing.log(request)

@@ -54,6 +54,11 @@ class Home:
         return self.root / "secrets"
 
     @property
+    def users(self) -> Path:
+        """Who else than the owner may ask."""
+        return self.secrets / "users.json"
+
+    @property
     def kubeconfig(self) -> Path:
         """What kubectl and the official clients are given."""
         return self.root / "kubeconfig"

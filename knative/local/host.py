@@ -8,6 +8,7 @@ was accepted.
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import functools
 import gc
@@ -41,6 +42,12 @@ from zeroflow.knative.local.eventing.eventing import Eventing
 from zeroflow.knative.local.front import PLATFORM_NAMESPACE, WELCOME, Front, Guard
 from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.http1.head import MOST_HEAD_BYTES
+from zeroflow.knative.local.identity import admission as identity_admission
+from zeroflow.knative.local.identity import defaults as identity_defaults
+from zeroflow.knative.local.identity.authentication import Authenticator
+from zeroflow.knative.local.identity.authorization import GROUP as RBAC_GROUP
+from zeroflow.knative.local.identity.tokens import Tokens
+from zeroflow.knative.local.identity.users import Users
 from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
 from zeroflow.knative.local.processes.inside import InsidePods
@@ -125,7 +132,10 @@ async def _serve(
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
     containers = ContainerSources(store, context, Resolver(store, urls, allow_loopback=False))
-    resources = ResourceApi(store, home, InsidePods(store, launcher, home))
+    tokens = Tokens(home.secrets / "serviceaccounts.key")
+    authenticator = Authenticator(home.platform_token(), Users(home.users), tokens, store)
+    identity_admission.register(store)
+    resources = ResourceApi(store, home, InsidePods(store, launcher, home), authenticator=authenticator)
     outside = _outside(options, home)
     front = Front(
         store=store,
@@ -136,11 +146,15 @@ async def _serve(
             [*options.allowed_hosts, *(outside.names if outside else ())],
             home.platform_token(),
             token_required=outside is not None,
+            authenticator=authenticator,
         ),
         welcome=WELCOME.format(base=urls.base, kubeconfig=home.kubeconfig),
     )
     stop = _stop_on_signals()
     await node.register(store, resources.version, urls.port)
+    for document in identity_defaults.documents():
+        if store.find(f"{document['kind']}.{RBAC_GROUP}", None, document["metadata"]["name"]) is None:
+            await store.create(document)
     for document in (*manifests.configuration(home, urls, database_url), *manifests.documents()):
         await store.apply(document, manager="zeroflow-manifests")
     if outside is None:
@@ -169,6 +183,7 @@ async def _serve(
         await stop.wait()
     finally:
         logger.info("stopping")
+        await serving.stop()
         await resources.close()  # ends watches, which would hold the door open
         await serving.activator.observer.close()
         await containers.close()
@@ -289,10 +304,15 @@ def _newest_schema() -> str:
 
 
 def _collect_garbage_seldom() -> None:
-    """Look for cycles less often, and never in what is there now: with 10,000 objects a full look takes 0.2 s."""
+    """Look for cycles less often, and never in what is there now: with 10,000 objects a full look takes 0.2 s.
+
+    What reading the manifests has taken and left goes back to the machine.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    with contextlib.suppress(AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _allow_many_files() -> None:

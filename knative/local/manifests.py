@@ -27,6 +27,7 @@ MODELS = (
 OWN = ("AWS_", "PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *MODELS)
 """Variables of the host that functions have as well: how stores and package indexes are reached."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with it
 PLATFORM = {"namespace": "zeroflow", "name": "zeroflow"}
 
 
@@ -35,7 +36,7 @@ def documents() -> Iterator[dict[str, Any]]:
     for folder in ORDER:
         for path in sorted((MANIFESTS / folder).glob("*.yaml")):
             with path.open() as file:
-                yield from (document for document in yaml.safe_load_all(file) if document)
+                yield from (document for document in yaml.load_all(file, _Loader) if document)
 
 
 def configuration(home: Home, urls: Urls, database_url: str) -> list[dict[str, Any]]:

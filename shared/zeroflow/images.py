@@ -2,11 +2,14 @@
 
 The directory is a virtual environment (it has `bin/python`), whose programs go first on the PATH, or any other folder:
 what the image's working directory would hold. The mapping is a file of the machine, `<home>/images.json`, since it
-names the machine's directories; `zeroflow images` writes it, whoever starts a process reads it. A cluster has none.
+names the machine's directories; `zeroflow images` writes it, whoever starts a process reads it. A cluster has none:
+there a program of ours may itself be in a component's image (ZEROFLOW_INSIDE_IMAGE), for which nothing stands.
 """
 
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +19,12 @@ from typing import Any
 from zeroflow.errors import InvalidInput, NotFound
 
 FILE = "images.json"
+OWN_IMAGES = "ZEROFLOW_OWN_IMAGES"
+"""`true`: components run in their own images, in Jobs."""
+DEFAULT = re.compile(r"(docker\.io/)?(library/)?python:3(\.\d+)*(-slim(-\w+)?)?")
+"""What the KFP SDK says for a component that names no image: the platform's Python serves as well."""
+INSIDE = "ZEROFLOW_INSIDE_IMAGE"
+"""Names the image in which this program runs, which is not its own."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +72,49 @@ class Mapped:
         return None if self.python else self.directory
 
 
+@dataclass(frozen=True)
+class Inside(Mapped):
+    """The image itself, seen from inside of it: its programs, its Python, the directory in which it begins."""
+
+    @property
+    def python(self) -> Path | None:
+        """The interpreter that the image has on its PATH."""
+        found = shutil.which("python3") or shutil.which("python")
+        return Path(found) if found else None
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return no variables: the image's own are there."""
+        return {}
+
+    def word(self, text: str) -> str:
+        """Return the word: what it names is where it says."""
+        return text
+
+    @property
+    def working_directory(self) -> Path | None:
+        """Where the image begins."""
+        return self.directory
+
+
 class Images:
     """The mapping of one machine. Safe to use from several threads; a change counts from the next look-up."""
 
-    def __init__(self, home: Path | None) -> None:
-        """Take the platform's home on this machine; without one no image is mapped."""
+    def __init__(self, home: Path | None, inside: str = "") -> None:
+        """Take the platform's home on this machine; without one no image is mapped. `inside`: where this runs."""
         self._file = home / FILE if home else None
         self._read: tuple[int, dict[str, Mapped]] = (0, {})
+        self._inside = inside
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Images":
         """Open the mapping below ZEROFLOW_HOME."""
         home = environment.get("ZEROFLOW_HOME")
-        return cls(Path(home) if home else None)
+        return cls(Path(home) if home else None, environment.get(INSIDE, ""))
 
     def of(self, image: str) -> Mapped | None:
         """Return what stands for an image: what is mapped for exactly this name, or for it without tag and digest."""
+        if self._inside and image == self._inside:
+            return Inside(Path.cwd())
         known = self.all()
         return known.get(image) or known.get(without_tag(image))
 

@@ -116,7 +116,7 @@ def test_volumes_that_are_features(cluster, volume):
             {"annotations": {"autoscaling.knative.dev/min-scale": "5", "autoscaling.knative.dev/maxScale": "2"}},
             f"max-scale=2 is less than min-scale=5: {A}/max-scale, {A}/min-scale",
         ),
-        ({"annotations": {f"{S}/initial-scale": "0"}}, f"expected 1 <= 0 <= 2147483647: {A}/initial-scale"),
+        ({"annotations": {f"{S}/initial-scale": "0"}}, f"invalid value: 0: {A}/initial-scale=0 not allowed by cluster"),
         (
             {"annotations": {"autoscaling.knative.dev/bogus": "1"}},
             f'invalid key name "autoscaling.knative.dev/bogus": {A}/bogus',
@@ -167,12 +167,28 @@ def test_all_faults_are_told_at_once(cluster):
 
 
 def test_an_administrator_may_allow_a_feature(cluster, removed):
-    api = "/api/v1/namespaces/knative-serving/configmaps"
-    namespace = {"metadata": {"name": "knative-serving"}}
-    cluster.host.request("POST", "/api/v1/namespaces", json=namespace)
-    config = {"metadata": {"name": "config-features"}, "data": {"kubernetes.podspec-nodeselector": "enabled"}}
-    assert cluster.host.request("POST", api, json=config).status == 201
+    feature = "kubernetes.podspec-nodeselector"
+    assert configure(cluster, "config-features", {feature: "enabled"}).status == 200
     try:
         cluster.service(removed("selective"), "runtime", spec={"nodeSelector": {"a": "b"}})
     finally:
-        cluster.host.request("DELETE", f"{api}/config-features")
+        configure(cluster, "config-features", {feature: None})
+
+
+def test_an_administrator_sets_what_templates_leave_open_and_is_told_what_cannot_be(cluster, removed):
+    assert configure(cluster, "config-defaults", {"revision-timeout-seconds": "7"}).status == 200
+    try:
+        made = cluster.service(removed("open"), "runtime")
+    finally:
+        configure(cluster, "config-defaults", {"revision-timeout-seconds": None})
+    assert made["spec"]["template"]["spec"]["timeoutSeconds"] == 7
+    told = configure(cluster, "config-defaults", {"revision-timeout-seconds": "601"})
+    assert told.status == 400
+    assert "cannot be greater than max-revision-timeout-seconds (600)" in told.json()["message"]
+
+
+def configure(cluster, name, data):
+    """Change a ConfigMap of Knative as `kubectl patch` does."""
+    path = f"/api/v1/namespaces/knative-serving/configmaps/{name}"
+    headers = {"Content-Type": "application/merge-patch+json"}
+    return cluster.host.request("PATCH", path, json={"data": data}, headers=headers)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from zeroflow import callers
 from zeroflow.functions.ingest.handler import create_app
-from zeroflow.metadata import Database
+from zeroflow.metadata import Database, audit
 from zeroflow.metadata.events import EventRecord
+from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
 from zeroflow.settings import Settings
 
 MINIO = {
@@ -35,7 +37,7 @@ CHUNKED = {"wsgi.input_terminated": True}  # as gunicorn says it of a body in ch
 
 @pytest.fixture
 def client(database_url: str, tmp_path: Path):
-    settings = Settings(database_url=database_url, store=tmp_path / "store")
+    settings = Settings(database_url=database_url, store=tmp_path / "store", token="secret")
     app = create_app(settings, {"WEBHOOK_SECRET_GITHUB": "hush"})
     yield app.test_client()
     app.extensions["zeroflow"].database.close()
@@ -130,3 +132,30 @@ def test_json_too_deep_for_the_parser_is_refused(client, emitted):
     answer = client.post("/webhooks/other", data=b"[" * 100_000)
     assert (answer.status_code, answer.text) == (400, "the body is not JSON\n")
     assert not emitted()
+
+
+def test_reading_a_registered_models_bytes_leaves_a_record(client, database):
+    for key in ("iris/1/model.pkl", "iris/1/parts/a.bin", "other/x"):
+        client.put(f"/objects/models/{key}", data=b"abc")
+    times = {"created_ms": 1, "updated_ms": 1}
+    with database.transaction() as session:
+        model = RegistryContext(kind="registered_model", name="iris", **times)
+        session.add(model)
+        session.flush()
+        version = RegistryContext(kind="model_version", name="1", parent_id=model.id, **times)
+        session.add(version)
+        session.flush()
+        number, uri = version.id, "store://models/iris/1"
+        session.add(RegistryArtifact(kind="model-artifact", name="m", parent_id=number, uri=uri, **times))
+    told = {callers.HEADER: "ada", callers.PROOF: callers.prove("secret", "ada")}
+    assert client.get("/objects/models/iris/1/parts/a.bin", headers=told).data == b"abc"
+    assert client.get("/objects/models/iris/1/model.pkl", headers=told | {callers.PROOF: "00"}).data == b"abc"
+    assert client.head("/objects/models/iris/1/model.pkl").status_code == 200
+    assert client.get("/objects/models/other/x").data == b"abc"
+    with database.reading() as session:
+        records = [json.loads(record.record) for record in audit.read(session)]
+    assert [(one["verb"], one["entity_name"], one["entity_id"]) for one in records] == [
+        ("download", "iris/1", str(number))
+    ] * 2
+    assert [(one["actor"], one["authenticated"]) for one in records] == [("user:ada", True), ("anonymous", False)]
+    assert records[0]["after"]["uri"] == "store://models/iris/1/parts/a.bin"

@@ -10,8 +10,8 @@ from pathlib import Path
 import kubernetes
 import pytest
 
-from zeroflow.cli.up import lacking
 from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.program import lacking
 
 
 def up(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ def test_a_database_that_cannot_be_used(tmp_path, database, words):
 
 
 def test_missing_packages_of_functions_are_named(monkeypatch):
-    monkeypatch.setattr("zeroflow.cli.up.find_spec", lambda name: None if name == "kfp" else object())
+    monkeypatch.setattr("zeroflow.knative.local.program.find_spec", lambda name: None if name == "kfp" else object())
     assert lacking() == ["step"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, inspect, select
 
-from pipelines.harness import Platform, chain
+from pipelines.harness import Platform, chain, pipeline, task
 from zeroflow.metadata.pipelines import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -66,3 +66,22 @@ def test_a_token_carries_order_and_filter(local: Platform) -> None:
         answer = local.client.get("/apis/v2beta1/runs", query_string={"page_token": first["next_page_token"], **query})
         assert answer.status_code == 400
         assert "page_token belongs to a list" in answer.json["message"]
+
+
+def test_the_tasks_of_a_wide_run_are_read_page_by_page(local: Platform) -> None:
+    run_id = local.submit(pipeline({f"leaf{number:03}": task("leaf") for number in range(45)}))
+    seen: list[str] = []
+    query: dict[str, Any] = {"page_size": 20, "sort_by": "name"}
+    steps = {"predicates": [{"operation": "EQUALS", "key": "kind", "stringValue": "step"}]}
+    query["filter"] = json.dumps(steps)
+    while True:
+        page = local.client.get(f"/apis/v2beta1/runs/{run_id}/tasks", query_string=query).json
+        assert page["total_size"] == 45
+        seen += [found["name"] for found in page["tasks"]]
+        if not page["next_page_token"]:
+            break
+        query = {"page_size": 20, "page_token": page["next_page_token"]}
+    assert seen == [f"leaf{number:03}" for number in range(45)]
+    refused = local.client.get(f"/apis/v2beta1/runs/{run_id}/tasks", query_string={"sort_by": "colour"})
+    assert (refused.status_code, refused.json["code"]) == (400, 3)
+    assert local.client.get("/apis/v2beta1/runs/none/tasks", query_string={"page_size": 1}).status_code == 404

@@ -15,16 +15,24 @@ async def main(folder: Path) -> None:
     env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(folder)}
     command = ("sh", "-c", f"sleep 301 & echo $! > {folder}/grandchild; wait")
     plain = await launcher.start(ProcessSpec("plain", command, env, folder / "plain.log"))
-    argv = ("gunicorn", "tiny:application")
-    served = await launcher.start(
-        ProcessSpec("served", argv, env, folder / "served.log", runtime="test", listener=listening_socket())
-    )
-    await served.serving()
+    alone, several = ("gunicorn", "tiny:application"), ("gunicorn", "--workers=2", "tiny:application")
+    served, pair = [
+        await launcher.start(
+            ProcessSpec("served", argv, env, folder / "served.log", runtime="test", listener=listening_socket())
+        )
+        for argv in (alone, several)
+    ]
+    await asyncio.gather(served.serving(), pair.serving())
     while not (folder / "grandchild").exists() or not (folder / "grandchild").read_text().strip():
         await asyncio.sleep(0.01)
-    pids = {"plain": plain.pid, "grandchild": int((folder / "grandchild").read_text()), "served": served.pid}
+    pids = {
+        "plain": plain.pid,
+        "grandchild": int((folder / "grandchild").read_text()),
+        "served": served.pid,
+        "arbiter": pair.pid,
+    }
     pids |= {f"parent {name}": pid for name, pid in launcher.parents().items()}
-    children = Path(f"/proc/{served.pid}/task/{served.pid}/children").read_text().split()
+    children = Path(f"/proc/{pair.pid}/task/{pair.pid}/children").read_text().split()
     pids |= {f"worker {number}": int(pid) for number, pid in enumerate(children)}
     print(json.dumps(pids), flush=True)
     await asyncio.Event().wait()

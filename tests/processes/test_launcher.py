@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,18 +13,21 @@ from pathlib import Path
 import pytest
 
 from zeroflow.errors import InvalidInput, Unavailable
+from zeroflow.knative.local.processes import forkserver
 from zeroflow.knative.local.processes.launcher import Launcher, listening_socket
 from zeroflow.knative.local.processes.process import ProcessSpec
 from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
 
 SERVER = Runtime(("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "no_such_module_at_all"))
 TINY = """
-import os, time
+import ctypes, os, time
 COUNT = int(os.environ.get("COUNT", "0"))
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
         time.sleep(0.6)
-    data = repr((os.environ.get("COLOUR"), os.environ.get("HOME"), os.getsid(0) == os.getppid())).encode()
+    if environ["PATH_INFO"] == "/hang":
+        ctypes.PyDLL(None).sleep(60)  # with Python's lock: nothing else runs here
+    data = repr((os.environ.get("COLOUR"), os.environ.get("HOME"), os.getsid(0) == os.getpid())).encode()
     start_response("200 OK", [("Content-Length", str(len(data)))])
     return [data]
 """
@@ -128,6 +132,35 @@ def test_sigterm_lets_a_request_in_progress_finish(run):
     run(scenario)
 
 
+def test_a_worker_that_hangs_is_ended_and_says_where(run, tmp_path):
+    async def scenario(launcher, spec):
+        listener = listening_socket()
+        port = listener.getsockname()[1]
+        command = ("gunicorn", "--timeout=1", "--threads=2", "tiny:application")
+        process = await launcher.start(spec(*command, runtime="test", listener=listener))
+        assert await process.serving()
+        asked = asyncio.ensure_future(get(port, "/hang"))
+        assert await process.wait() == 1
+        assert (await asyncio.gather(asked, return_exceptions=True))[0] in ("",) or asked.exception()
+        assert "in application" in (tmp_path / "logs" / "test.log").read_text()
+
+    run(scenario)
+
+
+def test_more_workers_than_one_have_an_arbiter(run):
+    async def scenario(launcher, spec):
+        listener = listening_socket()
+        port = listener.getsockname()[1]
+        command = ("gunicorn", "--workers=2", "tiny:application")
+        process = await launcher.start(spec(*command, runtime="test", listener=listener))
+        assert await process.serving()
+        assert (await get(port)).endswith("False)")  # the session is the arbiter's
+        process.terminate()
+        assert await process.wait() == 0
+
+    run(scenario)
+
+
 def test_an_application_that_cannot_be_loaded_is_not_ready_and_says_why(run, tmp_path):
     async def scenario(launcher, spec):
         process = await launcher.start(
@@ -206,6 +239,23 @@ def test_what_a_process_leaves_behind_goes_with_it(run, tmp_path):
     run(scenario)
 
 
+def test_the_number_of_a_group_is_nobody_elses_when_the_group_is_killed(monkeypatch):
+    host, end = socket.socketpair()
+    server = forkserver.ForkServer(end)
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    server._children.add(pid)
+    killed = []
+    monkeypatch.setattr(
+        forkserver, "_kill_group", lambda group: killed.append((group, Path(f"/proc/{group}").exists()))
+    )
+    with host, end:
+        until(lambda: not alive(pid))
+        server._reap()
+        assert killed == [(pid, True)]
+        assert not Path(f"/proc/{pid}").exists()
+        assert json.loads(host.recv(1000)) == {"op": "exited", "pid": pid, "code": 0}
+
+
 def test_many_processes_at_once_and_a_large_environment(run):
     async def scenario(launcher, spec):
         env = {f"BIG_{number}": "x" * 100_000 for number in range(10)}
@@ -243,10 +293,14 @@ def host(tmp_path):
     script = Path(__file__).with_name("host.py")
     with subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE) as process:
         pids = json.loads(process.stdout.readline())
-        assert {"plain", "grandchild", "served", "worker 0", "parent test", "parent command"} <= set(pids)
-        assert all(alive(pid) for pid in pids.values())
-        yield process, pids
-        process.kill()
+        try:
+            assert {"plain", "grandchild", "served", "arbiter", "worker 0", "parent test", "parent command"} <= set(
+                pids
+            )
+            assert all(alive(pid) for pid in pids.values())
+            yield process, pids
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -262,5 +316,5 @@ def test_containers_die_even_when_host_and_fork_servers_are_killed_together(host
     process.send_signal(signal.SIGSTOP)  # it can do nothing about what comes
     for name in ("parent test", "parent command"):
         os.kill(pids[name], signal.SIGKILL)
-    until(lambda: not any(alive(pids[name]) for name in ("plain", "served", "worker 0")))
+    until(lambda: not any(alive(pids[name]) for name in ("plain", "served", "arbiter", "worker 0")))
     os.kill(pids["grandchild"], signal.SIGKILL)  # left behind by a shell: only a fork server could have known of it

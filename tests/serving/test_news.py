@@ -79,11 +79,11 @@ def test_a_request_right_after_the_creation_of_a_service_waits_for_it(run):
 
 
 def test_requests_per_second_have_a_target_of_their_own():
-    rps = settings_of({"autoscaling.knative.dev/metric": "rps"}, 0, 60.0)
+    rps = settings_of({"autoscaling.knative.dev/metric": "rps"}, 0)
     assert (rps.metric, rps.target) == ("rps", pytest.approx(140.0))  # 200 by config-autoscaler, 70 % utilisation
     given = {"autoscaling.knative.dev/metric": "rps", "autoscaling.knative.dev/target": "10"}
-    assert settings_of(given, 5, 60.0).target == pytest.approx(7.0)
-    assert settings_of({"autoscaling.knative.dev/target": "10"}, 5, 60.0).target == pytest.approx(3.5)
+    assert settings_of(given, 5).target == pytest.approx(7.0)
+    assert settings_of({"autoscaling.knative.dev/target": "10"}, 5).target == pytest.approx(3.5)
 
 
 def test_requests_per_second_scale_a_revision_up(run):

@@ -372,3 +372,44 @@ def uses_tiny() -> NamedTuple("Seen", [("answer", int), ("prefix", str), ("numpy
     import zeroflow_tiny
 
     return (zeroflow_tiny.ANSWER, sys.prefix, importlib.util.find_spec("numpy") is not None, kfp.__version__)
+
+
+@component
+def litter() -> list:
+    """Return what files there are where a step may write, and leave some of each kind."""
+    import os
+
+    found = os.listdir(".") + [name for name in os.listdir("..") if name not in ("control", "work")]
+    ours = ("ephemeral_component.py", "pid", "ended.json")
+    found += [name for name in os.listdir("../control") if name not in ours]
+    found = [name for name in found if not (name == "executor_output.json" and not os.path.getsize(f"../{name}"))]
+    for folder in (".", "..", "../control"):
+        os.makedirs(f"{folder}/deep/er")
+        os.symlink("/etc/hostname", f"{folder}/link")
+        for name in ("pid", "file", "deep/er/file"):
+            if not os.path.exists(f"{folder}/{name}"):
+                with open(f"{folder}/{name}", "w") as file:
+                    file.write("left")
+    return found
+
+
+@component
+def look_around() -> str:
+    """Tell which Python this is, and what it sees."""
+    import importlib.util
+    import json
+    import os
+    import sys
+
+    import theirs
+
+    return json.dumps(
+        {
+            "prefix": sys.prefix,
+            "zeroflow": importlib.util.find_spec("zeroflow") is not None,
+            "theirs": theirs.WORD,
+            "variable": os.environ.get("FROM_IMAGE"),
+            "secret": os.environ.get("AWS_SECRET_ACCESS_KEY"),
+            "cwd": os.getcwd(),
+        }
+    )

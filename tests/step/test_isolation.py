@@ -54,3 +54,12 @@ def test_abandoned_folders_are_removed_when_the_function_starts(own_function):
         os.utime(steps / name, (time.time() - age_s,) * 2)
     function.start()
     assert [path.name for path in steps.iterdir()] == ["recent.1"]
+
+
+def test_the_folder_of_a_step_that_has_ended_serves_the_next_one_with_nothing_in_it(own_function, task, components):
+    """Whatever a step leaves in its folders is gone before the next one begins there."""
+    function = own_function()
+    for _ in range(2):
+        answer = function.request(task(components.litter))
+        assert answer["state"] == "SUCCEEDED", answer["error"]
+        assert answer["outputs"]["parameterValues"]["Output"] == []

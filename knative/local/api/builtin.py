@@ -13,6 +13,7 @@ from zeroflow.knative.local.api.kinds import Kind, Version
 
 INITIAL_NAMESPACES: Final = ("default", "kube-system", "zeroflow")
 CRD_GROUP: Final = "apiextensions.k8s.io"
+RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 CRD_KEY: Final = f"CustomResourceDefinition.{CRD_GROUP}"
 
 V1_STATUS: Final = (Version("v1", status=True),)
@@ -80,6 +81,19 @@ BUILTIN_KINDS: Final = (
     Kind(
         *("batch", "CronJob", "cronjobs", V1_STATUS, "v1", True, "cronjob", ("cj",), ("all",)),
         fields=DECLARED,
+    ),
+    *(
+        Kind(
+            *(RBAC_GROUP, name, f"{name.lower()}s", V1, "v1", not name.startswith("Cluster"), name.lower()),
+            generations=False,
+            fields=fields,
+        )
+        for name, fields in (
+            ("Role", ("rules",)),
+            ("ClusterRole", ("rules", "aggregationRule")),
+            ("RoleBinding", ("subjects", "roleRef")),
+            ("ClusterRoleBinding", ("subjects", "roleRef")),
+        )
     ),
     Kind("coordination.k8s.io", "Lease", "leases", V1, "v1", True, "lease", generations=False, fields=DECLARED),
     Kind(

@@ -12,6 +12,10 @@ from functools import cache
 from typing import Final
 
 MESSAGES: Final = """
+AggregationRule: 1 clusterRoleSelectors *LabelSelector
+BoundObjectReference: 1 kind s, 2 apiVersion s, 3 name s, 4 uid s
+ClusterRole: 1 metadata ObjectMeta, 2 rules *PolicyRule, 3 aggregationRule AggregationRule
+ClusterRoleBinding: 1 metadata ObjectMeta, 2 subjects *Subject, 3 roleRef RoleRef
 ConfigMap: 1 metadata ObjectMeta, 4 immutable b?, 2 data %s, 3 binaryData %y
 ConfigMapEnvSource: 1 ^localObjectReference LocalObjectReference, 2 optional b?
 ConfigMapKeySelector: 1 ^localObjectReference LocalObjectReference, 2 key s, 3 optional b?
@@ -55,6 +59,8 @@ Lease: 1 metadata ObjectMeta, 2 spec LeaseSpec
 LeaseSpec: 1 holderIdentity s, 2 leaseDurationSeconds i?, 3 acquireTime MicroTime, 4 renewTime MicroTime, 5
   leaseTransitions i?, 6 strategy s, 7 preferredHolder s
 LocalObjectReference: 1 name s
+LocalSubjectAccessReview: 1 metadata ObjectMeta, 2 spec SubjectAccessReviewSpec, 3 status
+  SubjectAccessReviewStatus
 ManagedFieldsEntry: 1 manager s, 2 operation s, 3 apiVersion s, 4 time Time, 6 fieldsType s, 7 fieldsV1 FieldsV1, 8
   subresource s
 Namespace: 1 metadata ObjectMeta, 2 spec NamespaceSpec, 3 status NamespaceStatus
@@ -84,12 +90,16 @@ PodSpec: 1 volumes *Volume, 20 initContainers *Container, 2 containers *Containe
   resources ResourceRequirements
 PodStatus:
 PodTemplateSpec: 1 metadata ObjectMeta, 2 spec PodSpec
+PolicyRule: 1 verbs *s, 2 apiGroups *s, 3 resources *s, 4 resourceNames *s, 5 nonResourceURLs *s
 Preconditions: 1 uid s, 2 resourceVersion s
 Probe: 1 ^handler ProbeHandler, 2 initialDelaySeconds i, 3 timeoutSeconds i, 4 periodSeconds i, 5 successThreshold
   i, 6 failureThreshold i, 7 terminationGracePeriodSeconds i?
 ProbeHandler: 1 exec ExecAction, 2 httpGet HTTPGetAction, 3 tcpSocket TCPSocketAction
 ResourceAttributes: 1 namespace s, 2 verb s, 3 group s, 4 version s, 5 resource s, 6 subresource s, 7 name s
 ResourceRequirements: 1 limits %Quantity, 2 requests %Quantity
+Role: 1 metadata ObjectMeta, 2 rules *PolicyRule
+RoleBinding: 1 metadata ObjectMeta, 2 subjects *Subject, 3 roleRef RoleRef
+RoleRef: 1 apiGroup s, 2 kind s, 3 name s
 Secret: 1 metadata ObjectMeta, 5 immutable b?, 2 data %y, 4 stringData %s, 3 type s
 SecretEnvSource: 1 ^localObjectReference LocalObjectReference, 2 optional b?
 SecretKeySelector: 1 ^localObjectReference LocalObjectReference, 2 key s, 3 optional b?
@@ -105,9 +115,20 @@ SelfSubjectRulesReview: 1 metadata ObjectMeta, 2 spec SelfSubjectRulesReviewSpec
 SelfSubjectRulesReviewSpec: 1 namespace s
 ServiceAccount: 1 metadata ObjectMeta, 2 secrets *ObjectReference, 3 imagePullSecrets *LocalObjectReference, 4
   automountServiceAccountToken b?
+Subject: 1 kind s, 2 apiGroup s, 3 name s, 4 namespace s
+SubjectAccessReview: 1 metadata ObjectMeta, 2 spec SubjectAccessReviewSpec, 3 status
+  SubjectAccessReviewStatus
+SubjectAccessReviewSpec: 1 resourceAttributes ResourceAttributes, 2 nonResourceAttributes NonResourceAttributes, 3
+  user s, 4 groups *s, 6 uid s
 SubjectAccessReviewStatus:
 SubjectRulesReviewStatus:
 TCPSocketAction: 1 port IntOrString, 2 host s
+TokenRequest: 1 metadata ObjectMeta, 2 spec TokenRequestSpec, 3 status TokenRequestStatus
+TokenRequestSpec: 1 audiences *s, 4 expirationSeconds i?, 3 boundObjectRef BoundObjectReference
+TokenRequestStatus:
+TokenReview: 1 metadata ObjectMeta, 2 spec TokenReviewSpec, 3 status TokenReviewStatus
+TokenReviewSpec: 1 token s, 2 audiences *s
+TokenReviewStatus:
 Volume: 1 name s, 2 ^volumeSource VolumeSource
 VolumeMount: 1 name s, 2 readOnly b, 7 recursiveReadOnly s, 3 mountPath s, 4 subPath s, 5 mountPropagation s, 6
   subPathExpr s

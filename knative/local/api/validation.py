@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from zeroflow.knative.local.api.builtin import RBAC_GROUP
 from zeroflow.knative.local.api.errors import Cause, Invalid
 from zeroflow.knative.local.api.kinds import Kind
 from zeroflow.knative.local.api.objects import LABEL, QUALIFIED, SUBDOMAIN, Object, meta
@@ -48,7 +49,10 @@ def _faults(kind: Kind, obj: Object) -> Iterator[Cause]:
     if name is None or name == "":
         yield Cause("metadata.name", "Required value: name or generateName is required", "FieldValueRequired")
     else:
-        yield from _name("metadata.name", name, label=kind.key == "Namespace")
+        if kind.group == RBAC_GROUP:
+            yield from _path_segment(name)
+        else:
+            yield from _name("metadata.name", name, label=kind.key == "Namespace")
     if kind.namespaced:
         yield from _name("metadata.namespace", metadata.get("namespace"), label=True)
     for field in ("spec", "status"):
@@ -73,6 +77,12 @@ def _name(field: str, name: Any, label: bool) -> Iterator[Cause]:
         )
     elif (LABEL if label else SUBDOMAIN).fullmatch(name) is None:
         yield Cause(field, f'Invalid value: "{name}": {LABEL_RULE if label else SUBDOMAIN_RULE}')
+
+
+def _path_segment(name: Any) -> Iterator[Cause]:
+    """Roles may be called `system:...`: anything that fits into a URL."""
+    if not isinstance(name, str) or name in (".", "..") or "/" in name or "%" in name or len(name) > MAX_NAME:
+        yield Cause("metadata.name", f"Invalid value: {name!r}: may not be '.' or '..', or contain '/' or '%'")
 
 
 def _qualified(name: str) -> bool:

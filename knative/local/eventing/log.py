@@ -1,8 +1,9 @@
 """The durable event log: accept events, settle deliveries, page through what waits.
 
-Guarantees: `accept` and `settle` return after their transaction is on disk; an event is stored together with its
-deliveries, and a reply together with the completion of the delivery that it answers. Nothing is held in memory but
-what is in flight.
+Guarantees: `accept` returns after its transaction is on disk; an event is stored together with its deliveries, and a
+reply together with the completion of the delivery that it answers. `settle` does not wait for the disk: it survives a
+kill, and what a loss of power takes of it is delivered again, from the last event that was accepted on. Nothing is held
+in memory but what is in flight.
 Leaves to others: whom an event goes to (`routes`), when (`dispatcher`), and answering questions (`history`).
 """
 
@@ -150,13 +151,17 @@ class EventLog:
         return seq
 
     async def settle(self, outcome: Outcome) -> None:
-        """Store what became of a delivery, and its reply with the reply's own deliveries."""
+        """Store what became of a delivery, and its reply with the reply's own deliveries.
+
+        A subscriber answers the same again when power was lost meanwhile; to wait for the disk here, once for each
+        commit of a function, would save nothing but that.
+        """
 
         def stored(result: tuple[int, list[int]] | None) -> None:
             if result is not None and outcome.reply is not None:
                 self._stored(outcome.reply, result)
 
-        await self._writer.run(lambda connection: _settle(connection, outcome), stored)
+        await self._writer.run(lambda connection: _settle(connection, outcome), stored, durable=False)
 
     async def waiting(self, subscription: str, limit: int) -> tuple[list[Delivery], float | None]:
         """Return deliveries that are due, oldest first, and when the next one after now is due."""

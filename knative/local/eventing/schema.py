@@ -3,7 +3,8 @@
 `event`: what was accepted, in the order of acceptance. `delivery`: one row per event and subscriber; a row that waits
 is the only to-do list there is. `attempt`: every try. `seen`: what an ApiServerSource knows of the objects it
 watches.
-Guarantees: WAL with synchronous=FULL, so a committed transaction survives kill -9 and power loss.
+Guarantees: WAL with synchronous=FULL, so a committed transaction survives kill -9 and power loss; where the writer asks
+for less, kill -9.
 """
 
 from __future__ import annotations

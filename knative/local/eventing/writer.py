@@ -1,9 +1,9 @@
 """The one thread that writes the event log: many callers, one transaction.
 
-Guarantees: an awaited operation has been committed, durably, or has raised and left nothing; operations take effect
-in the order in which they were submitted. While one commit waits for the disk, the operations that come in form the
-next (group commit), so durable throughput grows with load. Operations must be repeatable: when one of a group fails,
-each is run again alone.
+Guarantees: an awaited operation has been committed, durably unless it asked for less, or has raised and left nothing;
+operations take effect in the order in which they were submitted, and what a power loss takes is the newest of those
+that asked for less. While one commit waits for the disk, the operations that come in form the next (group commit), so
+durable throughput grows with load. Operations must be repeatable: when one of a group fails, each is run again alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zeroflow.knative.local.eventing.errors import LogClosed
 Result = TypeVar("Result")
 Operation = Callable[[sqlite3.Connection], Any]
 Callback = Callable[[Any], None]
-_Pending = tuple[Operation, "asyncio.Future[Any]", Callback | None]
+_Pending = tuple[Operation, "asyncio.Future[Any]", Callback | None, bool]
 
 GROUP_MAX = 256
 
@@ -36,19 +36,25 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="event-log", daemon=True)
         self._thread.start()
         self._closed = False
+        self._synced = True
 
     async def run(
-        self, operation: Callable[[sqlite3.Connection], Result], then: Callable[[Result], None] | None = None
+        self,
+        operation: Callable[[sqlite3.Connection], Result],
+        then: Callable[[Result], None] | None = None,
+        *,
+        durable: bool = True,
     ) -> Result:
         """Run the operation and return its result once it is on disk.
 
-        The operation happens even when its caller goes away meanwhile; `then` is called on the loop with its result in
+        One that need not be `durable` outlives this process, and a loss of power from the next one on that is. The
+        operation happens even when its caller goes away meanwhile; `then` is called on the loop with its result in
         either case, in the order of the commits.
         """
         if self._closed:
             raise LogClosed("the event log is closed: the host is shutting down")
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put((operation, future, then))
+        self._queue.put((operation, future, then, durable))
         return await asyncio.shield(future)
 
     async def close(self) -> None:
@@ -84,9 +90,13 @@ class Writer:
         return [self._commit([each])[0] for each in pending]
 
     def _transaction(self, pending: list[_Pending]) -> list[Any]:
+        synced = any(durable for *_, durable in pending)
+        if synced != self._synced:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            self._synced = synced
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            results = [operation(self._connection) for operation, _, _ in pending]
+            results = [operation(self._connection) for operation, *_ in pending]
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -96,7 +106,7 @@ class Writer:
 
 
 def _resolve(pending: list[_Pending], outcomes: list[Any]) -> None:
-    for (_, future, then), outcome in zip(pending, outcomes, strict=True):
+    for (_, future, then, _), outcome in zip(pending, outcomes, strict=True):
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
             continue

@@ -13,6 +13,8 @@ from typing import Any
 import httptools
 from multidict import CIMultiDict
 
+from zeroflow.knative.local.serving.headers import NO_PASSPORT
+
 SMALL_BODY_BYTES = 64 << 10
 MOST_HEAD_BYTES = 32 << 10
 END = b"\r\n\r\n"
@@ -27,6 +29,8 @@ class Head:
     def __init__(self, method: str, target: str, fields: list[tuple[bytes, bytes]], client: str, scheme: str) -> None:
         self.method, self.target, self.fields, self.client, self.scheme = method, target, fields, client, scheme
         self.host = ""
+        self.passport = NO_PASSPORT
+        """What a Service is told of who asks."""
         self.length = 0
         """Of the body in bytes."""
         self.keep = True

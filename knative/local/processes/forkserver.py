@@ -11,6 +11,7 @@ Requests: ``{"op": "start", "id", "task"}``. Reports: ``{"op": "loaded", "skippe
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -25,6 +26,7 @@ from typing import Any
 
 from zeroflow.knative.local.processes import child, mounting
 from zeroflow.knative.local.processes.messages import Inbox, Message, encode
+from zeroflow.knative.local.processes.users import User
 
 
 class ForkServer:
@@ -46,6 +48,8 @@ class ForkServer:
                 skipped[name] = f"{type(error).__name__}: {error}"
         gc.collect()
         gc.freeze()
+        with suppress(AttributeError):  # glibc has it
+            ctypes.CDLL(None).malloc_trim(0)
         self._report({"op": "loaded", "skipped": skipped, "threads": len(os.listdir("/proc/self/task"))})
 
     def run(self) -> None:
@@ -96,13 +100,15 @@ class ForkServer:
     def _reap(self) -> None:
         while self._children:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            if ended.si_pid in self._children:  # what the container left behind goes with it
+                _kill_group(ended.si_pid)  # before the wait: until then the number is nobody else's
+            pid, status = os.waitpid(ended.si_pid, 0)
             self._children.discard(pid)
-            _kill_group(pid)  # what the container left behind goes with it
             self._report({"op": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(status)})
 
     def _report(self, message: Message) -> None:
@@ -131,6 +137,7 @@ def _task(wire: dict[str, Any], fds: tuple[int, ...]) -> child.Task:
         log=wire["log"],
         cwd=wire["cwd"],
         memory_bytes=wire["memory_bytes"],
+        user=User(**wire["user"]) if wire["user"] else None,
         mounts=tuple(mounting.Mount(**mount) for mount in wire["mounts"]),
         grace_s=wire["grace_s"],
         listener=fds[0] if fds else None,

@@ -3,7 +3,7 @@
 Guarantees for every process: a session of its own, an empty standard input, its output in its log, the environment of
 its specification and nothing else, and death together with the host. A fork server is started on first use and ends
 ``retention_s`` after the end of its last child. Commands without a runtime are forked and executed by a server that
-loads nothing, so that there is one way to start, reap and clean up.
+loads nothing and is kept for seconds only, so that there is one way to start, reap and clean up.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
 from zeroflow.knative.local.processes.server_link import ServerLink
 
 _COMMANDS = Runtime()  # what forks plain commands: nothing loaded
+_COMMANDS_RETENTION_S = 20.0
+"""What loads nothing is back in 50 ms, so that its 7 MB are not kept for as long as a preloaded parent."""
 _BACKLOG = 4096
 
 
@@ -44,7 +46,8 @@ class Launcher:
             server = self._servers.get(spec.runtime)
             if server is None or server.closed:
                 label = spec.runtime or "command"
-                server = self._servers[spec.runtime] = ServerLink(label, runtime, self._retention_s)
+                kept_s = self._retention_s if runtime.modules else min(self._retention_s, _COMMANDS_RETENTION_S)
+                server = self._servers[spec.runtime] = ServerLink(label, runtime, kept_s)
             process = await server.start(spec)
             self._rotation.started()
             return process

@@ -1,18 +1,27 @@
 """gunicorn inside a forked child: its command line as given, its socket and its manners ours.
 
 The listening socket comes from the host, so that it can be connected to before the first worker runs; the host learns
-through a pipe, without asking, that a worker has loaded the application. Workers die with their arbiter. Written
-against gunicorn's Application API and the hooks of its settings (gunicorn 23 to 27).
+through a pipe, without asking, that a worker has loaded the application.
+
+A container of one worker has no arbiter: the worker runs in the child itself, since the host starts a container again
+that has ended. That is one process and 7 MB less. What the arbiter would do besides - end a worker that hangs for
+`--timeout` seconds - a watchdog thread does, which needs no lock of Python's, and which says where the worker hung.
+With more workers, or a configuration file that may have hooks, gunicorn is as ever; its workers die with their arbiter.
+Written against gunicorn's Application and Worker and the hooks of its settings (gunicorn 23 to 27).
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
+import traceback
 from contextlib import suppress
 from typing import Any
 
+from gunicorn import sock
 from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.arbiter import Arbiter
 
 from zeroflow.knative.local.processes.child import Task, die_with
 
@@ -41,11 +50,45 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
             self.cfg.set("worker_tmp_dir", MEMORY_DIR)
         if not _mentions(given, "--worker-class", "-k", "--threads"):
             self.cfg.set("worker_class", "gthread")
+        if task.user is not None:  # its files are to be those of whom it runs as
+            self.cfg.set("user", str(task.user.uid))
+            self.cfg.set("group", str(task.user.gid))
         if "control_socket_disable" in self.cfg.settings:
             self.cfg.set("control_socket_disable", True)
         self._after_fork, self._after_init = self.cfg.post_fork, self.cfg.post_worker_init
         self.cfg.set("post_fork", self._on_fork)
         self.cfg.set("post_worker_init", self._on_loaded)
+
+    def run(self) -> None:
+        if self._needs_arbiter():
+            super().run()
+        else:
+            self._run_worker()
+
+    def _needs_arbiter(self) -> bool:
+        """Say whether anything was asked for that only an arbiter does."""
+        cfg = self.cfg
+        plain = cfg.worker_class_str in ("gthread", "sync") and cfg.workers == 1 and not cfg.max_requests
+        told = any(os.path.exists(file) for file in (cfg.config or "", "gunicorn.conf.py"))
+        others = (cfg.daemon, cfg.preload_app, cfg.reload, cfg.print_config, cfg.check_config, cfg.spew, cfg.pythonpath)
+        return not plain or told or any(others)
+
+    def _run_worker(self) -> None:
+        cfg = self.cfg
+        log = cfg.logger_class(cfg)
+        listeners = sock.create_sockets(cfg, log)
+        worker = cfg.worker_class(1, os.getppid(), listeners, self, cfg.timeout / 2.0, cfg, log)
+        worker.pid = os.getpid()
+        if cfg.timeout:
+            worker.notify = lambda: faulthandler.dump_traceback_later(cfg.timeout, exit=True)
+            worker.notify()
+        try:
+            worker.init_process()
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1 if worker.booted else Arbiter.WORKER_BOOT_ERROR)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def _on_fork(self, arbiter: Any, worker: Any) -> None:
         die_with(worker.ppid)

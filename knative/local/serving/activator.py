@@ -14,14 +14,16 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import aiohttp
 from aiohttp import web
+from multidict import MultiMapping
 
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
+from zeroflow.knative.local.http1.head import Head
 from zeroflow.knative.local.serving import labels, websocket
 from zeroflow.knative.local.serving.caller_http1 import Http1Caller
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
@@ -40,6 +42,7 @@ from zeroflow.knative.local.serving.routes import RouteTable
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
+TAG_HEADER = "Knative-Serving-Tag"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ATTEMPTS = 5
 _BREAKS = 1  # a request that kills whoever gets it must not go round
@@ -54,6 +57,13 @@ class Unreachable(Unavailable):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Stopping(Unreachable):
+    """The host stops; nothing of the request has been sent to anybody."""
+
+    def __init__(self) -> None:
+        super().__init__("the host is stopping", 503)
 
 
 class Timeout(Unreachable):
@@ -83,6 +93,9 @@ class Activator:
         self._routes, self._pool, self._expected, self._changed = routes, pool, expected, changed
         self.observer = observer or Observer()
         self._session: aiohttp.ClientSession | None = None
+        self._stopping = False
+        self.tags_by_header = False
+        """Whether a request may name a tag in `Knative-Serving-Tag` (feature tag-header-based-routing)."""
 
     def mapped(self, host: str) -> tuple[str, str] | None:
         """Return (namespace, Service) that a DomainMapping's host leads to."""
@@ -94,7 +107,8 @@ class Activator:
         target = f"{path or '/'}?{query}" if query else path or "/"
         caller = Http1Caller(request)
         try:
-            pool = await self._resolve(namespace, name, outside=_from_outside(request.host))
+            tag = self._tag(request.headers)
+            pool = await self._resolve(namespace, name, outside=_from_outside(request.host), tag=tag)
             if websocket.wanted(request):
                 return await self._websocket(request, pool, target)
             await self._serve(caller, pool, target)
@@ -104,13 +118,13 @@ class Activator:
 
     async def serve_http2(self, asked: Asked, namespace: str, name: str, target: str) -> None:
         """Answer what was asked on an HTTP/2 stream; `target` is path and query."""
-        await self._answer(Http2Caller(asked), asked.host, namespace, name, target)
+        await self._answer(Http2Caller(asked), asked, namespace, name, target)
 
     def begin(self, caller: PlainCaller, namespace: str, name: str, target: str) -> Passage:
         """Begin to answer a plain request; `target` is path and query."""
-        host = caller.head.host
+        head = caller.head
         try:
-            pool = self._find(namespace, name, outside=_from_outside(host))
+            pool = self._find(namespace, name, outside=_from_outside(head.host), tag=self._tag(head.headers))
         except (NotFound, Unreachable):
             pool = None  # said below
         if pool is not None and (pool.limits.until_head_s is not None or pool.observed):
@@ -118,20 +132,20 @@ class Activator:
         if pool is not None and (taken := pool.acquire_connected()) is not None:
 
             async def again(dead: Pod, left_s: float) -> None:
-                await self._answer(caller, host, namespace, name, target, left_s, dead)
+                await self._answer(caller, head, namespace, name, target, left_s, dead)
 
-            repeatable = caller.head.method in SAFE_METHODS or pool.replayable
+            repeatable = head.method in SAFE_METHODS or pool.replayable
             direct = DirectPassage(caller, pool, *taken, again if repeatable else None)
             direct.start(target)
             return direct
         passage = Passage(caller)
-        passage.in_task(self._answer(caller, host, namespace, name, target))
+        passage.in_task(self._answer(caller, head, namespace, name, target))
         return passage
 
     async def _answer(
         self,
         caller: Caller,
-        host: str,
+        asked: Head | Asked,
         namespace: str,
         name: str,
         target: str,
@@ -142,7 +156,8 @@ class Activator:
         try:
             if dead is not None:
                 await dead.gone(_DYING_S)  # a killed process may accept connections for a moment
-            pool = await self._resolve(namespace, name, outside=_from_outside(host))
+            tag = self._tag(asked.headers)
+            pool = await self._resolve(namespace, name, outside=_from_outside(asked.host), tag=tag)
             await self._serve(caller, pool, target, limit_s, broken=int(dead is not None))
         except (NotFound, Unreachable) as error:
             await _refuse(caller, error)
@@ -150,7 +165,18 @@ class Activator:
     async def post(
         self, namespace: str, name: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
     ) -> Answer:
-        """POST to a Service from inside the host; raise NotFound, Unreachable or Timeout."""
+        """POST to a Service from inside the host; raise NotFound, Unreachable or Timeout.
+
+        The caller's task is canceled when the host stops before anything was sent: nothing was tried.
+        """
+        try:
+            return await self._post(namespace, name, path, headers, body, timeout_s)
+        except Stopping as stopping:
+            raise asyncio.CancelledError from stopping
+
+    async def _post(
+        self, namespace: str, name: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
+    ) -> Answer:
         pool = await self._resolve(namespace, name, timeout_s)
         given = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()]
         if any(b"\r" in word or b"\n" in word for pair in given for word in pair):
@@ -176,19 +202,33 @@ class Activator:
         answered = {name.lower(): value for name, value in decoded(from_pod(exchange.headers))}
         return Answer(exchange.status, answered, b"".join(chunks))
 
+    async def stop(self, pools: Iterable[Pool]) -> None:
+        """Let nobody wait for an instance any more; requests that an instance has go on."""
+        self._stopping = True
+        for pool in pools:
+            pool.turn_away(Stopping())
+        async with self._changed:
+            self._changed.notify_all()
+
     async def close(self) -> None:
         """Close what WebSockets have needed."""
         if self._session is not None:
             await self._session.close()
 
-    async def _resolve(self, namespace: str, label: str, timeout_s: float = 300.0, *, outside: bool = False) -> Pool:
+    def _tag(self, headers: MultiMapping[str]) -> str:
+        """Return the tag that a request names in its header, "" for none."""
+        return headers.get(TAG_HEADER, "") if self.tags_by_header else ""
+
+    async def _resolve(
+        self, namespace: str, label: str, timeout_s: float = 300.0, *, outside: bool = False, tag: str = ""
+    ) -> Pool:
         """Return the pool for one request; wait for a Service that is still being deployed for the first time."""
         deadline_s = time.monotonic() + timeout_s
-        while (pool := self._find(namespace, label, outside=outside)) is None:
+        while (pool := self._find(namespace, label, outside=outside, tag=tag)) is None:
             await self._wait_for_change(deadline_s)
         return pool
 
-    def _find(self, namespace: str, label: str, *, outside: bool) -> Pool | None:
+    def _find(self, namespace: str, label: str, *, outside: bool, tag: str = "") -> Pool | None:
         """Return the pool for one request; None for a Service that is still being deployed for the first time."""
         found = self._routes.find(namespace, label)
         if found is None or not found[0].targets:
@@ -200,13 +240,15 @@ class Activator:
         entry, picked = found
         if outside and entry.local:
             raise NotFound(f"Service {label!r} in namespace {namespace!r} is {labels.CLUSTER_LOCAL}")
-        revision = entry.pick(picked)
+        revision = (entry.tagged(tag) if tag and picked == entry.service else None) or entry.pick(picked)
         pool = self._pool(namespace, revision) if revision is not None else None
         if pool is None:
             raise Unreachable(f"Service {entry.service} routes to revision {revision}, which is gone", 503)
         return pool
 
     async def _wait_for_change(self, deadline_s: float) -> None:
+        if self._stopping:
+            raise Stopping
         try:
             async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())), self._changed:
                 await self._changed.wait()
@@ -295,6 +337,8 @@ class Activator:
 
     async def _acquire(self, pool: Pool, clock: asyncio.Timeout) -> Pod:
         """Wait for an instance until the time of `clock`, which stands still meanwhile: too long a wait is 503."""
+        if self._stopping:
+            raise Stopping
         when = clock.when()
         assert when is not None
         clock.reschedule(None)

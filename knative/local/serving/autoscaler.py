@@ -83,6 +83,11 @@ class Autoscaler:
             next_s = min(next_s, self._zero_s())
         self._timer = self._loop.call_at(next_s, self._tick)
 
+    def adopt(self, settings: ScaleSettings) -> None:
+        """Decide by other settings from now on."""
+        self._settings, self._demand = settings, Demand(settings, self._pace.tick_s)
+        self.schedule()
+
     def stop(self) -> None:
         """Decide nothing more until `schedule` is called."""
         if self._timer is not None:

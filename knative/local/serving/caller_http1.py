@@ -14,12 +14,14 @@ from contextlib import suppress
 from aiohttp import web
 
 from zeroflow.knative.local.serving.exchange import Exchange, Outgoing
-from zeroflow.knative.local.serving.headers import decoded, from_pod, to_pod
+from zeroflow.knative.local.serving.headers import NO_PASSPORT, decoded, from_pod, to_pod
 from zeroflow.knative.local.serving.limits import within
 
 logger = logging.getLogger(__name__)
 
 SMALL_BODY_BYTES = 64 << 10
+PASSPORT = "zeroflow.passport"
+"""Where the front puts what is told of who asks."""
 _NO_CONTENT = frozenset({204, 304})
 _CLIENT_GONE = 499
 _TOGETHER_S = 0.005
@@ -35,7 +37,12 @@ class Http1Caller:
     async def outgoing(self, target: str) -> Outgoing:
         """Read what is needed of the request to send it to a pod as `target` (path and query)."""
         request = self._request
-        headers = to_pod(request.raw_headers, client=request.remote or "127.0.0.1", scheme=request.scheme)
+        headers = to_pod(
+            request.raw_headers,
+            client=request.remote or "127.0.0.1",
+            scheme=request.scheme,
+            passport=request.get(PASSPORT, NO_PASSPORT),
+        )
         trailers = "trailers" in request.headers.get("TE", "")
         length = request.content_length
         if not request.can_read_body:

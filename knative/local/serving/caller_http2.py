@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from zeroflow.http2.stream import INTERNAL_ERROR, Headers, Stream
 from zeroflow.knative.local.serving.exchange import Exchange, Outgoing
-from zeroflow.knative.local.serving.headers import from_pod, to_pod
+from zeroflow.knative.local.serving.headers import NO_PASSPORT, from_pod, to_pod
 from zeroflow.knative.local.serving.limits import within
 
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
@@ -25,6 +25,7 @@ class Asked:
 
     def __init__(self, stream: Stream, client: str) -> None:
         self.stream, self.client = stream, client
+        self.passport = NO_PASSPORT
         self.method = self.target = self.host = ""
         self.fields: Headers = []
         length = None
@@ -68,7 +69,7 @@ class Http2Caller:
         """Return the request to a pod as `target` (path and query)."""
         asked = self._asked
         given = [(b"host", asked.host.encode()), *asked.fields]
-        headers = to_pod(given, client=asked.client, scheme="http")
+        headers = to_pod(given, client=asked.client, scheme="http", passport=asked.passport)
         trailers = "trailers" in asked.headers.get("te", "")
         if self._stream.got_all:  # at most one window: held, so that it can be sent again
             body = await self._stream.read()

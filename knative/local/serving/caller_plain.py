@@ -41,7 +41,7 @@ class PlainCaller:
     def request(self, target: str) -> Outgoing:
         """Return the request to a pod as `target` (path and query)."""
         head = self.head
-        headers = to_pod(head.fields, client=head.client, scheme=head.scheme)
+        headers = to_pod(head.fields, client=head.client, scheme=head.scheme, passport=head.passport)
         return Outgoing(head.method, target, headers, body=self._body, trailers=head.trailers)
 
     async def outgoing(self, target: str) -> Outgoing:

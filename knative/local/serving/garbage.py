@@ -22,7 +22,8 @@ class Retention:
     since_create_s: float = 48 * 3600.0
     since_active_s: float = 15 * 3600.0
     keep_least: int = 20
-    keep_most: int = 1000
+    keep_most: float = 1000
+    """Infinite: all of them."""
 
 
 def doomed(revisions: list[Object], latest_ready: str | None, retention: Retention, now: datetime) -> list[str]:
@@ -34,7 +35,7 @@ def doomed(revisions: list[Object], latest_ready: str | None, retention: Retenti
     spare = len(idle) - retention.keep_least
     stale = [revision for revision in idle if _stale(revision, retention, now)][:spare]
     over = max(0, len(idle) - len(stale) - retention.keep_most)
-    stale += [revision for revision in idle if revision not in stale][:over]
+    stale += [revision for revision in idle if revision not in stale][: int(over)]
     return [str(revision["metadata"]["name"]) for revision in stale]
 
 

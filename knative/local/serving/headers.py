@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+from zeroflow import callers
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
@@ -16,7 +19,7 @@ HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"}
     | {b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-CALLER = b"zeroflow-caller"
+CALLER, PROOF = callers.HEADER.encode(), callers.PROOF.encode()
 """Who asks, as the host knows it; nobody can say it of themselves."""
 # `expect` was answered by this host's server already; the length is that of what this host sends.
 _TO_POD = HOP_BY_HOP | {
@@ -28,15 +31,33 @@ _TO_POD = HOP_BY_HOP | {
     b"k-proxy-request",
     b"k-network-probe",
     CALLER,
+    PROOF,
     b"forwarded",
     b"x-forwarded-for",
     b"x-forwarded-proto",
 }
 
 
-def to_pod(given: RawHeaders, *, client: str, scheme: str) -> list[tuple[bytes, bytes]]:
+@dataclass(frozen=True)
+class Passport:
+    """What the host knows of who asks, as it tells it to a pod."""
+
+    said: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers to add; what the client sent under these names stays behind."""
+    hidden: frozenset[bytes] = frozenset()
+    """Headers that the pod does not see: a token of this host is no business of a user's function."""
+
+
+NO_PASSPORT = Passport()
+
+
+def to_pod(
+    given: RawHeaders, *, client: str, scheme: str, passport: Passport = NO_PASSPORT
+) -> list[tuple[bytes, bytes]]:
     """Return the headers that a pod is given, Host among them, without those of the framing."""
     named = _named_by_connection(given)
+    if passport is not NO_PASSPORT:
+        named |= passport.hidden | {name for name, _ in passport.said}
     passed: list[tuple[bytes, bytes]] = []
     forwarded = forwarded_for = host = b""
     proto = scheme.encode()
@@ -65,6 +86,7 @@ def to_pod(given: RawHeaders, *, client: str, scheme: str) -> list[tuple[bytes, 
     passed.append((b"Forwarded", forwarded + b", " + mine if forwarded else mine))
     passed.append((b"X-Forwarded-For", forwarded_for + b", " + address if forwarded_for else address))
     passed.append((b"X-Forwarded-Proto", proto))
+    passed += passport.said
     if not traced:
         passed.append((b"traceparent", traceparent()))
     return passed

@@ -64,6 +64,7 @@ class Pod:
         self._grace_s = float(revision["spec"].get("timeoutSeconds", 300))
         self._process: Process | None = None
         self._prober: Prober | None = None
+        self._clock: asyncio.Timeout | None = None
         self._watches: list[asyncio.Task[None]] = []
         self.in_flight = 0
         self.ready = self.draining = False
@@ -74,7 +75,8 @@ class Pod:
         namespace, container = pod["metadata"]["namespace"], self._container["name"]
         self.log = context.home.pod_log(namespace, self.name, container)
         self.record = PodRecord(context, pod, container, str(self._container.get("image", "")))
-        self._companions = Companions(context, self.record, container, inherited_environment() | self._marks())
+        base = inherited_environment() | self._marks()
+        self._companions = Companions(context, self.record, container, base, as_user=True)
 
     @property
     def pid(self) -> int | None:
@@ -90,7 +92,7 @@ class Pod:
     async def start(self, deadline_s: float) -> None:
         """Start the processes and return when the instance is ready; a ZeroflowError says why it is not."""
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(deadline_s) as self._clock:
                 await self._start()
         except TimeoutError as error:
             why = self._why_not()
@@ -100,6 +102,8 @@ class Pod:
             if self._process is None:
                 self.record.waiting(error.reason, str(error))
             raise
+        finally:
+            self._clock = None
         self.ready = True
         self.record.running(ready=True)
         for probe, watch in (("livenessProbe", self._watch_life), ("readinessProbe", self._watch_readiness)):
@@ -110,7 +114,7 @@ class Pod:
         listener = listening_socket()
         port = listener.getsockname()[1]
         try:
-            spec = process_spec(self._context, self.record, self._container, self._environment(port))
+            spec = process_spec(self._context, self.record, self._container, self._environment(port), as_user=True)
             await self._companions.start()
             if spec.runtime is None:
                 listener.close()  # the command listens for itself
@@ -228,6 +232,8 @@ class Pod:
     async def stop(self, grace_s: float | None = None) -> None:
         """End the process: SIGTERM, and SIGKILL after the grace period."""
         self.ready = False
+        if self._process is None and self._clock is not None:
+            self._clock.reschedule(0.0)  # it is not started any more
         self._close_connections()
         process = self._process
         if process is not None and process.exit_code is None:

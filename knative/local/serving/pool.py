@@ -30,7 +30,7 @@ from zeroflow.knative.local.serving.limits import limits_of
 from zeroflow.knative.local.serving.line import QUEUE_LENGTH, QUEUE_PER_PLACE, Line
 from zeroflow.knative.local.serving.observing import OBSERVE
 from zeroflow.knative.local.serving.pod import ContainerFailed, Pod
-from zeroflow.knative.local.serving.scaling import ScaleSettings, bounded, progress_deadline_s
+from zeroflow.knative.local.serving.scaling import ScaleSettings, bounded
 from zeroflow.knative.local.serving.upstream_http1 import Connection
 
 Object = dict[str, Any]
@@ -45,6 +45,7 @@ class Pool:
         context: PodContext,
         revision: Object,
         settings: ScaleSettings,
+        deadline_s: float,
         pace: Pace,
         changed: Callable[[], None],
         *,
@@ -63,7 +64,7 @@ class Pool:
         """Whether any request may be asked again, not only a GET."""
         self.observed = OBSERVE in annotations
         """Whether the activator tells how it answers."""
-        self._deadline_s = progress_deadline_s(annotations, pace.progress_deadline_s)
+        self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
         self._fleet = Fleet(str(revision["metadata"]["name"]), changed)
         self._line = Line(self.release)
@@ -123,7 +124,11 @@ class Pool:
         """Start the first instances of a new revision, to see that it works."""
         self._deploying = True
         if not self.proven and not self._fleet.pods and self.failure is None:
-            self.scale_to(max(self.settings.initial_scale, self.settings.min_scale))
+            first = max(self.settings.initial_scale, self.settings.min_scale)
+            if first:
+                self.scale_to(first)
+            else:  # nothing is asked of it before its first request
+                self.proven = True
 
     def retire(self) -> None:
         """Stop trying: there is a newer revision."""
@@ -133,6 +138,14 @@ class Pool:
                 self._retry = None
             self.scale_to(0)
         self._deploying = False
+
+    def adopt(self, settings: ScaleSettings, deadline_s: float) -> None:
+        """Scale by other settings from now on."""
+        self._deadline_s = deadline_s
+        if settings != self.settings:
+            self.settings = settings
+            self._scaler.adopt(settings)
+            self.set_reachable(self.reachable)
 
     def set_reachable(self, reachable: bool) -> None:
         """Say whether traffic leads here; min-scale counts only then."""
@@ -173,6 +186,10 @@ class Pool:
         self._scaler.arrived()
         self._want_more()
         return await self._line.wait(waiter, timeout_s, self._scaler.left)
+
+    def turn_away(self, error: ZeroflowError) -> None:
+        """Refuse those who wait."""
+        self._line.refuse(error)
 
     def release(self, pod: Pod) -> None:
         """Give an instance back after a request."""

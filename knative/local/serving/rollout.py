@@ -81,12 +81,18 @@ def current(route: Object) -> Rollout | None:
         return None
 
 
-def begun(route: Object, latest: str, known: Mapping[str, object], now_s: float) -> Rollout | None:
-    """Return the rollout to `latest` that is under way or begins now; None when all traffic goes there at once."""
+def begun(
+    route: Object, latest: str, known: Mapping[str, object], now_s: float, default_s: float = 0.0
+) -> Rollout | None:
+    """Return the rollout to `latest` that is under way or begins now; None when all traffic goes there at once.
+
+    It takes `default_s` where the Route does not say how long.
+    """
     going = current(route)
     if going is not None and going.to == latest:
         return going if going.share(now_s) < 100 and any(name in known for name, _ in going.before) else None
-    span = duration_s((route["metadata"].get("annotations") or {}).get(labels.ROLLOUT_DURATION) or "0")
+    written = (route["metadata"].get("annotations") or {}).get(labels.ROLLOUT_DURATION)
+    span = duration_s(written) if written else default_s
     assigned = (route.get("status") or {}).get("traffic") or ()
     floating = [target for target in assigned if target.get("latestRevision") and target.get("percent")]
     total = sum(target["percent"] for target in floating)

@@ -30,10 +30,14 @@ class Entry:
     local: bool = False
     """Whether it answers inside the cluster only."""
 
+    def tagged(self, tag: str) -> str | None:
+        """Return the revision that has a tag; None when none has it."""
+        return next((target.revision for target in self.targets if target.tag == tag), None)
+
     def pick(self, label: str) -> str | None:
         """Return the revision for one request to `label`, at random by the shares."""
         if label != self.service:
-            return next((target.revision for target in self.targets if f"{target.tag}-{self.service}" == label), None)
+            return self.tagged(label.removesuffix(f"-{self.service}"))
         if len(self.targets) == 1:
             return self.targets[0].revision
         drawn = random.random() * 100  # noqa: S311 - a share, not a secret

@@ -16,11 +16,6 @@ from dataclasses import dataclass
 from zeroflow.errors import InvalidInput
 from zeroflow.knative.local.serving.labels import AUTOSCALING, PROGRESS_DEADLINE
 
-TARGET_DEFAULT = 100.0
-RPS_DEFAULT = 200.0
-TARGET_UTILIZATION = 0.7
-MAX_SCALE_UP_RATE = 1000.0
-MAX_SCALE_DOWN_RATE = 2.0
 TARGET_MIN = 0.01
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
@@ -36,14 +31,38 @@ _LEGACY = {
     "panic-threshold-percentage": "panicThresholdPercentage",
 }
 _KNOWN = {"class", "metric", "target", "window", "activation-scale", "metric-aggregation-algorithm"} | set(_LEGACY)
-_KPA = "kpa.autoscaling.knative.dev"
+KPA = "kpa.autoscaling.knative.dev"
+
+
+@dataclass(frozen=True)
+class ScaleDefaults:
+    """What holds where a revision's annotations say nothing (config-autoscaler), and how far they may go."""
+
+    utilization: float = 0.7  # of the target
+    concurrency: float = 100.0  # target
+    rps: float = 200.0  # target
+    burst_capacity: float = 211.0
+    window_s: float = 60.0
+    panic_window: float = 0.1
+    panic_threshold: float = 2.0
+    up_rate: float = 1000.0
+    down_rate: float = 2.0
+    to_zero: bool = True
+    retention_s: float = 0.0
+    initial_scale: int = 1
+    zero_initially: bool = False  # initial-scale may be 0
+    min_scale: int = 0
+    max_scale: int = 0  # 0 = none
+    max_scale_limit: int = 0  # 0 = none
+    scale_down_delay_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class ScaleSettings:
     """What the annotations of a revision say, with the host's defaults."""
 
-    target: float = TARGET_DEFAULT * TARGET_UTILIZATION  # of the metric, for one instance
+    target: float = 70.0  # of the metric, for one instance
+    utilization: float = 0.7
     metric: str = "concurrency"  # or rps: requests per second
     hard_limit: int = 0  # containerConcurrency; 0 = none
     min_scale: int = 0
@@ -56,11 +75,13 @@ class ScaleSettings:
     panic_window: float = 0.1  # of the stable window
     panic_threshold: float = 2.0  # of the instances that are ready
     burst_capacity: float = 211.0  # -1: always buffered; 0: only while nothing runs
+    up_rate: float = 1000.0
+    down_rate: float = 2.0
 
     @property
     def share(self) -> float:
         """How many requests at a time one instance should have; only with a hard limit."""
-        return self.target if self.metric == "concurrency" else max(1.0, self.hard_limit * TARGET_UTILIZATION)
+        return self.target if self.metric == "concurrency" else max(1.0, self.hard_limit * self.utilization)
 
     def buffers(self, ready: int, load: float) -> bool:
         """Return whether the activator holds requests back, and not a queue beside each instance.
@@ -72,7 +93,9 @@ class ScaleSettings:
         return self.burst_capacity > 0 and ready * self.hard_limit - self.burst_capacity - load < 0
 
 
-def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: float) -> ScaleSettings:
+def settings_of(
+    annotations: Mapping[str, str], concurrency: int, defaults: ScaleDefaults = ScaleDefaults()
+) -> ScaleSettings:
     """Read the annotations; raise InvalidInput in Knative's words for a bad value."""
 
     def given(name: str) -> str | None:
@@ -117,34 +140,45 @@ def settings_of(annotations: Mapping[str, str], concurrency: int, window_s: floa
         short = key.removeprefix(AUTOSCALING)
         if short != key and short not in _KNOWN and short not in _LEGACY.values():
             raise InvalidInput(f'invalid key name "{key}": {key}')
-    if (scaler := given("class") or _KPA) != _KPA:
-        raise InvalidInput(f"invalid value: {scaler} (this host has {_KPA}): {AUTOSCALING}class")
+    if (scaler := given("class") or KPA) != KPA:
+        raise InvalidInput(f"invalid value: {scaler} (this host has {KPA}): {AUTOSCALING}class")
     metric = given("metric") or "concurrency"
     if metric not in ("concurrency", "rps"):
         raise InvalidInput(f"invalid value: {metric} (this host scales on concurrency or rps): {AUTOSCALING}metric")
-    low, high = whole("min-scale", 0), whole("max-scale", 0)
+    low, high = whole("min-scale", defaults.min_scale), whole("max-scale", defaults.max_scale)
+    if given("max-scale") is not None and (limit := defaults.max_scale_limit):
+        if high > limit:
+            raise InvalidInput(f"expected 1 <= {high} <= {limit}: {AUTOSCALING}max-scale")
+        if high == 0:
+            raise InvalidInput(f"max-scale=0 (unlimited), must be less than {limit}: {AUTOSCALING}max-scale")
     if high and low > high:
         names = f"{AUTOSCALING}max-scale, {AUTOSCALING}min-scale"
         raise InvalidInput(f"max-scale={high} is less than min-scale={low}: {names}")
     by_concurrency = metric == "concurrency"
-    total = number("target", float(concurrency or TARGET_DEFAULT) if by_concurrency else RPS_DEFAULT, TARGET_MIN)
+    total = number("target", float(concurrency or defaults.concurrency) if by_concurrency else defaults.rps, TARGET_MIN)
     if concurrency and by_concurrency:
         total = min(total, concurrency)
-    utilization = number("target-utilization-percentage", TARGET_UTILIZATION * 100, 1.0, 100.0) / 100
+    utilization = number("target-utilization-percentage", defaults.utilization * 100, 1.0, 100.0) / 100
+    initial = whole("initial-scale", defaults.initial_scale)
+    if initial == 0 and not defaults.zero_initially:
+        raise InvalidInput(f"invalid value: 0: {AUTOSCALING}initial-scale=0 not allowed by cluster")
     return ScaleSettings(
         target=max(TARGET_MIN, total * utilization),
         metric=metric,
+        utilization=utilization,
         hard_limit=concurrency,
-        min_scale=low,
+        min_scale=low if defaults.to_zero else max(1, low),
         max_scale=high,
-        initial_scale=whole("initial-scale", 1, least=1),
+        initial_scale=initial,
         activation_scale=whole("activation-scale", 1, least=2),
-        window_s=span("window", window_s, 6, 3600),
-        retention_s=span("scale-to-zero-pod-retention-period", 0.0, 0, 3600),
-        scale_down_delay_s=span("scale-down-delay", 0.0, 0, 3600),
-        panic_window=number("panic-window-percentage", 10.0, 1.0, 100.0) / 100,
-        panic_threshold=number("panic-threshold-percentage", 200.0, 110.0, 1000.0) / 100,
-        burst_capacity=number("target-burst-capacity", 211.0, -1.0),
+        window_s=span("window", defaults.window_s, 6, 3600),
+        retention_s=span("scale-to-zero-pod-retention-period", defaults.retention_s, 0, 3600),
+        scale_down_delay_s=span("scale-down-delay", defaults.scale_down_delay_s, 0, 3600),
+        panic_window=number("panic-window-percentage", defaults.panic_window * 100, 1.0, 100.0) / 100,
+        panic_threshold=number("panic-threshold-percentage", defaults.panic_threshold * 100, 110.0, 1000.0) / 100,
+        burst_capacity=number("target-burst-capacity", defaults.burst_capacity, -1.0),
+        up_rate=defaults.up_rate,
+        down_rate=defaults.down_rate,
     )
 
 
@@ -191,8 +225,8 @@ class Demand:
         recent = list(self._averages)[-self._panic_length :]
         panic = sum(recent) / len(recent)
         base = max(1, ready)
-        ceiling = math.ceil(MAX_SCALE_UP_RATE * base)
-        floor = math.floor(ready / MAX_SCALE_DOWN_RATE)
+        ceiling = math.ceil(self._settings.up_rate * base)
+        floor = math.floor(ready / self._settings.down_rate)
         wanted_stable = min(max(math.ceil(stable / self._settings.target), floor), ceiling)
         wanted_panic = min(max(math.ceil(panic / self._settings.target), floor), ceiling)
         if wanted_panic / base >= self._settings.panic_threshold:

@@ -23,20 +23,23 @@ from zeroflow.knative.local.processes.pods import Places, PodContext
 from zeroflow.knative.local.serving import conditions, labels
 from zeroflow.knative.local.serving.activator import Activator
 from zeroflow.knative.local.serving.admission import kinds
+from zeroflow.knative.local.serving.admission.features import TAG_HEADER
+from zeroflow.knative.local.serving.configuration import maps
+from zeroflow.knative.local.serving.configuration.maps import ConfigMaps
 from zeroflow.knative.local.serving.failures import Pace
 from zeroflow.knative.local.serving.garbage import Retention
 from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.reconciling import configurations, mappings, routing, services
 from zeroflow.knative.local.serving.reconciling.scope import Scope
 from zeroflow.knative.local.serving.routes import RouteTable
-from zeroflow.knative.local.serving.scaling import ScaleSettings, settings_of
+from zeroflow.knative.local.serving.scaling import ScaleDefaults, ScaleSettings, progress_deadline_s, settings_of
 from zeroflow.knative.local.urls import Urls
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 _DECLARED = (labels.SERVICE_KIND, labels.CONFIGURATION_KIND, labels.ROUTE_KIND, labels.MAPPING_KIND)
-_KINDS = (*_DECLARED, labels.REVISION_KIND, "Pod")
+_KINDS = (*_DECLARED, labels.REVISION_KIND, "Pod", maps.KIND)
 _ATTEMPTS = 10
 
 
@@ -56,7 +59,9 @@ class Serving:
     ) -> None:
         self._store = store
         self._context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
-        self._window_s, self._pace = window_s, pace or Pace()
+        self._pace = pace or Pace()
+        defaults = ScaleDefaults(window_s=window_s)
+        self._maps = ConfigMaps(store, defaults, self._pace.progress_deadline_s, retention)
         self._pools: dict[tuple[str, str], Pool] = {}
         self._routes = RouteTable()
         self._changed = asyncio.Condition()
@@ -69,7 +74,7 @@ class Serving:
             self._touch_name,
             self._later,
             Recorder(store, "knative-serving"),
-            retention or Retention(),
+            self._maps,
         )
         self._due: dict[tuple[str, str, str], None] = {}
         self._wake = asyncio.Event()
@@ -81,17 +86,22 @@ class Serving:
             self._expected,
             self._changed,
         )
-        kinds.register(store)
+        self._features = kinds.register(store, self._maps)
 
     async def start(self) -> None:
         """Reconcile everything that is stored, then whatever changes."""
         subscription = self._store.subscribe(_KINDS, replay=False, copies=False)
+        self._configure()
         for kind in _DECLARED:
             for obj in self._store.list(kind):
                 self._touch(kind, obj)
         await self._reconcile_due()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._listen(subscription)), loop.create_task(self._work())]
+
+    async def stop(self) -> None:
+        """Begin to stop: nobody waits for an instance from now on."""
+        await self.activator.stop(self._pools.values())
 
     async def close(self, grace_s: float = 10.0) -> None:
         """Stop all instances; requests in progress have `grace_s` to end."""
@@ -124,7 +134,10 @@ class Serving:
         obj, old = change.object, change.old
         meta = obj["metadata"]
         marks = meta.get("labels") or {}
-        if change.kind == "Pod":
+        if change.kind == maps.KIND:
+            if meta["namespace"] == maps.NAMESPACE:
+                self._configure()
+        elif change.kind == "Pod":
             pool = self._pools.get((meta["namespace"], marks.get(labels.REVISION, "")))
             if change.type == "DELETED" and pool is not None:
                 pool.remove_pod(meta["name"])
@@ -138,6 +151,12 @@ class Serving:
                 self._touch_mappings(meta["namespace"], meta["name"])
         if change.kind == labels.CONFIGURATION_KIND and (old is None or _ready(obj) != _ready(old)):
             self._touch_routes(meta["namespace"], meta["name"])
+
+    def _configure(self) -> None:
+        """Heed what the ConfigMaps say now."""
+        self.activator.tags_by_header = TAG_HEADER in self._features.enabled()
+        for pool in self._pools.values():
+            pool.adopt(*self._settings(pool.revision))
 
     def _touch_routes(self, namespace: str, config: str) -> None:
         """Have another look at the Routes that lead to a Configuration."""
@@ -250,20 +269,23 @@ class Serving:
             pool = self._pools[key] = Pool(
                 self._context,
                 revision,
-                self._settings(revision),
+                *self._settings(revision),
                 self._pace,
                 lambda: self._touch_name(*maker),
                 proven=conditions.read(revision, "Ready").status == "True",
             )
         return pool
 
-    def _settings(self, revision: Object) -> ScaleSettings:
+    def _settings(self, revision: Object) -> tuple[ScaleSettings, float]:
+        """Return how a revision scales, and how long an instance may take to become ready."""
         concurrency = int(revision["spec"].get("containerConcurrency") or 0)
+        annotations = revision["metadata"].get("annotations") or {}
+        defaults, deadline_s = self._maps.scaling(), self._maps.progress_deadline_s()
         try:
-            return settings_of(revision["metadata"].get("annotations") or {}, concurrency, self._window_s)
-        except InvalidInput as error:  # admitted by an earlier version
+            return settings_of(annotations, concurrency, defaults), progress_deadline_s(annotations, deadline_s)
+        except InvalidInput as error:  # admitted by an earlier version, or before a limit was set
             logger.warning("revision %s: %s", revision["metadata"]["name"], error)
-            return settings_of({}, concurrency, self._window_s)
+            return settings_of({}, concurrency, defaults), deadline_s
 
     def _drop(self, namespace: str, name: str, uid: str) -> None:
         pool = self._pools.get((namespace, name))

@@ -23,6 +23,7 @@ COMMANDS = {
     "models": ("zeroflow.cli.models:app", "Registered models and their versions."),
     "lineage": ("zeroflow.cli.lineage:lineage", "From data to deployment: what came of what."),
     "audit": ("zeroflow.cli.audit:app", "Who changed or used what: verify and export the trail."),
+    "users": ("zeroflow.cli.users:app", "Who else may ask: add, list, remove."),
     "images": ("zeroflow.cli.images:app", "What stands for a container image on this machine."),
     "backup": ("zeroflow.cli.backup:backup", "Write a home into one file, while it is used."),
     "restore": ("zeroflow.cli.backup:restore", "Make a home from a backup."),

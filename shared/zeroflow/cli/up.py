@@ -1,18 +1,12 @@
 """`zeroflow up`: run the embedded host in this terminal."""
 
-import asyncio
-import logging
-from importlib.util import find_spec
+import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from zeroflow.cli.output import fail
-from zeroflow.errors import ZeroflowError
-
-EXTRAS = {"kfp": "step", "kubernetes": "inference", "sklearn": "predictor"}
-"""What some functions need beyond the platform's own packages: a module, and the extra that brings it."""
 
 
 def up(
@@ -40,53 +34,20 @@ def up(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what the host does.")] = False,
 ) -> None:
     """Run the platform on this machine until Ctrl-C."""
-    from zeroflow.knative.local.host import HostOptions, run
-
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    options = HostOptions(
-        home=home.expanduser().absolute(),
-        port=port,
-        listen=listen,
-        database_url=database,
-        stable_window_s=stable_window,
-        runtime_retention_s=runtime_retention,
-        tls_certificate=tls_cert,
-        tls_key=tls_key,
-        allowed_hosts=tuple(name.lower() for name in allow_host or ()),
-    )
-
-    async def host() -> None:
-        loop = asyncio.get_running_loop()
-        started = loop.create_future()
-        serving = loop.create_task(run(options, started))
-        await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
-        if started.done():
-            urls = started.result()
-            typer.echo(f"zeroflow is up: {urls.base}   home: {options.home}")
-            typer.echo(f"  kubectl --kubeconfig {options.home / 'kubeconfig'} get ksvc -A", err=True)
-            if options.exposed:
-                typer.echo(
-                    f"  from other machines: https at port {urls.port}, with the certificate and token of that file "
-                    "(kubectl config get-contexts)",
-                    err=True,
-                )
-            typer.echo("  zeroflow run pipeline.py      (in another terminal; Ctrl-C here stops the host)", err=True)
-            if missing := lacking():
-                typer.echo(
-                    f"  the packages of some functions are missing; until they are there, {', '.join(missing)} cannot "
-                    f"work: pip install 'zeroflow[{','.join(missing)}]'",
-                    err=True,
-                )
-        await serving
-
-    try:
-        asyncio.run(host())
-    except ZeroflowError as error:
-        fail(str(error))
-
-
-def lacking() -> list[str]:
-    """Return the functions, which are extras too, whose packages are not installed."""
-    return [extra for module, extra in EXTRAS.items() if find_spec(module) is None]
+    options = {
+        "home": home.expanduser().absolute(),
+        "port": port,
+        "listen": listen,
+        "database_url": database,
+        "stable_window_s": stable_window,
+        "runtime_retention_s": runtime_retention,
+        "tls_certificate": tls_cert,
+        "tls_key": tls_key,
+        "allowed_hosts": [name.lower() for name in allow_host or ()],
+        "verbose": verbose,
+    }
+    # The host stays; what has read the command line need not: the program takes this process's place.
+    # Its options are in the environment, because others may read a command line and a database's URL has a password.
+    program = [sys.executable, "-m", "zeroflow.knative.local.program"]
+    told = os.environ | {"ZEROFLOW_HOST_OPTIONS": json.dumps(options, default=str)}
+    os.execve(program[0], program, told)  # noqa: S606 - no shell is the point

@@ -21,10 +21,11 @@ from flask import Flask, Response, request
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
 
 from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.events.http import data_of, from_record, from_request, to_message
-from zeroflow.events.outbox import Outbox, Transaction
+from zeroflow.events.outbox import REPLIES, Outbox, Transaction
 from zeroflow.events.publisher import NoSink, SinkPublisher
 from zeroflow.events.retention import forget
 from zeroflow.metadata import Database, now_ms
@@ -87,6 +88,12 @@ class Delivery:
         value = self.event.get_extension("traceparent")
         return str(value) if value else None
 
+    @property
+    def replies(self) -> int:
+        """How many replies in a row have led to the event."""
+        counted = str(self.event.get_extension(REPLIES) or "0")
+        return int(counted) if counted.isdecimal() else 0
+
     def data(self) -> dict[str, Any]:
         """Return the event's data; raise InvalidInput when it is not a JSON object."""
         return data_of(self.event)
@@ -106,7 +113,7 @@ class Delivery:
                 self.consumer,
                 (self.source, self.id),
                 self.traceparent,
-                self._outbox.replies_with if self._wants_reply else lambda record: False,
+                self.replies if self._wants_reply else None,
             )
             yield transaction
             session.flush()
@@ -114,6 +121,21 @@ class Delivery:
                 self.reply = transaction.reply
                 session.connection().execute(_NOTE_REPLY, {**self.key, "reply_seq": self.reply.seq})
         self.committed = transaction
+
+
+class _Path(Rule):
+    """A path that is matched and never built: the code that builds URLs is two thirds of an application's start."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        return _build_none
+
+
+def _build_none(_rule: Rule, **_values: object) -> tuple[str, str]:
+    raise NotImplementedError("a function's application builds no URLs")
+
+
+class _Application(Flask):
+    url_rule_class = _Path
 
 
 Handler = Callable[[Delivery], None]
@@ -127,9 +149,9 @@ class FunctionApp:
     def __init__(self, name: str, outbox: Outbox, event_retention_days: float = EVENT_RETENTION_DAYS) -> None:
         self.name, self.outbox, self.database = name, outbox, outbox.database
         self._event_retention_days = event_retention_days
-        self.flask = Flask(f"zeroflow.functions.{name}", static_folder=None)
+        self.flask = _Application(f"zeroflow.functions.{name}", static_folder=None)
         self.flask.extensions["zeroflow"] = self
-        self._handlers: dict[str, tuple[Handler, Concern | None]] = {}
+        self._handlers: dict[str, tuple[Handler, Concern | None, bool, bool]] = {}
         self.flask.post("/")(self._on_event)
         self.flask.post("/outbox/sweep")(self._on_sweep)
         self.flask.get("/health/<any(liveness, readiness):_aspect>")(_on_health)
@@ -137,25 +159,32 @@ class FunctionApp:
         self.flask.register_error_handler(Exception, _answer_unexpected)
 
     @classmethod
-    def from_settings(cls, name: str, settings: Settings, *, new_count_one_in: int = 0) -> "FunctionApp":
-        """Build the app of function `name` on the database and broker that the settings name.
-
-        `new_count_one_in` is for a function whose events go on for longer than a broker's count of replies (outbox).
-        """
+    def from_settings(cls, name: str, settings: Settings) -> "FunctionApp":
+        """Build the app of function `name` on the database and broker that the settings name."""
         publisher = SinkPublisher(settings.sink, settings.token) if settings.sink else NoSink()
         database, source = Database(settings.database_url), f"/zeroflow/functions/{name}"
-        outbox = Outbox(database, publisher, source, new_count_one_in)
+        outbox = Outbox(database, publisher, source)
         return cls(name, outbox, settings.event_retention_days)
 
-    def on(self, event_type: str, concerns: Concern | None = None) -> Callable[[Handler], Handler]:
+    def on(
+        self,
+        event_type: str,
+        concerns: Concern | None = None,
+        *,
+        asks_itself: bool = False,
+        repeatable: bool = False,
+    ) -> Callable[[Handler], Handler]:
         """Register the handler of one event type at `POST /`.
 
         Events that do not concern it are taken before the database is asked about them, and not remembered: they mean
-        nothing again when they come again.
+        nothing again when they come again. Nor are those of a `repeatable` handler, unless it opens the event's
+        transaction: it makes things as they are declared, so that doing it again changes nothing. A handler that
+        `asks_itself` whether an event was handled - by opening its transaction before it does anything, which then
+        fails - spares the database the question.
         """
 
         def register(handler: Handler) -> Handler:
-            self._handlers[event_type] = handler, concerns
+            self._handlers[event_type] = handler, concerns, asks_itself, repeatable
             return handler
 
         return register
@@ -169,7 +198,15 @@ class FunctionApp:
         """Open a transaction for a plain HTTP request; its events are published after commit."""
         return self.outbox.transaction(request.headers.get("traceparent"))
 
-    def receive(self, handler: Handler, consumer: str | None = None, concerns: Concern | None = None) -> Response:
+    def receive(
+        self,
+        handler: Handler,
+        consumer: str | None = None,
+        concerns: Concern | None = None,
+        *,
+        asks_itself: bool = False,
+        repeatable: bool = False,
+    ) -> Response:
         """Handle the event in the current request with `handler`, once, and answer for the broker.
 
         One event may reach a function at several addresses: each is a `consumer` of its own, which handles it once.
@@ -178,7 +215,7 @@ class FunctionApp:
             delivery = Delivery(self.outbox, consumer or self.name, _event_of_request(), _wants_reply())
             if concerns is not None and not concerns(delivery):
                 return Response(status=204)
-            return self._deliver(delivery, handler)
+            return self._deliver(delivery, handler, asks_itself, repeatable)
         except ZeroflowError as error:
             logger.warning("event refused: %s", error)
             return Response(f"{error}\n", EVENT_STATUS.get(error.reason, 500), mimetype="text/plain")
@@ -196,8 +233,8 @@ class FunctionApp:
             return Response(
                 f"function {self.name} does not handle {event_type}; it handles: {known}\n", 400, mimetype="text/plain"
             )
-        handler, concerns = registered
-        return self.receive(handler, concerns=concerns)
+        handler, concerns, asks_itself, repeatable = registered
+        return self.receive(handler, concerns=concerns, asks_itself=asks_itself, repeatable=repeatable)
 
     def _on_sweep(self) -> Response:
         age = request.args.get("older_than_ms", "5000")
@@ -208,11 +245,13 @@ class FunctionApp:
             logger.info("events forgotten after %g days: %d", self._event_retention_days, forgotten)
         return Response(status=204)
 
-    def _deliver(self, delivery: Delivery, handler: Handler) -> Response:
-        if not self.handled(delivery):
+    def _deliver(self, delivery: Delivery, handler: Handler, asks_itself: bool, repeatable: bool) -> Response:
+        if asks_itself or repeatable or not self.handled(delivery):
             try:
                 handler(delivery)
-                if delivery.committed is None:
+                if delivery.committed is None and repeatable:
+                    return Response(status=204)
+                if delivery.committed is None and not (asks_itself and self.handled(delivery)):
                     with delivery.transaction():
                         pass
             except IntegrityError:

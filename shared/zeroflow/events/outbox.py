@@ -7,16 +7,16 @@ commit the events are published; what a crash leaves unpublished is published by
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from zlib import crc32
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from zeroflow.events.http import from_record
-from zeroflow.events.publisher import NoSink, Publisher
+from zeroflow.events.publisher import Publisher
 from zeroflow.events.tracing import continued
 from zeroflow.metadata import Database, now_ms
 from zeroflow.metadata.events import EventRecord
@@ -25,10 +25,17 @@ logger = logging.getLogger(__name__)
 
 PAGE = 500
 """Events that are sent before they are marked as sent."""
-_KNOWN = select(EventRecord.seq).where(
-    EventRecord.source == bindparam("source"), EventRecord.id == bindparam("event_id")
-)
-"""Built once: to build and to hash it costs as much as to execute it."""
+_RECORD = {
+    dialect.dialect.name: dialect.insert(EventRecord).on_conflict_do_nothing().returning(EventRecord.seq)
+    for dialect in (sqlite, postgresql)
+}
+"""Built once: to build and to hash a statement, or to have a session track the row, costs more than to execute it."""
+
+REPLIES = "zeroflowreplies"
+"""The extension that counts how many replies in a row have led to an event."""
+REPLIES_IN_A_ROW = 100
+"""After so many an event is published. A broker counts replies as well and ends what goes on for too long (Knative:
+255), since that is most likely a circle; a chain of steps has any length."""
 
 
 class Transaction:
@@ -41,14 +48,15 @@ class Transaction:
         consumer: str | None = None,
         cause: tuple[str, str] | None = None,
         traceparent: str | None = None,
-        replies_with: Callable[[EventRecord], bool] = lambda record: False,
+        replies: int | None = None,
     ) -> None:
+        """`replies`: how many replies in a row have led to the cause; None where no reply is wanted."""
         self.session = session
         self.reply: EventRecord | None = None
-        """The event that is answered instead of published: the first, if it may be."""
+        """The event that is answered instead of published: the first, unless there were too many in a row."""
         self.emitted: list[EventRecord] = []
         self._source, self._consumer, self._cause, self._traceparent = source, consumer, cause, traceparent
-        self._replies_with = replies_with
+        self._replies = replies
 
     def emit(
         self,
@@ -70,45 +78,37 @@ class Transaction:
         if event_id is None:
             cause = ":".join(self._cause) if self._cause else uuid.uuid4().hex
             event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{cause}:{event_type}:{subject}:{len(self.emitted)}"))
-        if self.session.execute(_KNOWN, {"source": source, "event_id": event_id}).first() is not None:
+        reply = not self.emitted and self._replies is not None and self._replies < REPLIES_IN_A_ROW
+        if reply:
+            extensions = {**(extensions or {}), REPLIES: (self._replies or 0) + 1}
+        values: dict[str, Any] = {
+            "source": source,
+            "id": event_id,
+            "type": event_type,
+            "subject": subject,
+            "time_ms": now_ms(),
+            "data": data,
+            "extensions": extensions,
+            "traceparent": continued(self._traceparent),
+            "cause_source": self._cause[0] if self._cause else None,
+            "cause_id": self._cause[1] if self._cause else None,
+            "consumer": self._consumer,
+            "published_ms": now_ms() if reply else None,
+        }
+        connection = self.session.connection()
+        seq = connection.execute(_RECORD[connection.dialect.name], values).scalar()
+        if seq is None:
             return
-        record = EventRecord(
-            source=source,
-            id=event_id,
-            type=event_type,
-            subject=subject,
-            time_ms=now_ms(),
-            data=data,
-            extensions=extensions,
-            traceparent=continued(self._traceparent),
-            cause_source=self._cause[0] if self._cause else None,
-            cause_id=self._cause[1] if self._cause else None,
-            consumer=self._consumer,
-            published_ms=None,
-        )
-        if not self.emitted and self._replies_with(record):
-            record.published_ms, self.reply = now_ms(), record
-        self.session.add(record)
+        record = EventRecord(seq=seq, **values)
+        self.reply = record if reply else self.reply
         self.emitted.append(record)
 
 
 class Outbox:
     """Opens transactions and publishes what they emitted."""
 
-    def __init__(self, database: Database, publisher: Publisher, source: str, new_count_one_in: int = 0) -> None:
+    def __init__(self, database: Database, publisher: Publisher, source: str) -> None:
         self.database, self.publisher, self.source = database, publisher, source
-        self._new_count_one_in = new_count_one_in
-
-    def replies_with(self, record: EventRecord) -> bool:
-        """Say whether an event may be the reply to the one that it follows from; otherwise it is published.
-
-        A broker counts the replies in a row and ends what goes on for too long (Knative: 255), since that is most
-        likely a circle. For a function whose events rightly go on for longer, one in `new_count_one_in`, told by its
-        id alone, begins a new count: with 4, the chance of 127 replies of it in a row is one in 10^15.
-        """
-        if not self._new_count_one_in or isinstance(self.publisher, NoSink):
-            return True
-        return crc32(record.id.encode()) % self._new_count_one_in != 0
 
     @contextmanager
     def transaction(self, traceparent: str | None = None) -> Iterator[Transaction]:

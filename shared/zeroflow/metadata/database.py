@@ -53,6 +53,12 @@ class Database:
         with _told("looked for"), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """Open such a transaction for rows as SQL gives them: half the price of a session, and no objects."""
+        with _told("looked for"), self.engine.connect() as connection:
+            yield connection
+
     def close(self) -> None:
         """Close all pooled connections."""
         self.engine.dispose()

@@ -48,6 +48,33 @@ def sign(model: Path, key: Path, password: str | None = None) -> dict[str, Any]:
 
 def verify(model: Path, bundle: Any, key: Path) -> list[str]:
     """Check that a PEM public key signed exactly these files; return their names. Raise SignatureMismatch otherwise."""
+    signed = _signed(bundle, key)
+    found = {name: ("sha256", digest) for name, digest in _files(model)}
+    for name in sorted(signed.keys() | found.keys()):
+        if signed.get(name) != found.get(name):
+            what = "was changed" if name in signed and name in found else "is new" if name in found else "is gone"
+            raise SignatureMismatch(f"{name} {what} since the model was signed")
+    return sorted(found)
+
+
+def check_key(key: Path) -> None:
+    """Raise InvalidInput unless this is a PEM public key that signatures are checked with."""
+    _hash(_public(key))
+
+
+def signed_content(bundle: Any, key: Path) -> str:
+    """Return the content hash (`zeroflow.artifacts.content`) of what a PEM public key signed, without the bytes."""
+    signed = _signed(bundle, key)
+    if any(algorithm != "sha256" for algorithm, _ in signed.values()):
+        raise InvalidInput("the signature's hashes are not sha256: what they are of cannot be told without the bytes")
+    if signed.keys() == {"."}:
+        return str(signed["."][1])
+    names = sorted(signed, key=lambda name: name.encode())
+    return hashlib.sha256("".join(f"{signed[name][1]}  {name}\n" for name in names).encode()).hexdigest()
+
+
+def _signed(bundle: Any, key: Path) -> dict[str, tuple[str, str]]:
+    """Return algorithm and digest of each file that a PEM public key signed; raise SignatureMismatch for another's."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -73,12 +100,7 @@ def verify(model: Path, bundle: Any, key: Path) -> list[str]:
         raise InvalidInput(f"the signed statement cannot be read: {error!r}") from error
     if statement.get("predicateType") != PREDICATE or serialization.get("method") != "files":
         raise InvalidInput(f"the signed statement is {statement.get('predicateType')!r}, file by file is expected")
-    found = {name: ("sha256", digest) for name, digest in _files(model)}
-    for name in sorted(signed.keys() | found.keys()):
-        if signed.get(name) != found.get(name):
-            what = "was changed" if name in signed and name in found else "is new" if name in found else "is gone"
-            raise SignatureMismatch(f"{name} {what} since the model was signed")
-    return sorted(found)
+    return signed
 
 
 def _statement(model: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The door of the resource API: which handler answers which path, and errors as Status bodies.
 
 `ResourceApi(store, home).handle` is mounted by the host's front for /api, /apis/<group of Kubernetes>, /openapi,
-/version, /readyz and /livez. It asks nobody who they are: the front decides that before.
+/version, /readyz and /livez. The front says who asks; what they may do is decided here, by their roles.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Final
 from aiohttp import web
 
 from zeroflow.errors import Unavailable, ZeroflowError
-from zeroflow.knative.local.api.errors import MethodNotAllowed, NotAcceptable, NotFound
-from zeroflow.knative.local.api.rest import logs, parameters, reads, reviews, status
-from zeroflow.knative.local.api.rest.discovery import REVIEWS, Discovery
+from zeroflow.knative.local.api.errors import MethodNotAllowed, NotAcceptable, NotFound, Unauthorized
+from zeroflow.knative.local.api.rest import access, logs, parameters, reads, status
+from zeroflow.knative.local.api.rest.access import CALLER
+from zeroflow.knative.local.api.rest.discovery import REVIEWS, REVIEWS_OF_A_NAMESPACE, Discovery
 from zeroflow.knative.local.api.rest.logs import LogFiles
 from zeroflow.knative.local.api.rest.openapi import OpenApi
 from zeroflow.knative.local.api.rest.replies import reply
+from zeroflow.knative.local.api.rest.reviews import Reviewer
 from zeroflow.knative.local.api.rest.scale import Scaler
 from zeroflow.knative.local.api.rest.streams import command, forwarding
 from zeroflow.knative.local.api.rest.streams.pods import Pods
@@ -28,6 +30,9 @@ from zeroflow.knative.local.api.rest.target import NOWHERE, Target, parse
 from zeroflow.knative.local.api.rest.watch import Watch
 from zeroflow.knative.local.api.rest.writes import Writer
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.identity.authentication import Authenticator
+from zeroflow.knative.local.identity.authorization import Authorizer
+from zeroflow.knative.local.identity.callers import OWNER
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +46,23 @@ NOT_ALLOWED: Final = "the server does not allow this method on the requested res
 class ResourceApi:
     """The HTTP handler over a store. `home` tells where containers write their logs, `pods` reaches into them."""
 
-    def __init__(self, store: Store, home: LogFiles, pods: Pods | None = None, version: str = "0.1.0") -> None:
+    def __init__(
+        self,
+        store: Store,
+        home: LogFiles,
+        pods: Pods | None = None,
+        version: str = "0.1.0",
+        authenticator: Authenticator | None = None,
+    ) -> None:
         self._store = store
         self._home, self._pods = home, pods
+        self._authorizer = Authorizer(store)
+        self._reviewer = Reviewer(store, self._authorizer, authenticator)
         self.version = f"v1.{KUBERNETES_MINOR}.0+zeroflow.{version}"
         """What clients are told of the Kubernetes that this is like."""
         self._discovery = Discovery(store.kinds)
         self._openapi = OpenApi(store)
-        self._writer = Writer(store)
+        self._writer = Writer(store, self._authorizer)
         self._scaler = Scaler(store)
         self._streams: set[asyncio.Task[object]] = set()
         self._closing = False
@@ -85,6 +99,9 @@ class ResourceApi:
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
         parts = [part for part in request.path.split("/") if part]
+        if request.get(CALLER, OWNER) is None:
+            raise Unauthorized("Unauthorized")
+        access.impersonate(self._authorizer, request)
         match parts:
             case ["readyz" | "livez", *_]:
                 return web.Response(text="ok")
@@ -109,11 +126,22 @@ class ResourceApi:
             case ["api", version, *rest]:
                 return await self._object(request, rest, "", version)
             case ["apis", group, version, *rest]:
-                for kind, plural in REVIEWS.get((group, version), ()):
-                    if rest == [plural]:
-                        return await reviews.review(request, f"{group}/{version}", kind)
+                if (answer := self._review(request, rest, group, version)) is not None:
+                    return await answer
                 return await self._object(request, rest, group, version)
         raise NotFound(NOWHERE)
+
+    def _review(
+        self, request: web.Request, parts: list[str], group: str, version: str
+    ) -> Awaitable[web.StreamResponse] | None:
+        """Return what answers a review; None when the path is none's."""
+        namespace = None
+        if len(parts) == 3 and parts[0] == "namespaces":
+            namespace, parts = parts[1], parts[2:]
+        for kind, plural in REVIEWS.get((group, version), ()):
+            if parts == [plural] and (namespace is not None) == (kind in REVIEWS_OF_A_NAMESPACE):
+                return self._reviewer.review(request, f"{group}/{version}", kind, plural, namespace)
+        return None
 
     def _read(self, request: web.Request, answer: Callable[[], web.Response]) -> web.Response:
         if request.method not in ("GET", "HEAD"):
@@ -137,6 +165,9 @@ class ResourceApi:
 
     async def _object(self, request: web.Request, parts: list[str], group: str, version: str) -> web.StreamResponse:
         target = parse(parts, group, version, self._store.kinds)
+        access.check(self._authorizer, request, target)
+        if target.subresource == "token":
+            return await self._reviewer.request_token(request, target)
         if target.subresource == "log":
             if request.method not in ("GET", "HEAD"):
                 raise MethodNotAllowed(NOT_ALLOWED)

@@ -24,9 +24,16 @@ REVIEWS: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
     ("authorization.k8s.io", "v1"): (
         ("SelfSubjectAccessReview", "selfsubjectaccessreviews"),
         ("SelfSubjectRulesReview", "selfsubjectrulesreviews"),
+        ("SubjectAccessReview", "subjectaccessreviews"),
+        ("LocalSubjectAccessReview", "localsubjectaccessreviews"),
     ),
-    ("authentication.k8s.io", "v1"): (("SelfSubjectReview", "selfsubjectreviews"),),
+    ("authentication.k8s.io", "v1"): (
+        ("SelfSubjectReview", "selfsubjectreviews"),
+        ("TokenReview", "tokenreviews"),
+    ),
 }
+REVIEWS_OF_A_NAMESPACE: Final = ("LocalSubjectAccessReview",)
+TOKEN: Final = {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class Discovery:
                     "name": f"{kind.plural}/{name}",
                     "singularName": "",
                     "namespaced": kind.namespaced,
-                    **(SCALE if name == "scale" else {"kind": kind.kind}),
+                    **_OTHERS.get(name, {"kind": kind.kind}),
                     "verbs": verbs,
                 }
                 for name, verbs in _subresources(kind, version)
@@ -88,7 +95,7 @@ class Discovery:
                 {
                     "name": plural,
                     "singularName": review.lower(),
-                    "namespaced": False,
+                    "namespaced": review in REVIEWS_OF_A_NAMESPACE,
                     "kind": review,
                     "verbs": ["create"],
                 }
@@ -141,7 +148,7 @@ class Discovery:
                     "shortNames": list(kind.short_names),
                     "categories": list(kind.categories),
                     "subresources": [
-                        {"subresource": name, "responseKind": SCALE if name == "scale" else response, "verbs": verbs}
+                        {"subresource": name, "responseKind": _OTHERS.get(name, response), "verbs": verbs}
                         for name, verbs in _subresources(kind, version)
                     ],
                 }
@@ -151,12 +158,16 @@ class Discovery:
                 {
                     "resource": plural,
                     "responseKind": {"group": group, "version": version, "kind": review},
-                    "scope": "Cluster",
+                    "scope": "Namespaced" if review in REVIEWS_OF_A_NAMESPACE else "Cluster",
                     "singularResource": review.lower(),
                     "verbs": ["create"],
                 }
             )
         return found
+
+
+_OTHERS: Final = {"scale": SCALE, "token": TOKEN}
+"""Subresources that are of another kind than what they are of."""
 
 
 def _subresources(kind: Kind, version: str) -> list[tuple[str, list[str]]]:
@@ -169,6 +180,8 @@ def _subresources(kind: Kind, version: str) -> list[tuple[str, list[str]]]:
     if kind.key == "Pod":
         found.append(("log", ["get"]))
         found += [(name, ["create", "get"]) for name in ("attach", "exec", "portforward")]
+    if kind.key == "ServiceAccount":
+        found.append(("token", ["create"]))
     return found
 
 

@@ -14,7 +14,11 @@ from zeroflow.knative.local.api.kinds import Kind, KindRegistry
 from zeroflow.knative.local.api.objects import Object
 
 NOWHERE: Final = "the server could not find the requested resource"
-SUBRESOURCES: Final = {"Pod": ("status", "log", "exec", "attach", "portforward"), "Namespace": ("status",)}
+SUBRESOURCES: Final = {
+    "Pod": ("status", "log", "exec", "attach", "portforward"),
+    "Namespace": ("status",),
+    "ServiceAccount": ("token",),
+}
 
 
 @dataclass(frozen=True, slots=True)

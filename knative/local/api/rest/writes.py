@@ -18,12 +18,13 @@ from zeroflow.knative.local.api.errors import BadRequest, Conflict, Forbidden, I
 from zeroflow.knative.local.api.managers import Manager
 from zeroflow.knative.local.api.objects import Object, copy, meta
 from zeroflow.knative.local.api.patches import APPLY_PATCH, patched
-from zeroflow.knative.local.api.rest import bodies, protobuf, status
+from zeroflow.knative.local.api.rest import access, bodies, protobuf, status
 from zeroflow.knative.local.api.rest.parameters import Selection, WriteOptions
 from zeroflow.knative.local.api.rest.replies import reply, reply_object
 from zeroflow.knative.local.api.rest.target import Target
 from zeroflow.knative.local.api.state import Draft
 from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.identity.authorization import Authorizer
 
 PROPAGATIONS = ("Background", "Foreground", "Orphan")
 
@@ -33,6 +34,7 @@ class Writer:
     """The verbs that change something."""
 
     store: Store
+    authorizer: Authorizer
 
     async def create(self, request: web.Request, target: Target) -> web.Response:
         options = WriteOptions.of(request)
@@ -197,7 +199,9 @@ class Writer:
                 )
         if target.kind.namespaced and target.namespace is None:
             raise BadRequest("an object of this kind is created in a namespace: /namespaces/<namespace>/...")
-        return obj, self._check_fields(target, obj, options, decoded.duplicates)
+        warnings = self._check_fields(target, obj, options, decoded.duplicates)
+        access.check_given(self.authorizer, access.caller_of(request), target, obj)
+        return obj, warnings
 
     def _check_fields(self, target: Target, obj: Object, options: WriteOptions, duplicates: list[str]) -> list[str]:
         """Refuse (Strict) or report (Warn) unknown and duplicate fields; unknown ones are dropped."""

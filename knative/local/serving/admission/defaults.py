@@ -7,30 +7,48 @@ from __future__ import annotations
 
 from typing import Any
 
-from zeroflow.knative.local.serving.admission.pods import DEFAULT_TIMEOUT_S
+from zeroflow.knative.local.serving.configuration.revisions import RevisionDefaults
 
 Object = dict[str, Any]
 
-_NAME = "user-container"
 _HANDLERS = {"httpGet", "tcpSocket", "exec", "grpc"}
 
 
-def template_defaults(spec: Object) -> None:
-    """Fill in the template of a Service or Configuration."""
+def template_defaults(spec: Object, defaults: RevisionDefaults, metadata: Object) -> None:
+    """Fill in the template of a Service or Configuration, whose metadata names its containers."""
     pod = spec.setdefault("template", {}).setdefault("spec", {})
-    if pod.get("timeoutSeconds") is None:
-        pod["timeoutSeconds"] = DEFAULT_TIMEOUT_S
+    if pod.get("timeoutSeconds") in (None, 0):
+        pod["timeoutSeconds"] = defaults.timeout_s
+    limits = (("responseStartTimeoutSeconds", defaults.response_start_s), ("idleTimeoutSeconds", defaults.idle_s))
+    for name, limit_s in limits:  # a shorter request is bounded as a whole
+        if limit_s and pod.get(name) is None and pod["timeoutSeconds"] >= limit_s:
+            pod[name] = limit_s
     if pod.get("containerConcurrency") is None:
-        pod["containerConcurrency"] = 0
-    pod.setdefault("enableServiceLinks", False)
+        pod["containerConcurrency"] = defaults.concurrency
+    if defaults.service_links is not None:
+        pod.setdefault("enableServiceLinks", defaults.service_links)
     containers = pod.get("containers")
     if not isinstance(containers, list):
         return
+    object_name = metadata.get("name", ""), metadata.get("namespace", "")
     for number, container in enumerate(containers):
         if not container.get("name"):
-            container["name"] = _NAME if len(containers) == 1 else f"{_NAME}-{number}"
+            name = defaults.named(defaults.container_name, *object_name)
+            container["name"] = name if len(containers) == 1 else f"{name}-{number}"
         if len(containers) == 1 or container.get("ports"):
             _probe_defaults(container)
+    for number, container in enumerate(pod.get("initContainers") or ()):
+        if not container.get("name"):
+            container["name"] = f"{defaults.named(defaults.init_container_name, *object_name)}-{number}"
+    for container in (*containers, *(pod.get("initContainers") or ())):
+        _resource_defaults(container, defaults)
+
+
+def _resource_defaults(container: Object, defaults: RevisionDefaults) -> None:
+    for kind, given in (("requests", defaults.requests), ("limits", defaults.limits)):
+        if given:
+            resources = container.setdefault("resources", {})
+            resources[kind] = {**given, **(resources.get(kind) or {})}
 
 
 def _probe_defaults(container: Object) -> None:

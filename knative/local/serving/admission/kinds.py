@@ -16,30 +16,33 @@ from zeroflow.knative.local.serving.admission.faults import Fault, invalid, miss
 from zeroflow.knative.local.serving.admission.features import Features
 from zeroflow.knative.local.serving.admission.pods import pod_faults
 from zeroflow.knative.local.serving.admission.traffic import DNS_1035, traffic_faults
+from zeroflow.knative.local.serving.configuration.maps import ConfigMaps
 
 Object = dict[str, Any]
 
 
-def register(store: Store) -> None:
-    """Have `store` ask here about every write."""
-    admission = Admission(Features(store))
+def register(store: Store, maps: ConfigMaps) -> Features:
+    """Have `store` ask here about every write; return which features are allowed."""
+    features = Features(store)
+    admission = Admission(features, maps)
     store.admit(labels.SERVICE_KIND, admission.service)
     store.admit(labels.CONFIGURATION_KIND, admission.configuration)
     store.admit(labels.ROUTE_KIND, admission.route)
     store.admit(labels.REVISION_KIND, revision)
     store.admit(labels.MAPPING_KIND, mapping)
+    return features
 
 
 class Admission:
-    """What is admitted with the features of this host."""
+    """What is admitted with the features and the defaults of this host."""
 
-    def __init__(self, features: Features) -> None:
-        self._features = features
+    def __init__(self, features: Features, maps: ConfigMaps) -> None:
+        self._features, self._maps = features, maps
 
     def service(self, new: Object, old: Object | None) -> Object:
         """Return a Service with defaults; raise BadRequest for what Knative refuses."""
         spec = new.setdefault("spec", {})
-        template_defaults(spec)
+        template_defaults(spec, self._maps.revisions(), new["metadata"])
         traffic_defaults(spec, in_service=True)
         metadata.sign(new, old)
         refuse(
@@ -54,7 +57,7 @@ class Admission:
 
     def configuration(self, new: Object, old: Object | None) -> Object:
         """Return a Configuration with defaults; raise BadRequest for what Knative refuses."""
-        template_defaults(new.setdefault("spec", {}))
+        template_defaults(new.setdefault("spec", {}), self._maps.revisions(), new["metadata"])
         if not _owned(new):
             metadata.sign(new, old)
         refuse([*_name_faults(new), *self._template_faults(new)])
@@ -78,8 +81,9 @@ class Admission:
             yield invalid(f"not a DNS 1035 label: {name}", f"{where}.metadata.name")
         if name and not name.startswith(prefix):
             yield Fault(f'"{name}" must have "{prefix}" prefix', f"{where}.metadata.name")
-        yield from metadata.template_faults(template, where)
-        yield from pod_faults(template["spec"], f"{where}.spec", self._features.of_template(template))
+        yield from metadata.template_faults(template, where, self._maps.scaling())
+        bounds = self._maps.revisions()
+        yield from pod_faults(template["spec"], f"{where}.spec", self._features.of_template(template), bounds)
 
 
 def revision(new: Object, old: Object | None) -> Object:

@@ -11,7 +11,7 @@ from typing import Any
 from zeroflow.errors import InvalidInput
 from zeroflow.knative.local.serving import labels
 from zeroflow.knative.local.serving.admission.faults import Fault, invalid
-from zeroflow.knative.local.serving.scaling import duration_s, progress_deadline_s, settings_of
+from zeroflow.knative.local.serving.scaling import ScaleDefaults, duration_s, progress_deadline_s, settings_of
 
 Object = dict[str, Any]
 
@@ -57,12 +57,12 @@ def own_faults(new: Object, old: Object | None) -> Iterator[Fault]:
         yield invalid(visibility, f"metadata.labels.{labels.VISIBILITY}")
 
 
-def template_faults(template: Object, where: str) -> Iterator[Fault]:
+def template_faults(template: Object, where: str, defaults: ScaleDefaults) -> Iterator[Fault]:
     """Yield what is wrong with the annotations of a revision template."""
     annotations = (template.get("metadata") or {}).get("annotations") or {}
     concurrency = template["spec"].get("containerConcurrency")
     try:
-        settings_of(annotations, concurrency if isinstance(concurrency, int) else 0, 60.0)
+        settings_of(annotations, concurrency if isinstance(concurrency, int) else 0, defaults)
         progress_deadline_s(annotations, 0.0)
     except InvalidInput as error:
         message, _, keys = str(error).rpartition(": ")

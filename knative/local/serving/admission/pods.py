@@ -13,11 +13,10 @@ from zeroflow.knative.local.processes.volumes import KINDS as VOLUMES_HERE
 from zeroflow.knative.local.serving.admission import features
 from zeroflow.knative.local.serving.admission.containers import container_faults
 from zeroflow.knative.local.serving.admission.faults import Fault, disallowed, invalid, missing, out_of_range
+from zeroflow.knative.local.serving.configuration.revisions import RevisionDefaults
 
 Object = dict[str, Any]
 
-DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S = 300, 600
-MAX_CONCURRENCY = 1000
 _ALWAYS = frozenset(
     [
         "containers",
@@ -35,16 +34,19 @@ _ALWAYS_VOLUMES = frozenset({"secret", "configMap", "projected"})
 _DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def pod_faults(pod: Object, where: str, enabled: frozenset[str]) -> Iterator[Fault]:
+def pod_faults(pod: Object, where: str, enabled: frozenset[str], bounds: RevisionDefaults) -> Iterator[Fault]:
     """Yield what is wrong with the spec of a revision (or of its template)."""
     allowed = _ALWAYS | {name for name, feature in features.POD_FIELDS.items() if feature in enabled}
     yield from disallowed(pod, allowed, where)
-    yield from out_of_range(pod["timeoutSeconds"], 0, MAX_TIMEOUT_S, f"{where}.timeoutSeconds")
-    yield from out_of_range(pod["containerConcurrency"], 0, MAX_CONCURRENCY, f"{where}.containerConcurrency")
-    most = pod["timeoutSeconds"] if isinstance(pod["timeoutSeconds"], int) else MAX_TIMEOUT_S
+    longest, least = bounds.most_timeout_s, 0 if bounds.unlimited else 1
+    yield from out_of_range(pod["timeoutSeconds"], 0, longest, f"{where}.timeoutSeconds")
+    yield from out_of_range(
+        pod["containerConcurrency"], least, bounds.most_concurrency, f"{where}.containerConcurrency"
+    )
+    most = pod["timeoutSeconds"] if isinstance(pod["timeoutSeconds"], int) else longest
     for name in ("responseStartTimeoutSeconds", "idleTimeoutSeconds"):
         if pod.get(name) is not None:
-            yield from out_of_range(pod[name], 0, most or MAX_TIMEOUT_S, f"{where}.{name}")
+            yield from out_of_range(pod[name], 0, most or longest, f"{where}.{name}")
     volumes = pod.get("volumes") or []
     yield from _volume_faults(volumes, where, enabled)
     inits = pod.get("initContainers") or [] if "initContainers" in allowed else []

@@ -87,6 +87,6 @@ async def _write_status(scope: Scope, config: Object, newest: Object, seen: dict
 async def _collect(scope: Scope, config: Object) -> None:
     """Delete revisions that nobody needs any more."""
     latest = config["status"].get("latestReadyRevisionName")
-    for gone in garbage.doomed(_revisions(scope, config), latest, scope.retention, datetime.now(UTC)):
+    for gone in garbage.doomed(_revisions(scope, config), latest, scope.maps.retention(), datetime.now(UTC)):
         with suppress(NotFound):
             await scope.store.delete(labels.REVISION_KIND, config["metadata"]["namespace"], gone)

@@ -109,7 +109,7 @@ async def _roll_out(scope: Scope, route: Object, configs: dict[str, Object | Non
     if len(configs) == 1:  # of several it would not be clear which one moves
         config = next(iter(configs.values())) or {}
         latest = (config.get("status") or {}).get("latestReadyRevisionName")
-    moving = rollout.begun(route, latest, seen, time.time()) if latest is not None else None
+    moving = rollout.begun(route, latest, seen, time.time(), scope.maps.rollout_s()) if latest is not None else None
     annotations = route["metadata"].setdefault("annotations", {})
     wanted = moving.wire() if moving is not None else None
     if annotations.get(labels.ROLLOUT) != wanted:

@@ -12,7 +12,7 @@ from zeroflow.knative.local.api.objects import copy
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.serving import conditions
 from zeroflow.knative.local.serving.conditions import Condition
-from zeroflow.knative.local.serving.garbage import Retention
+from zeroflow.knative.local.serving.configuration.maps import ConfigMaps
 from zeroflow.knative.local.serving.pool import Pool
 from zeroflow.knative.local.serving.routes import RouteTable
 from zeroflow.knative.local.urls import Urls
@@ -34,7 +34,7 @@ class Scope:
     later: Callable[[float, str, str, str], None]
     """Asks for a pass in so many seconds: (seconds, kind, namespace, name)."""
     recorder: Recorder
-    retention: Retention
+    maps: ConfigMaps
 
     async def write_status(self, obj: Object, given: list[Condition], happy: list[Condition] | None = None) -> None:
         """Write status and conditions; `happy` replaces the computed Ready. A deleted object is left alone."""
