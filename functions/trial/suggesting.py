@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.functions.trial import conditions, manifests
@@ -43,7 +42,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "grid": plain.by_grid,
     "sobol": plain.by_sobol,
     "tpe": tpe.by_tpe,
-    "multivariate-tpe": partial(tpe.by_tpe, multivariate=True),
+    "multivariate-tpe": tpe.by_tpe,
     "cmaes": evolution.by_cmaes,
     "bayesianoptimization": bayesian.by_gaussian_process,
     "hyperband": hyperband.by_hyperband,

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from zeroflow.knative.local.api.builtin import CRD_KEY
 from zeroflow.knative.local.api.errors import NotFound
-from zeroflow.knative.local.api.objects import Object
+from zeroflow.knative.local.api.objects import Object, copy
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.api.subscriptions import Subscription
@@ -60,7 +61,9 @@ class Controllers:
 
     async def start(self) -> None:
         """Reconcile what exists, then follow changes."""
-        self._subscription = self._store.subscribe((SERVICE, *self._reconcilers, JOB, CRD_KEY), replay=False)
+        self._subscription = self._store.subscribe(
+            (SERVICE, *self._reconcilers, JOB, CRD_KEY), replay=False, copies=False
+        )
         for kind in self._reconcilers:
             for obj in self._store.list(kind):
                 await self._handle(Change("ADDED", kind, obj))
@@ -80,9 +83,12 @@ class Controllers:
 
     async def _handle(self, change: Change) -> None:
         anew = change.type != "MODIFIED" or _declared_anew(change)
+        if not anew and change.kind not in _STATES:
+            return
+        change = replace(change, object=copy(change.object))
         if anew:
             await self._try(change)
-        if (anew or change.kind in _STATES) and change.kind not in {JOB, CRD_KEY}:
+        if change.kind not in {JOB, CRD_KEY}:
             metadata = change.object["metadata"]
             for kind, obj in self._referring((change.kind, metadata["namespace"], metadata["name"])):
                 await self._try(Change("MODIFIED", kind, obj))
