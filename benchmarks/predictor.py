@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from benchmarks.servers import NAMES, V1, V2, ask, cpu_s, free_port, running, server
+from benchmarks.servers import NAMES, V2, ask, cpu_s, free_port, running, server
 
 WARM = 200
 IRIS_ROW = [5.1, 3.5, 1.4, 0.2]
@@ -35,8 +35,8 @@ class Case:
     headers: dict[str, str] = field(default_factory=dict)
 
     def body(self, path: str) -> tuple[bytes, dict[str, str]]:
-        """Return body and headers for a server's path."""
-        if path == V1 and not self.binary:
+        """Return body and headers for a server's path: V2's, or rows under `instances`, which all others take."""
+        if path != V2 and not self.binary:
             return json.dumps({"instances": self.rows}).encode(), {}
         shape = [len(self.rows), len(self.rows[0])]
         if not self.binary:
@@ -65,14 +65,16 @@ def cases(folder: Path, wanted: list[str]) -> Iterator[Case]:
         yield Case("logistic regression", _sklearn(folder, "lr"), [IRIS_ROW])
     if "rf" in wanted:
         yield Case("random forest", _sklearn(folder, "rf"), [IRIS_ROW])
-    if "mlp" in wanted:
+    if {"mlp", "mlp1", "mlp32"} & set(wanted):
         import numpy as np
 
         file = _network(folder)
         rows = np.random.default_rng(1).random((32, 784)).round(6).tolist()
-        yield Case("network, 1 row", file, rows[:1])
-        yield Case("network, 32 rows", file, rows)
-        yield Case("network, 32 raw", file, rows, binary=True)
+        if "mlp32" not in wanted:
+            yield Case("network, 1 row", file, rows[:1])
+        if "mlp1" not in wanted:
+            yield Case("network, 32 rows", file, rows)
+            yield Case("network, 32 raw", file, rows, binary=True)
 
 
 def _sklearn(folder: Path, name: str) -> Path:
@@ -143,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Print figures and ratios."""
     parser = argparse.ArgumentParser(prog="benchmarks.predictor")
     parser.add_argument("--servers", default="kserve", help=f"peers: {','.join(NAMES[1:])}")
-    parser.add_argument("--models", default="lr,rf", help="lr,rf,mlp")
+    parser.add_argument("--models", default="lr,rf", help="lr,rf,mlp; of the last one mlp1 or mlp32 alone")
     parser.add_argument("--connections", default="1,8,32")
     parser.add_argument("--seconds", type=int, default=3)
     asked = parser.parse_args([] if arguments is None else arguments)

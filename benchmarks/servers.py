@@ -23,12 +23,13 @@ PACKAGES = {
     "bentoml": ("bentoml",),
     "litserve": ("litserve",),
     "mlflow": ("mlflow==3.17.2",),
+    "mlflow-serving": ("mlflow==3.17.2",),
     "metaflow": ("metaflow", "setuptools"),
     "prefect": ("prefect",),
     "flask": ("flask", "gunicorn", "uvicorn", "orjson"),
 }
-ENVIRONMENT_OF = {"uvicorn": "flask"}
-NAMES = ("zeroflow", "kserve", "mlserver", "bentoml", "litserve", "flask", "uvicorn")
+ENVIRONMENT_OF = {"uvicorn": "flask", "mlflow": "mlflow-serving"}
+NAMES = ("zeroflow", "kserve", "mlserver", "bentoml", "mlflow", "litserve", "flask", "uvicorn")
 START_S = 90.0
 
 
@@ -61,6 +62,8 @@ def server(name: str, file: Path, port: int) -> Server | None:
         case "bentoml":
             options = ["--port", str(port), "--working-dir", str(PEERS)]
             return Server([str(bin_ / "bentoml"), "serve", "bentoml_service:Peer", *options], model)
+        case "mlflow":
+            return _mlflow(file, port, python)
         case "mlserver":
             return None if file.suffix == ".pt" else _mlserver(file, port, str(bin_ / "mlserver"))
     raise ValueError(f"no server {name!r}")
@@ -88,6 +91,16 @@ def _mlserver(file: Path, port: int, program: str) -> Server:
     model = {"name": "model", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": str(file)}}
     (place / "model-settings.json").write_text(json.dumps(model))
     return Server([program, "start", str(place)], path=V2)
+
+
+def _mlflow(file: Path, port: int, python: str) -> Server:
+    place = file.parent / "mlflow"
+    if not place.exists():
+        subprocess.run([python, str(PEERS / "mlflow_save.py"), str(file), str(place)], check=True, capture_output=True)
+    options = ["--env-manager=local", "--workers=1", "--host=127.0.0.1", f"--port={port}"]
+    path = f"{Path(python).parent}:{os.environ.get('PATH', '')}"  # it starts uvicorn by name
+    program = str(Path(python).parent / "mlflow")
+    return Server([program, "models", "serve", f"--model-uri={place}", *options], {"PATH": path}, path="/invocations")
 
 
 def python_of(name: str) -> str:

@@ -3,8 +3,9 @@
 * `dev.knative.apiserver.resource.{add,update,delete}` of an InferenceService, of a Knative Service made for one, or
   of its DomainMapping: reconcile that InferenceService and the InferenceGraphs that name it. Likewise of an
   InferenceGraph and its Knative Service.
+* The same of a RolloutPolicy: the InferenceServices that name it.
 * `dev.zeroflow.modelversion.registered`: the InferenceServices that follow the registered model get the new version.
-* `dev.zeroflow.predictions.observed` and `dev.zeroflow.feedback.given`: evidence of a canary.
+* `dev.zeroflow.predictions.observed` (while a canary is being decided) and `dev.zeroflow.feedback.given`: evidence.
 * `dev.zeroflow.rollout.decided`: bring the traffic in line with the decision.
 
 `GET /api/inference/v1/rollouts/<namespace>/<name>` tells why a rollout is as it is.
@@ -22,8 +23,9 @@ from flask import Flask
 from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.inference import names, trainedmodels
-from zeroflow.functions.inference.canary import rollouts, telling
+from zeroflow.functions.inference.canary import named, rollouts, telling
 from zeroflow.functions.inference.canary.following import Canaries
+from zeroflow.functions.inference.canary.subscription import Subscriptions
 from zeroflow.functions.inference.containers import Platform
 from zeroflow.functions.inference.graphs import KIND as GRAPH_KIND
 from zeroflow.functions.inference.graphs import LABEL as GRAPH_LABEL
@@ -61,7 +63,11 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
     refusals = Refusals(app.outbox)
     reconciler = Reconciler(
-        resources, app.database, _platform(settings, os.environ), Canaries(app.outbox), refusals.note
+        resources,
+        app.database,
+        _platform(settings, os.environ),
+        Canaries(app.outbox, Subscriptions(resources, settings.namespace)),
+        refusals.note,
     )
 
     graphs = Graphs(resources)
@@ -74,6 +80,9 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
                 graphs.reconcile(namespace, graph)
         elif kind == GRAPH_KIND:
             graphs.reconcile(namespace, name)
+        elif kind == named.KIND:
+            for isvc in named.concerned(resources(), namespace, name):
+                reconciler.reconcile(namespace, isvc)
         elif kind == trainedmodels.KIND:
             trainedmodels.refuse(resources(), namespace, name)
 
@@ -148,7 +157,7 @@ def _concerned(obj: Mapping[str, Any]) -> tuple[str | None, str, str]:
     if not isinstance(metadata, dict) or not metadata.get("name") or not metadata.get("namespace"):
         raise InvalidInput("event data must be a namespaced Kubernetes object (ApiServerSource, mode Resource)")
     namespace, labels = str(metadata["namespace"]), metadata.get("labels") or {}
-    if obj.get("kind") in (names.KIND, GRAPH_KIND, trainedmodels.KIND):
+    if obj.get("kind") in (names.KIND, GRAPH_KIND, trainedmodels.KIND, named.KIND):
         return str(obj["kind"]), namespace, str(metadata["name"])
     for label, kind in ((names.LABEL, names.KIND), (GRAPH_LABEL, GRAPH_KIND)):
         if owner := labels.get(label):

@@ -118,10 +118,12 @@ def _metadata(isvc: Object, name: str, labels: Mapping[str, str]) -> Object:
 def _template_annotations(isvc: Object, component: Component, pod: Pod) -> dict[str, str]:
     given = {name: value for name, value in _annotations(isvc).items() if not name.startswith(KEPT_TO_ITSELF)}
     annotations = {**given, **component.annotations}
-    for name in (RUNTIME_ANNOTATION, REPLAY_ANNOTATION, HTTP2_ANNOTATION):
+    for name in (RUNTIME_ANNOTATION, REPLAY_ANNOTATION, HTTP2_ANNOTATION, names.OBSERVE):
         annotations.pop(name, None)
     if pod.is_own:
         annotations |= {RUNTIME_ANNOTATION: "predictor", REPLAY_ANNOTATION: "safe", HTTP2_ANNOTATION: "also"}
+    elif component.kind == "predictor":
+        annotations[names.OBSERVE] = isvc["metadata"]["name"]
     annotations.setdefault(f"{AUTOSCALING}class", "kpa.autoscaling.knative.dev")
     for name, value in (
         ("min-scale", component.min_replicas),

@@ -36,6 +36,9 @@ RUNTIME_KIND, CLUSTER_RUNTIME_KIND = "ServingRuntime", "ClusterServingRuntime"
 
 ROLLOUT = "zeroflow.dev/rollout"
 """`auto`: canaries that decide (canary.policy), with `-steps`, `-metrics`, `-shadow` and others after it."""
+OBSERVE = "zeroflow.dev/observe"
+"""On the template of a server that is not ours: the InferenceService whose evidence its answers are, told by whoever
+passes the requests on."""
 TEMPLATE = "zeroflow.dev/template"
 """On the predictor's Knative Service: the hash of what its newest revision runs."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
 from zeroflow.functions.inference import containers, inspection, location, manifests, names, rollout, runtimes, status
 from zeroflow.functions.inference.canary.following import Canaries
+from zeroflow.functions.inference.canary.named import with_policy
 from zeroflow.functions.inference.component import Component
 from zeroflow.functions.inference.containers import Platform, Pod
 from zeroflow.functions.inference.refusal import Refused
@@ -53,9 +54,12 @@ class Reconciler:
         found = {kind: self._service(namespace, names.service_name(name, kind)) for kind in COMPONENTS}
         isvc = self.resources().find(names.API_VERSION, names.KIND, namespace, name)
         if isvc is None or isvc["metadata"].get("deletionTimestamp"):
+            self.canaries.listen(namespace, name, None)
             return  # what it owned goes with it
+        asked = isvc
         try:
-            new = self._stop(isvc, found) if is_stopped(isvc) else self._serve(isvc, found)
+            asked = with_policy(self.resources(), isvc)
+            new = self._stop(isvc, found) if is_stopped(isvc) else self._serve(asked, found)
         except Refused as reason:
             if reason.condition_reason == "AwaitingModel" and self._adopt_newest(isvc):
                 return  # the change of the InferenceService is an event of its own
@@ -67,6 +71,7 @@ class Reconciler:
                 self._write(isvc, new)
                 raise Unavailable(str(reason)) from reason  # the broker tells of it again, later
         self._write(isvc, new)
+        self.canaries.listen(namespace, name, None if is_stopped(isvc) else asked)
 
     def _write(self, isvc: Object, new: Object) -> None:
         if new != isvc.get("status"):

@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-from zeroflow.functions.predictor import binary, v1, v2
-from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.functions.predictor import binary, documents, v1, v2
 from zeroflow.functions.predictor.metrics import Record
 from zeroflow.functions.predictor.pace import Pace
 from zeroflow.functions.predictor.served import Served
@@ -32,11 +31,14 @@ class Answers:
 
     def predict(self, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
         """Answer a V1 request; a Python class may look at its headers."""
-        return self.predict_parsed(parsed(body), headers)
+        read = documents.with_rows if self.served.takes_floats else documents.parsed
+        return self._predict(perf_counter(), read(body), headers)
 
     def predict_parsed(self, document: Any, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
         """Answer a V1 request whose JSON has been read, as in an event."""
-        begun = perf_counter()
+        return self._predict(perf_counter(), document, headers)
+
+    def _predict(self, begun: float, document: Any, headers: Mapping[str, str]) -> bytes:
         question = v1.read(self.served, document)
         read = perf_counter()
         found = v1.ask(self.served, question, headers)
@@ -52,26 +54,16 @@ class Answers:
         """
         begun = perf_counter()
         if head_length is None:
-            request = v2.read(self.served, parsed(body))
+            request = v2.read(self.served, documents.with_tensors(body))
         else:
             head, raw = binary.split(body, head_length)
-            request = v2.read(self.served, parsed(head), raw)
+            request = v2.read(self.served, documents.parsed(head), raw)
         read = perf_counter()
         found = v2.ask(self.served, request)
         asked = perf_counter()
         answer = v2.write(self.served, request, found)
         self.record(begun, read, asked, perf_counter())
         return answer
-
-
-def parsed(body: bytes | memoryview) -> Any:
-    """Read a JSON body, whatever its content type says."""
-    if not len(body):
-        raise BadRequest("the body is empty; expected a JSON object")
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"Unrecognized request format: {error}") from error
 
 
 def encoded(answer: Any) -> bytes:

@@ -27,7 +27,11 @@ REQUEST_TIMEOUT_S = 60.0
 DISCARD_S = 2.0
 NO_BODY = ("204", "304")
 STREAM = "text/event-stream"
+MAX_KEYS = 256
+DROPPED = "-"
 _date: tuple[int, str] = (0, "")
+_keys: dict[bytes, str] = {}
+"""WSGI's names of the headers that were seen, as they were spelled."""
 
 
 class Connection(asyncio.Protocol):
@@ -101,18 +105,21 @@ class Connection(asyncio.Protocol):
     # What the parser calls, in this order.
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        if b"_" in name:
-            return  # it could pass for another header
-        key = name.decode("latin-1").upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = f"HTTP_{key}"
-        text = value.decode("latin-1")
-        self._headers[key] = f"{self._headers[key]},{text}" if key in self._headers else text
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        key = _keys.get(name) or _key(name)
+        headers, text = self._headers, value.decode("latin-1")
+        if key in headers:
+            text = f"{headers[key]},{text}"
+        if key != DROPPED:
+            headers[key] = text
 
     def on_headers_complete(self) -> None:
         length = self._headers.get("CONTENT_LENGTH", "0")
@@ -139,11 +146,6 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._url, self._headers, self._body = b"", dict[str, str](), list[bytes]()
         self._head_bytes = self._size = 0
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def _dispatch(self, keep: bool) -> None:
         path, _, query = self._url.partition(b"?")
@@ -191,7 +193,8 @@ class Connection(asyncio.Protocol):
         try:
             parts = application(environ, start_response)
             status, headers = head
-            if any(name.lower() == "content-type" and value.startswith(STREAM) for name, value in headers):
+            given = {name.lower(): value for name, value in headers}
+            if given.get("content-type", "").startswith(STREAM):
                 return self._stream(status, headers, parts, keep)
             try:
                 body = b"".join(parts)
@@ -201,14 +204,15 @@ class Connection(asyncio.Protocol):
         except Exception:
             logger.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             return _plain(_Refused(HTTPStatus.INTERNAL_SERVER_ERROR)), False
-        keep = keep and self._worker.alive and not any(name.lower() == "connection" for name, _ in headers)
-        lines = [f"HTTP/1.1 {status}", f"Date: {_now()}", *(f"{name}: {value}" for name, value in headers)]
-        if not any(name.lower() == "content-length" for name, _ in headers) and status[:3] not in NO_BODY:
+        keep = keep and self._worker.alive and "connection" not in given
+        lines = [f"HTTP/1.1 {status}", f"Date: {_now()}", *[f"{name}: {value}" for name, value in headers]]
+        bodiless = status[:3] in NO_BODY
+        if "content-length" not in given and not bodiless:
             lines.append(f"Content-Length: {len(body)}")
-        lines.append("Connection: keep-alive" if keep else "Connection: close")
-        if environ["REQUEST_METHOD"] == "HEAD" or status[:3] in NO_BODY:
+        lines.append("Connection: keep-alive\r\n\r\n" if keep else "Connection: close\r\n\r\n")
+        if bodiless or environ["REQUEST_METHOD"] == "HEAD":
             body = b""
-        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body, keep
+        return "\r\n".join(lines).encode("latin-1") + body, keep
 
     def _stream(self, status: str, headers: list[tuple[str, str]], parts: Any, keep: bool) -> tuple[bytes, bool]:
         """Send an answer piece by piece, as it is made, from the thread that makes it; return its end."""
@@ -272,6 +276,17 @@ class _Refused(Exception):
     def __init__(self, status: HTTPStatus, why: str | None = None) -> None:
         super().__init__(why or status.phrase)
         self.status = status
+
+
+def _key(name: bytes) -> str:
+    key = name.decode("latin-1").upper().replace("-", "_")
+    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        key = f"HTTP_{key}"
+    if b"_" in name:  # it could pass for another header
+        key = DROPPED
+    if len(_keys) < MAX_KEYS:
+        _keys[name] = key
+    return key
 
 
 def _plain(refused: _Refused) -> bytes:

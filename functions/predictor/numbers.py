@@ -1,7 +1,7 @@
 """Lists of JSON numbers as arrays, several times faster than numpy reads them.
 
 numpy looks at every value twice to find a common type; here it is known: float64. Measured on 32 rows of 784: 270 us
-instead of 470.
+instead of 470. What documents.py has read as an array already is returned as it is.
 """
 
 import struct
@@ -15,10 +15,12 @@ WORTH = 64
 """Shorter lists are left to numpy."""
 
 
-def flat(values: list[Any]) -> "np.ndarray[Any, Any] | None":
+def flat(values: "list[Any] | np.ndarray[Any, Any]") -> "np.ndarray[Any, Any] | None":
     """Return numbers as float64, booleans as 0 and 1; None when there is anything else, or too few."""
     import numpy as np
 
+    if isinstance(values, np.ndarray):
+        return values
     if len(values) < WORTH:
         return None
     try:
@@ -27,8 +29,12 @@ def flat(values: list[Any]) -> "np.ndarray[Any, Any] | None":
         return None
 
 
-def matrix(rows: list[Any]) -> "np.ndarray[Any, Any] | None":
+def matrix(rows: "list[Any] | np.ndarray[Any, Any]") -> "np.ndarray[Any, Any] | None":
     """Return rows of equal length as float64 (rows, columns); None when they are anything else."""
+    import numpy as np
+
+    if isinstance(rows, np.ndarray):
+        return rows
     try:
         width = len(rows[0])
         if len(rows) * width < WORTH:

@@ -1,4 +1,5 @@
-"""How this process answers, counted here and told to the platform every second while there is traffic.
+"""How this process answers, counted here and told to the platform while there is traffic: every second while it is
+young, as canaries are, later every 15.
 
 Guarantees: counting costs a request about a microsecond and never waits for the network; every request is counted in
 exactly one observation; an observation that could not be sent is sent again under the same id, the last ones at the
@@ -22,7 +23,7 @@ from zeroflow.predictions.observation import CLIENT, MODEL, OBSERVED, OVERLOAD, 
 
 logger = logging.getLogger(__name__)
 
-EVERY_S = 1.0
+EVERY_S, LATER_EVERY_S, YOUNG_S = 1.0, 15.0, 600.0
 KEPT = 256
 """Observations that wait for a broker that does not answer; older ones are lost, and the log says so."""
 MAX_CALLERS = 1000
@@ -91,7 +92,8 @@ class Observer:
         self._tell()
 
     def _run(self) -> None:
-        while not self._closing.wait(EVERY_S):
+        young_until = time.monotonic() + YOUNG_S
+        while not self._closing.wait(EVERY_S if time.monotonic() < young_until else LATER_EVERY_S):
             self._tell()
 
     def _tell(self) -> None:

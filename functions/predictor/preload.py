@@ -6,6 +6,10 @@ imports without.
 """
 
 import importlib
+import os
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # numpy looks at it when it is imported, which is here
 
 MODULES = (
     "cloudevents.core.bindings.http",

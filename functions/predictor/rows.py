@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 def from_json(instances: Any, model: Estimator, field: str = "instances") -> "np.ndarray[Any, Any]":
-    """Return the rows of a JSON list; raise BadRequest naming the first fault."""
+    """Return the rows of a JSON list, or of the array that it was read as; raise BadRequest naming the first fault."""
+    import numpy as np
+
+    if isinstance(instances, np.ndarray):  # has been read as numbers
+        if _fits(instances, model):
+            return instances
+        instances = instances.tolist()
     if not isinstance(instances, list):
         raise BadRequest(f'Expected "{field}" to be a list of rows, got {_kind(instances)}')
     if not instances:

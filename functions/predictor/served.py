@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUICK_S = 200e-6
+FLOATS = (["FP32"], ["FP64"])
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class Served:
     """Where the model came from."""
     batcher: Batcher | None = None
     """Joins requests, where that is asked for and the model is not quicker than the joining."""
+
+    @property
+    def takes_floats(self) -> bool:
+        """Whether rows of V1 are numbers that lose nothing as float64."""
+        if isinstance(self.model, Estimator):
+            return not (self.model.takes_text or self.model.text_columns)
+        return isinstance(self.model, TensorModel) and [each.datatype for each in self.model.inputs] in FLOATS
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ def _shape(shape: Any, place: str) -> tuple[int, ...]:
 def _array(data: Any, shape: tuple[int, ...], datatype: str, place: str) -> "np.ndarray[Any, Any]":
     import numpy as np
 
-    if not isinstance(data, list):
+    if not isinstance(data, list | np.ndarray):
         raise BadRequest(f"{place}: data must be a list")
     text = datatype == "BYTES"
     quick = numbers.flat(data) if datatype in QUICK else None

@@ -48,7 +48,7 @@ def write(served: Served, answer: Any) -> Any:
 
 
 def _named(model: TensorModel, instances: Any, field: str) -> dict[str, Any]:
-    if not isinstance(instances, list) or not instances:
+    if not hasattr(instances, "dtype") and (not isinstance(instances, list) or not instances):
         raise BadRequest(f'Expected "{field}" to be a list with at least one row')
     if not isinstance(instances[0], dict):
         if len(model.inputs) != 1:

@@ -1,6 +1,6 @@
 """Who is told of an answered prediction: the platform's counts, the payload log. Called once for each, after it."""
 
-import secrets
+import random
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -70,4 +70,4 @@ def request_id(environ: Mapping[str, Any]) -> str:
     given = environ.get("HTTP_CE_ID") or environ.get("HTTP_X_REQUEST_ID")
     if given and len(given) <= MAX_ID_CHARS and given.isascii() and given.isprintable():
         return str(given)
-    return secrets.token_hex(16)
+    return f"{random.getrandbits(128):032x}"  # a name, no secret; forked workers have seeds of their own

@@ -51,12 +51,15 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
         concerned = _concerned(delivery.type, delivery.data())
         if concerned is None:
             return
-        experiment = reconciler.reconcile(*concerned)
+        job = _ended_job(delivery.type, delivery.data())
+        experiment = reconciler.reconcile(*concerned, job)
         if experiment is not None and conditions.outcome(experiment.get("status") or {}) is not None:
             _announce(delivery, experiment, records)
 
     for change in (ADD, UPDATE, DELETE):
-        app.on(change, lambda delivery: _concerned(delivery.type, delivery.data()) is not None)(on_change)
+        app.on(change, lambda delivery: _concerned(delivery.type, delivery.data()) is not None, repeatable=True)(
+            on_change
+        )
     return app.flask
 
 
@@ -74,7 +77,7 @@ def _concerned(event_type: str, obj: Mapping[str, Any]) -> tuple[str, str] | Non
     if not isinstance(metadata, dict) or not metadata.get("name") or not metadata.get("namespace"):
         raise InvalidInput("event data must be a namespaced Kubernetes object (ApiServerSource, mode Resource)")
     if obj.get("kind") == EXPERIMENT:
-        if event_type == DELETE or (event_type == UPDATE and is_current(dict(obj))):
+        if event_type == UPDATE and is_current(dict(obj)):
             return None
         return metadata["namespace"], metadata["name"]
     experiment = (metadata.get("labels") or {}).get(EXPERIMENT_LABEL)
@@ -85,10 +88,20 @@ def _concerned(event_type: str, obj: Mapping[str, Any]) -> tuple[str, str] | Non
 
 def _matters(event_type: str, job: dict[str, Any]) -> bool:
     """Say whether a Job has ended, was taken away before it had, or has a pod that failed."""
-    ended = is_true(job, "Complete") or is_true(job, "Failed")
+    ended = _has_ended(job)
     if event_type == DELETE:
         return not ended
     return ended or bool((job.get("status") or {}).get("failed"))
+
+
+def _ended_job(event_type: str, obj: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the Job that has ended, when that is all that the event says."""
+    is_over = obj.get("kind") == JOB and event_type != DELETE and not obj["metadata"].get("deletionTimestamp")
+    return obj if is_over and _has_ended(obj) else None
+
+
+def _has_ended(job: dict[str, Any]) -> bool:
+    return is_true(job, "Complete") or is_true(job, "Failed")
 
 
 def _announce(delivery: Delivery, experiment: dict[str, Any], records: Records) -> None:

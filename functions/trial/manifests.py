@@ -69,6 +69,23 @@ def trial(experiment: Object, assignment: Object, remaining_s: float | None = No
     }
 
 
+def assignment_of(trial: Object) -> Object:
+    """Return the assignment that a Trial was made of."""
+    spec = trial["spec"]
+    kept = ("parameterAssignments", "labels", "earlyStoppingRules")
+    return {"name": trial["metadata"]["name"], **{name: spec[name] for name in kept if name in spec}}
+
+
+def remembered(trial: Object) -> Object:
+    """Return what is asked of a Trial that has ended."""
+    metadata = trial["metadata"]
+    return {
+        "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
+        "spec": {"parameterAssignments": trial["spec"]["parameterAssignments"]},
+        "status": trial["status"],
+    }
+
+
 def _annotations(spec: Object) -> dict[str, str]:
     annotations = {}
     if (spec.get("earlyStopping") or {}).get("algorithmName") in ALTERNATIVE_RULES:

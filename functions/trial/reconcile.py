@@ -1,39 +1,38 @@
 """Brings Trials and what runs them in line with what an Experiment declares.
 
-Level-triggered: an event says only which Experiment to look at; everything is read anew. An assignment is recorded in
-the Suggestion's status, under the resourceVersion that was read, before its Trial is created, and a Trial before its
-Job; each has a name that follows from the one before. So whatever is killed in between, the next reconciliation makes
-what is missing and nothing twice, and of two at once one fails with Conflict and starts over.
+Level-triggered: an event says which Experiment to look at. A Trial is created before its Job, and each has a name that
+follows from the Experiment's uid and the trial's number: whatever is killed in between, the next reconciliation makes
+what is missing and nothing twice, and of two at once one fails with Conflict and starts over. The Suggestion's status
+tells of the assignments; those that it does not tell of yet are in their Trials.
 
-A trial that has ended is read from its record; only the few that have not are read from the API, one by one, so that
-the cost of a trial does not grow with the number of those before it.
+The next trial is started before the end of the last is written down, so that writing costs no time in which nothing
+runs. A trial that has ended is read from its record; only the few that have not are read from the API, one by one.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from zeroflow.errors import Conflict, Forbidden, InvalidInput, NotFound
-from zeroflow.functions.trial import checkpoints, conditions, kinds, manifests, progress, stopping, suggesting
+from zeroflow.errors import Conflict, NotFound
+from zeroflow.functions.trial import conditions, kinds, manifests, progress, suggesting
 from zeroflow.functions.trial.algorithms import nsga2
-from zeroflow.functions.trial.progress import MAX_TRIALS_REACHED, Tally, Verdict
-from zeroflow.functions.trial.records import Ended
+from zeroflow.functions.trial.assigning import Assigner
+from zeroflow.functions.trial.progress import MAX_TRIALS_REACHED, Verdict
 from zeroflow.functions.trial.templates import TemplateMissing, template_of
-from zeroflow.functions.trial.trials import Trials
+from zeroflow.functions.trial.trials import Due, Trials
+from zeroflow.functions.trial.view import View
 from zeroflow.resources.client import Resources
-from zeroflow.resources.conditions import now
 from zeroflow.resources.owners import is_controlled_by
 from zeroflow.resources.starting_over import starting_over
 from zeroflow.tuning.defaults import defaulted
-from zeroflow.tuning.extensions import Extensions, parse_extensions
+from zeroflow.tuning.extensions import parse_extensions
 from zeroflow.tuning.spec import (
     API_VERSION,
     EXPERIMENT,
+    EXPERIMENT_LABEL,
     SUGGESTION,
     TRIAL,
-    ExperimentSpec,
     Object,
     parse,
 )
@@ -41,47 +40,78 @@ from zeroflow.tuning.validation import faults
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass
-class View:
-    """One Experiment as it is when it is looked at."""
-
-    experiment: Object
-    spec: ExperimentSpec
-    extensions: Extensions
-    given: list[Object]
-    """Its suggestions, in order."""
-    ended: dict[str, Ended]
-    trials: dict[str, Object] = field(default_factory=dict)
-    """Its Trials by name; of those that have ended, what their records tell."""
-
-    def tally(self) -> Tally:
-        """Count the trials."""
-        return progress.tally(
-            (self.trials[each["name"]] for each in self.given if each["name"] in self.trials), self.spec
-        )
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its status says that it has ended."""
-        return conditions.outcome(self.experiment.get("status") or {}) is not None
+MOST_VIEWS = 64
+"""So many Experiments are remembered as they were written last."""
 
 
-@dataclass(frozen=True)
 class Reconciler:
-    """What a reconciliation works with."""
+    """Reconciles Experiments.
 
-    resources: Callable[[], Resources]
-    trials: Trials
+    What was read and written last is kept, so that the end of a Job - of which the event has everything - costs no
+    reading. It is a copy and never the truth: every other event has everything read anew, and so does a write that
+    fails because somebody else wrote in between, or because the object is gone.
+    """
 
-    def reconcile(self, namespace: str, name: str) -> Object | None:
-        """Reconcile one Experiment and return it as it is then; None when it is gone. Raises Conflict."""
-        return starting_over(lambda: self._once(namespace, name))
+    def __init__(self, resources: Callable[[], Resources], trials: Trials) -> None:
+        self.resources, self.trials = resources, trials
+        self._assigner = Assigner(resources, trials.records)
+        self._views: dict[tuple[str, str], View] = {}
 
-    def _once(self, namespace: str, name: str) -> Object | None:
+    def reconcile(self, namespace: str, name: str, job: Object | None = None) -> Object | None:
+        """Reconcile one Experiment and return it as it is then; None when it is gone. Raises Conflict.
+
+        `job` is the Job of a trial when all that is known to have happened is that it ended.
+        """
+        view = self._views.pop((namespace, name), None)
+        if view is not None and job is not None:
+            try:
+                return self._once(namespace, name, view, job)
+            except (Conflict, NotFound):
+                logger.debug("experiment=%s: read anew", name)
+        return starting_over(lambda: self._once(namespace, name, None, None))
+
+    def _once(self, namespace: str, name: str, view: View | None, job: Object | None) -> Object | None:
+        number = view.number_of(job) if view is not None and job is not None else None
+        if view is None or job is None or number is None:
+            read = self._read(namespace, name)
+            if not isinstance(read, View):
+                return read
+            view = read
+            self._advance(view)
+        else:
+            self._take(view, self.trials.advance(view.trials[job["metadata"]["name"]], number, running=job))
+        ended = self._verdict(view)
+        if ended is None:
+            ended = self._suggest(view)
+        is_ending = ended is not None and not view.is_over
+        if is_ending:
+            self._stop(view)
+        finished = self._settle(view)
+        self._assigner.tell(view, at_once=is_ending)
+        status = progress.status_of(view.experiment, view.tally(), ended, self._front(view))
+        if is_ending:
+            kinds.clean(self.resources(), view.experiment)
+        if status != view.found.get("status"):
+            view.wrote(self.resources().write_status({**view.found, "status": status}))
+        for trial in finished:
+            self.trials.clean(trial)
+        if not view.is_over:
+            self._keep(namespace, name, view)
+        return view.found
+
+    def _keep(self, namespace: str, name: str, view: View) -> None:
+        if len(self._views) >= MOST_VIEWS:
+            self._views.pop(next(iter(self._views)))
+        self._views[namespace, name] = view
+
+    def _read(self, namespace: str, name: str) -> View | Object | None:
+        """Return an Experiment as it is now; the object itself when it is refused, None when it is gone."""
         resources = self.resources()
         found = resources.find(API_VERSION, EXPERIMENT, namespace, name)
-        if found is None or found["metadata"].get("deletionTimestamp"):
+        if found is None:
+            self._clear_orphans(namespace, name)
+            return None
+        if found["metadata"].get("deletionTimestamp"):
             return None  # what it owned goes with it
         experiment = defaulted(found)
         try:
@@ -93,61 +123,88 @@ class Reconciler:
         suggestion = resources.find(API_VERSION, SUGGESTION, namespace, name)
         if suggestion is not None and not is_controlled_by(suggestion, experiment):
             raise Conflict(f"Suggestion {name!r} belongs to another Experiment")  # which is being deleted
-        view = View(
+        given = list(((suggestion or {}).get("status") or {}).get("suggestions") or [])
+        return View(
+            found,
             experiment,
             parse(experiment["spec"]),
             parse_extensions(experiment["metadata"]),
-            ((suggestion or {}).get("status") or {}).get("suggestions") or [],
+            suggestion,
+            given,
             self.trials.records.ended(experiment["metadata"]["uid"]),
+            told=len(given),
         )
-        self._advance(view)
-        ended = self._verdict(view)
-        if ended is None:
-            ended = self._suggest(view, suggestion)
-        if ended is not None and not view.is_over:
-            self._stop(view)
-        status = progress.status_of(experiment, view.tally(), ended, self._front(view))
-        if status == found.get("status"):
-            return found
-        return resources.write_status({**found, "status": status})
+
+    def _clear_orphans(self, namespace: str, name: str) -> None:
+        """Delete a Trial that was created while its Experiment was being deleted."""
+        for trial in self.resources().list(API_VERSION, TRIAL, namespace, {EXPERIMENT_LABEL: name}):
+            if not trial["metadata"].get("deletionTimestamp"):
+                self.resources().delete(API_VERSION, TRIAL, namespace, trial["metadata"]["name"])
 
     def _advance(self, view: View) -> None:
         """Take every Trial that has not ended as far as it goes, and create those that are missing."""
         for number, assignment in enumerate(view.given):
-            name = assignment["name"]
-            if name in view.ended:
-                view.trials[name] = view.ended[name].as_trial()
-                continue
-            trial = self.resources().find(API_VERSION, TRIAL, view.experiment["metadata"]["namespace"], name)
-            if trial is not None and (
-                trial["metadata"].get("deletionTimestamp") or not is_controlled_by(trial, view.experiment)
-            ):
-                continue
-            if view.is_over:
-                if trial is not None:
-                    view.trials[name] = self._stopped(trial, number)
+            if assignment["name"] not in view.ended:
+                self._look(view, number, self._find(view, assignment["name"]))
             else:
-                view.trials[name] = self._begun(view, assignment, number, trial)
+                view.trials[assignment["name"]] = view.ended[assignment["name"]].as_trial()
+        while (trial := self._find(view, manifests.trial_name(view.experiment, len(view.given)))) is not None:
+            view.given.append(manifests.assignment_of(trial))  # the Suggestion does not tell of it yet
+            if trial["metadata"]["name"] in view.ended:
+                view.trials[trial["metadata"]["name"]] = manifests.remembered(trial)
+            else:
+                self._look(view, len(view.given) - 1, trial)
 
-    def _begun(self, view: View, assignment: Object, number: int, trial: Object | None = None) -> Object:
+    def _look(self, view: View, number: int, trial: Object | None) -> None:
+        """Do what is next for a Trial that has not ended, or is not there."""
+        if trial is not None and (
+            trial["metadata"].get("deletionTimestamp") or not is_controlled_by(trial, view.experiment)
+        ):
+            return
+        if not view.is_over:
+            self._begin(view, view.given[number], number, trial)
+        elif trial is not None:
+            self._end(view, trial, number)
+
+    def _find(self, view: View, name: str) -> Object | None:
+        return self.resources().find(API_VERSION, TRIAL, view.namespace, name)
+
+    def _begin(self, view: View, assignment: Object, number: int, trial: Object | None = None) -> None:
         """Create a Trial that is missing, and do what is next for it."""
         is_new = trial is None
         if trial is None:
             made = manifests.trial(view.experiment, assignment, progress.remaining_s(view.experiment, view.extensions))
             trial = self.resources().create(made)
-        return self.trials.advance(trial, number, is_new=is_new)
+        self._take(view, self.trials.advance(trial, number, is_new=is_new))
+
+    def _take(self, view: View, due: Due) -> None:
+        """Have a Trial in the view as it is to be."""
+        view.trials[due.trial["metadata"]["name"]] = due.trial
+        view.due.append(due)
 
     def _stop(self, view: View) -> None:
-        """End the trials that go on, and clean up what a crash has left of the others."""
+        """End the trials that go on."""
         for number, assignment in enumerate(view.given):
-            name = assignment["name"]
-            if name in view.trials and name not in view.ended:
-                view.trials[name] = self._stopped(view.trials[name], number)
-        kinds.clean(self.resources(), view.experiment)
+            trial = view.trials.get(assignment["name"])
+            if trial is not None:
+                self._end(view, trial, number)
 
-    def _stopped(self, trial: Object, number: int) -> Object:
-        running = conditions.outcome(trial.get("status") or {}) is None
-        return self.trials.kill(trial, number) if running else trial
+    def _end(self, view: View, trial: Object, number: int) -> None:
+        if conditions.outcome(trial.get("status") or {}) is None:
+            view.due = [each for each in view.due if each.number != number]
+            self._take(view, self.trials.killed(trial, number))
+
+    def _settle(self, view: View) -> list[Object]:
+        """Write what has become of Trials; return those that have ended, which are to be cleaned up."""
+        finished = []
+        for due in view.due:
+            trial = self.trials.settle(due)
+            if due.has_ended:
+                finished.append(trial)
+                trial = manifests.remembered(trial)
+            view.trials[trial["metadata"]["name"]] = trial
+        view.due = []
+        return finished
 
     def _verdict(self, view: View) -> Verdict | None:
         """Return how it ended, or ends now; a finished Experiment goes on only when it may and more trials are due."""
@@ -161,7 +218,7 @@ class Reconciler:
             return None
         return Verdict(before, condition.get("reason", ""), condition.get("message", ""))
 
-    def _suggest(self, view: View, suggestion: Object | None) -> Verdict | None:
+    def _suggest(self, view: View) -> Verdict | None:
         """Record and start as many further trials as may run now; say how it ends when there are no more.
 
         A trial that ends as soon as it is started, because what it asks for is refused, makes room for the next.
@@ -175,75 +232,20 @@ class Reconciler:
                 count = min(count, view.spec.max_trials - len(view.given))
             if count <= 0:
                 return None
-            if suggestion is None:
-                self._prepare(view)
-                suggestion = self.resources().create(manifests.suggestion(view.experiment, count))
+            if view.suggestion is None:
+                self._assigner.prepare(view)
+                made_for = manifests.suggestion(view.experiment, view.spec.max_trials or count)
+                view.suggestion = self.resources().create(made_for)
             try:
-                made = self._next(view, count)
+                made = self._assigner.next(view, count)
             except suggesting.SuggestionFailed as error:
-                logger.warning("experiment=%s: %s", view.experiment["metadata"]["name"], error)
+                logger.warning("experiment=%s: %s", view.name, error)
                 return Verdict("Failed", "ExperimentSuggestionFailed", str(error))
             if not made.assignments:
                 return progress.exhausted(counted) if made.exhausted and not counted.active else None
-            first = len(view.given)
-            view.given = [*view.given, *made.assignments]
-            suggestion = self._record(suggestion, view.given)
-            for number, assignment in enumerate(made.assignments, first):
-                view.trials[assignment["name"]] = self._begun(view, assignment, number)
-
-    def _next(self, view: View, count: int) -> suggesting.Suggestions:
-        records, namespace = self.trials.records, view.experiment["metadata"]["namespace"]
-        made = suggesting.next_assignments(
-            view.experiment,
-            view.spec,
-            view.given,
-            view.trials,
-            count,
-            view.extensions,
-            (lambda name: records.of_experiment(namespace, name)) if view.extensions.warm_start else None,
-        )
-        if view.spec.early_stopping is None or not made.assignments:
-            return made
-        compared = [
-            trial["metadata"]["uid"]
-            for trial in view.trials.values()
-            if stopping.counts(view.spec, conditions.outcome(trial.get("status") or {}))
-        ]
-        rules = stopping.rules(
-            view.spec,
-            lambda: records.histories(compared, view.spec.objective.metric, stopping.steps_needed(view.spec)),
-        )
-        for assignment in made.assignments:
-            if rules:
-                assignment["earlyStoppingRules"] = rules
-        return made
-
-    def _prepare(self, view: View) -> None:
-        """Make what all trials need: somebody who hears of them, and a place for checkpoints."""
-        try:
-            kinds.watch(self.resources(), view.experiment["spec"]["trialTemplate"]["trialSpec"])
-            if view.spec.algorithm == "pbt":
-                checkpoints.claim(self.resources(), view.experiment)
-        except (NotFound, Forbidden, InvalidInput) as error:
-            logger.warning("experiment=%s: %s", view.experiment["metadata"]["name"], error)
-
-    def _record(self, suggestion: Object, given: list[Object]) -> Object:
-        """Write the assignments down under the resourceVersion that was read: what follows depends on them."""
-        status = suggestion.get("status") or {}
-        status = conditions.marked(status, "Created", "SuggestionCreated", "The Suggestion is created")
-        status = conditions.marked(status, "Running", "SuggestionRunning", "Assignments are made as trials end")
-        status = {
-            **status,
-            "startTime": status.get("startTime") or now(),
-            "suggestionCount": len(given),
-            "suggestions": given,
-        }
-        written = self.resources().write_status({**suggestion, "status": status})
-        if written["spec"].get("requests") != len(given):
-            metadata = suggestion["metadata"]
-            patch = {"spec": {"requests": len(given)}}
-            return self.resources().merge(API_VERSION, SUGGESTION, metadata["namespace"], metadata["name"], patch)
-        return written
+            for assignment in made.assignments:
+                view.given.append(assignment)
+                self._begin(view, assignment, len(view.given) - 1)
 
     def _front(self, view: View) -> list[str]:
         """Return the names of the trials with the best trade-offs, of a search with several objectives."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from zeroflow.functions.trial import conditions
@@ -26,6 +26,16 @@ KEPT_VALUES = 10_000
 ACTOR = "/zeroflow/functions/trial"
 MODEL = "zeroflow.dev/model-uri"
 """Annotation of the object that runs a trial: where the model lies that the trial writes."""
+
+
+_TRIALS, _METRICS = TrialRecord.__table__, TrialMetric.__table__
+_FIND = select(TrialRecord.uid).where(TrialRecord.uid == bindparam("of"))
+_BEGIN = insert(_TRIALS)  # type: ignore[arg-type]  # a class is declared on a Table
+_TRIED = insert(LineageEdge.__table__)  # type: ignore[arg-type]
+_END = update(_TRIALS).where(TrialRecord.uid == bindparam("of"))  # type: ignore[arg-type]
+_FORGET = delete(_METRICS).where(TrialMetric.trial_uid == bindparam("of"))  # type: ignore[arg-type]
+_MEASURED = insert(_METRICS)  # type: ignore[arg-type]
+"""Built once: to build them, or to have a session track the rows, costs more than to execute them."""
 
 
 @dataclass(frozen=True)
@@ -85,32 +95,30 @@ class Records:
     def started(self, trial: Object, number: int) -> None:
         """Note that a trial is there."""
         with self.database.transaction() as session:
-            if session.get(TrialRecord, trial["metadata"]["uid"]) is None:
-                _begin(session, trial, number)
+            connection = session.connection()
+            if connection.execute(_FIND, {"of": trial["metadata"]["uid"]}).first() is None:
+                _begin(connection, trial, number)
 
     def finished(self, trial: Object, number: int, status: Object, output: Output | None) -> None:
         """Note how a trial has ended, and the series that it has printed; also of one that nobody noted before."""
         outcome = conditions.outcome(status)
         assert outcome is not None
         condition = conditions.find(status, outcome) or {}
-        ending = (
-            update(TrialRecord)
-            .where(TrialRecord.uid == trial["metadata"]["uid"])
-            .values(
-                state=outcome,
-                reason=condition.get("reason", ""),
-                message=condition.get("message", ""),
-                observation=status.get("observation") or {},
-                ended_ms=now_ms(),
-            )
-            .returning(TrialRecord.uid)
-        )
+        ending = {
+            "of": trial["metadata"]["uid"],
+            "state": outcome,
+            "reason": condition.get("reason", ""),
+            "message": condition.get("message", ""),
+            "observation": status.get("observation") or {},
+            "ended_ms": now_ms(),
+        }
         with self.database.transaction() as session:
-            if session.scalar(ending) is None:
-                _begin(session, trial, number)
-                session.execute(ending)
+            connection = session.connection()
+            if not connection.execute(_END, ending).rowcount:
+                _begin(connection, trial, number)
+                connection.execute(_END, ending)
             if output is not None:
-                _replace(session, trial, output)
+                _replace(connection, trial, output)
 
     def series(self, uid: str) -> dict[str, list[Value]]:
         """Return every value that is recorded of a trial, by metric, in their order."""
@@ -168,23 +176,35 @@ def _ended(session: Session, which: Any) -> Iterable[Ended]:
         yield Ended(uid, name, number, parameters, state, reason, message, observed, model, started, ended)
 
 
-def _begin(session: Session, trial: Object, number: int) -> None:
+def _begin(connection: Connection, trial: Object, number: int) -> None:
+    """Record a trial that has begun, and put it into the lineage graph."""
     metadata, spec = trial["metadata"], trial["spec"]
-    session.add(
-        TrialRecord(
-            uid=metadata["uid"],
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            experiment=metadata["labels"][EXPERIMENT_LABEL],
-            experiment_uid=metadata["ownerReferences"][0]["uid"],
-            number=number,
-            parameters={each["name"]: each["value"] for each in spec["parameterAssignments"]},
-            state="Running",
-            artifacts=_artifacts(spec),
-        )
+    namespace, name, experiment = metadata["namespace"], metadata["name"], metadata["labels"][EXPERIMENT_LABEL]
+    connection.execute(
+        _BEGIN,
+        {
+            "uid": metadata["uid"],
+            "namespace": namespace,
+            "name": name,
+            "experiment": experiment,
+            "experiment_uid": metadata["ownerReferences"][0]["uid"],
+            "number": number,
+            "parameters": {each["name"]: each["value"] for each in spec["parameterAssignments"]},
+            "state": "Running",
+            "artifacts": _artifacts(spec),
+        },
     )
-    session.flush()
-    _tried(session, metadata)
+    connection.execute(
+        _TRIED,
+        {
+            "kind": "tried",
+            "from_type": "experiment",
+            "from_id": f"{namespace}/{experiment}",
+            "to_type": "trial",
+            "to_id": f"{namespace}/{name}",
+            "actor": ACTOR,
+        },
+    )
 
 
 def _artifacts(spec: Object) -> dict[str, Any]:
@@ -192,35 +212,22 @@ def _artifacts(spec: Object) -> dict[str, Any]:
     return {"model": str(uri)} if uri else {}
 
 
-def _tried(session: Session, metadata: Object) -> None:
-    """Put the trial into the lineage graph."""
-    experiment = f"{metadata['namespace']}/{metadata['labels'][EXPERIMENT_LABEL]}"
-    session.add(
-        LineageEdge(
-            kind="tried",
-            from_type="experiment",
-            from_id=experiment,
-            to_type="trial",
-            to_id=f"{metadata['namespace']}/{metadata['name']}",
-            actor=ACTOR,
-        )
-    )
-
-
-def _replace(session: Session, trial: Object, output: Output) -> None:
+def _replace(connection: Connection, trial: Object, output: Output) -> None:
     metadata = trial["metadata"]
-    session.execute(delete(TrialMetric).where(TrialMetric.trial_uid == metadata["uid"]))
-    session.add_all(
-        TrialMetric(
-            trial_uid=metadata["uid"],
-            metric=metric,
-            step=step,
-            namespace=metadata["namespace"],
-            experiment=metadata["labels"][EXPERIMENT_LABEL],
-            trial=metadata["name"],
-            value=value.text,
-            reported_at=value.reported_at,
-        )
+    connection.execute(_FORGET, {"of": metadata["uid"]})
+    rows = [
+        {
+            "trial_uid": metadata["uid"],
+            "metric": metric,
+            "step": step,
+            "namespace": metadata["namespace"],
+            "experiment": metadata["labels"][EXPERIMENT_LABEL],
+            "trial": metadata["name"],
+            "value": value.text,
+            "reported_at": value.reported_at,
+        }
         for metric, values in output.series.items()
         for step, value in enumerate(values[:KEPT_VALUES])
-    )
+    ]
+    if rows:
+        connection.execute(_MEASURED, rows)

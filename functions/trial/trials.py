@@ -28,6 +28,23 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Due:
+    """What is still to be written of a Trial."""
+
+    trial: Object
+    """As it is to be."""
+    before: Object
+    """Its status as it was written last."""
+    number: int
+    output: observing.Output | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the Trial is over."""
+        return conditions.outcome(self.trial["status"]) is not None
+
+
+@dataclass(frozen=True)
 class Trials:
     """Drives Trials to their end."""
 
@@ -41,61 +58,63 @@ class Trials:
         """The objects that run trials."""
         return Workloads(self.resources)
 
-    def advance(self, trial: Object, number: int, *, is_new: bool = False) -> Object:
-        """Do what is next for the Trial that is suggestion `number`; return it as it is afterwards.
+    def advance(self, trial: Object, number: int, *, is_new: bool = False, running: Object | None = None) -> Due:
+        """Do what is next for the Trial that is suggestion `number`; return it as it is to be written (`settle`).
 
-        Of a new one it is known that nothing runs it yet.
+        `running` is the object that runs it, when that is known; of a new one it is known that nothing runs it yet.
         """
         status = trial.get("status") or {}
-        running = None if is_new else self.workloads.find(trial)
+        if running is None and not is_new:
+            running = self.workloads.find(trial)
         if conditions.outcome(status) is not None:
-            return self._close(trial, running, number)
+            return self._left(trial, running, number)
         if running is None:
             return self._start(trial, number)
         state = workload.state(trial, running)
         if state.kind == "Running":
             if workload.is_job(running):
                 self._give_up(trial, running)
-            return self._written(trial, _running(status))
+            return _due(trial, _running(status), number)
         output = self._output(trial, succeeded=state.kind == "Succeeded")
         ended = _succeeded(trial, output) if state.kind == "Succeeded" else _failed(trial, state, output)
-        return self._finish(trial, ended, output, number)
+        return _due(trial, ended, number, output)
 
-    def kill(self, trial: Object, number: int) -> Object:
-        """End a Trial that its Experiment no longer needs."""
+    def killed(self, trial: Object, number: int) -> Due:
+        """Return a Trial as it ends that its Experiment no longer needs."""
         why = "The Experiment ended while the trial was running"
-        status = conditions.ended(_running(trial.get("status") or {}), "Killed", "TrialKilled", why)
-        return self._finish(trial, status, None, number)
+        return _due(trial, conditions.ended(_running(trial.get("status") or {}), "Killed", "TrialKilled", why), number)
 
-    def _start(self, trial: Object, number: int) -> Object:
+    def settle(self, due: Due) -> Object:
+        """Write and record a Trial as it is now; return it. What runs it may be cleaned up after."""
+        trial = due.trial
+        if trial["status"] != due.before:
+            trial = self.resources().write_status(trial)
+        if due.has_ended:
+            last = trial["status"]["conditions"][-1]
+            logger.info("trial=%s outcome=%s: %s", trial["metadata"]["name"], last["type"], last["message"])
+            self.records.finished(trial, due.number, trial["status"], due.output)
+        return trial
+
+    def _start(self, trial: Object, number: int) -> Due:
         status = trial.get("status") or {}
-        self.records.started(trial, number)
         run = injection.injected(trial, run_of(trial), self.manager())
+        if workload.is_job(run):  # before it can report anything; others start later than they are created
+            self.records.started(trial, number)
         try:
             self.workloads.create(run)
         except Conflict:
             pass  # it was created when this was last tried
         except (InvalidInput, Forbidden, workload.KindMissing) as error:
-            return self._finish(
-                trial, conditions.ended(_running(status), "Failed", "TrialFailed", str(error)), None, number
-            )
-        return self._written(trial, _running(status))
+            return _due(trial, conditions.ended(_running(status), "Failed", "TrialFailed", str(error)), number)
+        if not workload.is_job(run):
+            self.records.started(trial, number)
+        return _due(trial, _running(status), number)
 
-    def _finish(self, trial: Object, status: Object, output: observing.Output | None, number: int) -> Object:
-        trial = self._written(trial, status)
-        last = status["conditions"][-1]
-        logger.info("trial=%s outcome=%s: %s", trial["metadata"]["name"], last["type"], last["message"])
-        self.records.finished(trial, number, status, output)
-        self.clean(trial)
-        return trial
-
-    def _close(self, trial: Object, running: Object | None, number: int) -> Object:
-        """Record and clean up what a crash has left of a Trial whose status says how it ended."""
+    def _left(self, trial: Object, running: Object | None, number: int) -> Due:
+        """Return what a crash has left to be done of a Trial whose status says how it ended."""
         killed = conditions.is_true(trial["status"], "Killed")
         output = None if killed or running is None else self._output(trial, succeeded=True)
-        self.records.finished(trial, number, trial["status"], output)
-        self.clean(trial)
-        return trial
+        return _due(trial, trial["status"], number, output)
 
     def clean(self, trial: Object) -> None:
         """Delete the object of a Trial that has ended, unless it is to be retained."""
@@ -136,10 +155,9 @@ class Trials:
             patch = {"spec": {"backoffLimit": 0}}
             self.resources().merge(JOB_API_VERSION, JOB, metadata["namespace"], metadata["name"], patch)
 
-    def _written(self, trial: Object, status: Object) -> Object:
-        if status == trial.get("status"):
-            return trial
-        return self.resources().write_status({**trial, "status": status})
+
+def _due(trial: Object, status: Object, number: int, output: observing.Output | None = None) -> Due:
+    return Due({**trial, "status": status}, trial.get("status") or {}, number, output)
 
 
 def _succeeded(trial: Object, output: observing.Output | None) -> Object:

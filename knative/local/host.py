@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import functools
 import gc
 import json
 import logging
@@ -167,6 +168,7 @@ async def _serve(
     await jobs.start()
     await cronjobs.start()
     await eventing.start()
+    serving.activator.observer.start(functools.partial(eventing.publish, PLATFORM_NAMESPACE, "default"))
     await containers.start()
     runner = await _runner(front)
     door = Door(front, runner, listeners, outside.encryption if outside else None)
@@ -183,6 +185,7 @@ async def _serve(
         logger.info("stopping")
         await serving.stop()
         await resources.close()  # ends watches, which would hold the door open
+        await serving.activator.observer.close()
         await containers.close()
         await eventing.close()
         await cronjobs.close()

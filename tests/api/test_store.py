@@ -430,3 +430,29 @@ def test_a_write_that_cannot_reach_the_disk_leaves_nothing_behind(tmp_path: Path
 
 async def _nothing(store: Store) -> None:
     pass
+
+
+def test_nothing_is_made_for_a_controller_that_is_gone(tmp_path: Path) -> None:
+    """Who makes parts of an object is overtaken by its deletion, which has been queued before: no orphan stays."""
+
+    async def main() -> None:
+        store = Store(tmp_path / "db.sqlite")
+        owner = await store.create(config_map("owner"))
+        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}
+        part = config_map("part", metadata={"ownerReferences": [{**reference, "controller": True}]})
+        other = config_map("other", metadata={"ownerReferences": [reference]})
+        made = await asyncio.gather(
+            store.delete("ConfigMap", "default", "owner"),
+            store.create(part),
+            store.apply(part),
+            store.create(other),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in made] == [dict, NotFound, NotFound, dict]
+        assert store.find("ConfigMap", "default", "part") is None
+        await store.create(config_map("owner"))
+        with pytest.raises(NotFound):
+            await store.create(part)  # another of the same name
+        await store.close()
+
+    asyncio.run(main())

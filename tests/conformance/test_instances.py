@@ -1,5 +1,6 @@
 """What an instance is given and how it is looked after: ports, init containers, sidecars, probes."""
 
+import os
 import socket
 
 import pytest
@@ -135,3 +136,27 @@ def test_init_containers_run_first_where_an_administrator_allows_them(cluster, r
     template["metadata"]["labels"] = {"serving.kserve.io/inferenceservice": "fetching"}
     cluster.apply(removed("fetching"), template)
     assert cluster.ask("fetching").status == 200
+
+
+SYSTEM_PYTHON = "/usr/bin/python3"  # another user may not even look at the one that runs the tests
+WHO = """
+import http.server, os
+class Who(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        told = f"{os.getuid()} {os.getgid()}".encode()
+        self.send_response(200); self.send_header("Content-Length", str(len(told))); self.end_headers()
+        self.wfile.write(told)
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Who).serve_forever()
+"""
+
+
+@pytest.mark.skipif(not os.access(SYSTEM_PYTHON, os.X_OK), reason=f"there is no {SYSTEM_PYTHON}")
+def test_a_container_runs_as_the_user_that_it_names_or_says_why_not(cluster, removed, wait_until):
+    container = {"command": [SYSTEM_PYTHON, "-c", WHO], "securityContext": {"runAsUser": 43210, "runAsGroup": 43211}}
+    cluster.service(removed("somebody"), container=container, wait=False)
+    if os.geteuid() == 0:
+        cluster.ready("somebody")
+        assert cluster.ask("somebody").data == b"43210 43211"
+    else:
+        wait_until(lambda: cluster.condition("somebody").get("status") == "False", "the refusal")
+        assert "only root can start a process as another user" in cluster.condition("somebody")["message"]

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from zeroflow.errors import InvalidInput
 from zeroflow.events.outbox import Outbox
 from zeroflow.events.publisher import NoSink
 from zeroflow.functions.inference.canary import rollouts, telling
+from zeroflow.functions.inference.canary.named import with_policy
 from zeroflow.functions.inference.canary.policy import ERRORS, QUALITY, Guard, Metric, Policy, policy_of
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.metadata import Database
@@ -203,3 +205,34 @@ def models(cluster: Any, constant: Any) -> list[str]:
 def test_without_a_rolled_out_revision_there_is_no_canary(cluster: Any, models: list[str]) -> None:
     cluster.apply("fresh", {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": models[0]}}, AUTO)
     assert [target["percent"] for target in cluster.service("fresh")["spec"]["traffic"]] == [100]
+
+
+def test_a_rollout_policy_says_what_annotations_would(cluster: Any, models: list[str]) -> None:
+    named = {"zeroflow.dev/rollout-policy": "careful", "zeroflow.dev/rollout-alpha": "0.01"}
+    spec = {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": models[0]}}
+    isvc = cluster.apply("by-policy", spec, named)
+    ready = next(each for each in isvc["status"]["conditions"] if each["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "RolloutPolicyNotFound")
+    wanted = {"steps": [10, 100], "metrics": ["error-rate<=+0.01", "latency-p99"], "minRequests": 50, "shadow": False}
+    policy = {
+        "apiVersion": "zeroflow.dev/v1alpha1",
+        "kind": "RolloutPolicy",
+        "metadata": {"name": "careful", "namespace": "default"},
+        "spec": {**wanted, "alpha": 0.1},
+    }
+    cluster.tell(cluster.resources.apply(policy))
+    assert cluster.service("by-policy")["spec"]["traffic"][0]["percent"] == 100
+    found = policy_of(with_policy(cluster.resources, cluster.get("by-policy"))["metadata"]["annotations"])
+    assert found == Policy(
+        steps=(10, 100), metrics=(Metric("error-rate", 0.01), Metric("latency-p99")), alpha=0.01, min_requests=50
+    )
+    annotations = cluster.get("by-policy")["metadata"]["annotations"]
+    assert annotations == named  # what the policy says is not written to who names it
+
+
+@pytest.mark.parametrize("spec", [{"steps": "5,100"}, {"steps": [0, 100]}, {"metrics": []}, {"minRequests": 0}])
+def test_a_rollout_policy_that_cannot_be_meant_is_refused_at_once(cluster: Any, spec: dict[str, Any]) -> None:
+    metadata = {"name": "wrong", "namespace": "default"}
+    policy = {"apiVersion": "zeroflow.dev/v1alpha1", "kind": "RolloutPolicy", "metadata": metadata, "spec": spec}
+    with pytest.raises(InvalidInput, match=next(iter(spec))):
+        cluster.resources.apply(policy)

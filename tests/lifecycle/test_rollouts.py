@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -81,11 +82,14 @@ class Served:
         path.parent.mkdir(parents=True)
         joblib.dump(classifier, path)
         uri = f"store://models/{self.name}/{number}/model.joblib"
+        self.declare({"model": {"modelFormat": {"name": "sklearn"}, "storageUri": uri}})
+
+    def declare(self, predictor: dict[str, Any]) -> None:
         document = {
             "apiVersion": "serving.kserve.io/v1beta1",
             "kind": "InferenceService",
             "metadata": {"name": self.name, "namespace": "default", "annotations": self._annotations},
-            "spec": {"predictor": {"minReplicas": 1, "model": {"modelFormat": {"name": "sklearn"}, "storageUri": uri}}},
+            "spec": {"predictor": {"minReplicas": 1, **predictor}},
         }
         self.host.kubectl("apply", "-f", "-", stdin=json.dumps(document))
 
@@ -143,6 +147,69 @@ def test_worse_canary_is_rolled_back_by_what_its_predictors_observe(host: Any, w
     assert served.begun()[1] == stable
 
 
+SERVER = """
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.tell(200, {"status": "alive"})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        breaks = "--breaks" in sys.argv and body["instances"][0] == [1.0, 2.0, 2.0, 4.0]
+        self.tell(500 if breaks else 200, {"predictions": [len(sys.argv)]})
+
+    def tell(self, status, document):
+        data = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+def test_a_canary_of_a_users_own_container_is_decided_by_what_passes_through_the_host(
+    host: Any, wait_until: Any, tmp_path: Path
+) -> None:
+    policy = {"zeroflow.dev/rollout-min-requests": "20", "zeroflow.dev/rollout-metrics": "error-rate<=+0.1"}
+    served = Served(host, wait_until, "mine", **policy)
+    program = tmp_path / "server.py"
+    program.write_text(SERVER)
+
+    def run(*options: str) -> None:
+        container = {"name": "kserve-container", "image": "me/mine", "command": [sys.executable, str(program)]}
+        served.declare({"containers": [{**container, "args": [*options]}]})
+
+    run()
+    caller = Caller(served.ready(), "mine")
+    run("--breaks")
+    _, stable = served.begun()
+    until(caller, wait_until, lambda: served.rollout()["state"] == "rolled_back", "the rollback", broken_share=0.5)
+    wait_until(lambda: served.shares() == {stable: 100}, "the traffic to go back")
+    found = served.rollout()["decisions"][-1]["numbers"]["error-rate"]
+    assert found["canary"]["bad"] > 0
+    assert found["stable"]["bad"] == 0 < found["stable"]["total"]
+    assert {failure[:3] for failure in caller.failures} == {"500"}
+
+    run("--fine")
+    served.begun()
+    until(caller, wait_until, lambda: served.rollout()["state"] == "promoted", "the promotion", broken_share=0.5)
+    wait_until(lambda: not any("rollout-mine" in name for name in triggers_of(host)), "its Trigger to go")
+
+
+def triggers_of(host: Any) -> list[str]:
+    found = host.get("/apis/eventing.knative.dev/v1/namespaces/zeroflow/triggers")["items"]
+    return [each["metadata"]["name"] for each in found]
+
+
 SHADOWED = {
     "zeroflow.dev/rollout-shadow": "true",
     "zeroflow.dev/rollout-guards": "agreement>=0.9",
@@ -151,11 +218,11 @@ SHADOWED = {
 }
 
 
-def until(caller: Caller, wait_until: Any, state: Any, what: str) -> None:
+def until(caller: Caller, wait_until: Any, state: Any, what: str, broken_share: float = 0.0) -> None:
     """Send requests until a state is reached."""
 
     def asked() -> bool:
-        caller.many(20)
+        caller.many(20, broken_share)
         return bool(state())
 
     wait_until(asked, what)

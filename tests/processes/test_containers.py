@@ -75,7 +75,7 @@ def test_mount_paths_are_replaced_where_a_path_begins_with_them():
         (
             {"hostPath": {"path": "/"}},
             {},
-            "is hostPath; this host has configMap, emptyDir, ephemeral, persistentVolumeClaim, secret",
+            "is hostPath; this host has configMap, downwardAPI, emptyDir, ",
         ),
         ({"secret": {"secretName": "s"}}, {}, 'secret "s" not found'),
         ({"emptyDir": {}}, {"subPath": "../up"}, "must stay inside its volume"),
@@ -85,6 +85,8 @@ def test_mount_paths_are_replaced_where_a_path_begins_with_them():
         ({"configMap": {"name": "c"}}, {"subPathExpr": "$(A)"}, "has subPath, not subPathExpr"),
         ({"configMap": {"name": "c", "items": [{"key": "k", "path": "../../up"}]}}, {}, "must stay inside its volume"),
         ({"configMap": {"name": "c", "items": [{"key": "no", "path": "no"}]}}, {}, "references non-existent key: no"),
+        ({"projected": {"sources": [{"configMap": {"name": "c"}}] * 2}}, {}, "conflicting duplicate paths: 'k'"),
+        ({"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}, {}, "no tokens"),
     ],
     ids=[
         "host path",
@@ -96,6 +98,8 @@ def test_mount_paths_are_replaced_where_a_path_begins_with_them():
         "expression",
         "item path",
         "missing key",
+        "two of a name",
+        "token",
     ],
 )
 def test_volumes_that_cannot_be_are_refused(tmp_path, volume, mounted, words):
@@ -108,3 +112,28 @@ def test_volumes_that_cannot_be_are_refused(tmp_path, volume, mounted, words):
     with pytest.raises(BadContainer, match=words):
         mount(PodContext(None, find, None, Home(tmp_path)), pod, container, tmp_path / "pod")
     assert not (tmp_path / "up").exists()
+
+
+def test_a_projected_volume_puts_sources_together(tmp_path):
+    sources = [
+        {"configMap": {"name": "c", "items": [{"key": "k", "path": "deep/k"}]}},
+        {"secret": {"name": "missing", "optional": True}},
+        {"secret": {"name": "s"}},
+        {
+            "downwardAPI": {
+                "items": [
+                    {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+                    {"path": "name", "fieldRef": {"fieldPath": "metadata.name"}},
+                ]
+            }
+        },
+    ]
+    metadata = POD["metadata"] | {"labels": {"b": 'quoted "x"', "a": "1"}}
+    pod = {"metadata": metadata, "spec": {"volumes": [{"name": "v", "projected": {"sources": sources}}]}}
+    objects = {("ConfigMap", "c"): {"data": {"k": "v"}}, ("Secret", "s"): {"stringData": {"password": "p"}}}
+    context = PodContext(None, lambda kind, namespace, name: objects.get((kind, name)), None, Home(tmp_path))
+    (mounted,) = mount(context, pod, {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}, tmp_path / "pod")
+    assert mounted.read_only
+    root = tmp_path / "pod" / "v"
+    found = {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+    assert found == {"deep/k": "v", "password": "p", "labels": 'a="1"\nb="quoted \\"x\\""', "name": "p"}

@@ -1,13 +1,13 @@
-"""How good searches are: medians of the best over ten seeds on Branin and Hartmann6, beside Optuna's own figures.
+"""How good searches are: the same as Optuna's own samplers', bit for bit; or no worse, by medians of ten seeds.
 
-The figures are of Optuna's samplers on the same functions, after 30 and after 60 trials. A median of ten seeds moves;
-what is asserted leaves room for that, what is printed does not.
+The figures are of Optuna's samplers (5.0) on the same functions with the same seeds, best after 30 and after 60 trials.
 """
 
 import math
 import statistics
 from dataclasses import replace
 
+import optuna
 import pytest
 
 from zeroflow.functions.trial.algorithms.history import Search, Tried
@@ -55,32 +55,96 @@ FIGURES = {
     ("hartmann6", "bayesianoptimization"): (-3.078, -3.321),
     ("hartmann6", "cmaes"): (-1.897, -2.654),
 }
-ROOM = {"branin": (0.6, 0.25), "hartmann6": (0.45, 0.35)}
+MIXED = (
+    Parameter("b", "int", 1, 9),
+    Parameter("a", "double", 1e-4, 1, distribution="logUniform"),
+    Parameter("k", "categorical", choices=("u", "v", "w")),
+    Parameter("one", "int", 3, 3),
+    Parameter("m", "int", 1, 1000, distribution="logUniform"),
+    Parameter("x", "double", -1, 1),
+)
+SAMPLERS = {
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
+    "multivariate-tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True),
+    "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
+}
+SPACES = {"branin": (BRANIN, branin), "hartmann6": (UNIT, hartmann6)}
+
+
+def mixed(each) -> float:
+    listed = {"u": 0.0, "v": 1.0, "w": 0.5}[each["k"]]
+    return float(each["x"]) ** 2 + float(each["a"]) + listed + int(each["b"]) / 9 + int(each["m"]) / 1000
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@pytest.mark.parametrize(("space", "objective"), [(BRANIN, branin), (MIXED, mixed)], ids=["branin", "mixed"])
+@pytest.mark.parametrize("algorithm", SAMPLERS)
+def test_suggestions_are_optunas_bit_for_bit(algorithm, space, objective):
+    for seed in (0, 5):
+        ours = [each.parameters for each in searched(algorithm, space, objective, seed, 25)]
+        assert ours == optunas(algorithm, space, objective, seed, 25)
 
 
 @pytest.mark.scale
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("function", "algorithm"), FIGURES, ids=lambda each: each)
 def test_medians_are_no_worse_than_optunas(function, algorithm):
-    space, objective = (BRANIN, branin) if function == "branin" else (UNIT, hartmann6)
-    bests = [best(algorithm, space, objective, seed) for seed in range(10)]
-    medians = [statistics.median(each[at] for each in bests) for at in (0, 1)]
+    space, objective = SPACES[function]
+    medians = medians_of([each.value for each in searched(algorithm, space, objective, seed, 60)] for seed in range(10))
     figures = FIGURES[function, algorithm]
+    told = ""
+    if algorithm in SAMPLERS:
+        figures = medians_of(
+            [objective(each) for each in optunas(algorithm, space, objective, seed, 60)] for seed in range(10)
+        )
+        told = " in this run"
+        assert medians == figures
     print(
         f"\n{function:<10}{algorithm:<22}"
-        + "  ".join(f"{m:7.3f} (Optuna {f:6.3f})" for m, f in zip(medians, figures, strict=True))
+        + "  ".join(f"{m:7.3f} (Optuna{told} {f:6.3f})" for m, f in zip(medians, figures, strict=True))
     )
-    for median, figure, room in zip(medians, figures, ROOM[function], strict=True):
-        assert median <= figure + room
+    for median, figure in zip(medians, figures, strict=True):
+        assert median <= figure + 0.03  # of the Gaussian process, which is not Optuna's: a hundredth of the range
 
 
-def best(algorithm, space, objective, seed: int) -> tuple[float, float]:
-    """Return the best value after 30 and after 60 trials."""
-    search, values = Search(space, {}, False, seed), []
-    for _ in range(60):
+def medians_of(searches) -> list[float]:
+    """Return the medians of the best values after 30 and after 60 trials."""
+    values = list(searches)
+    return [statistics.median(min(each[:count]) for each in values) for count in (30, 60)]
+
+
+def searched(algorithm, space, objective, seed: int, trials: int) -> tuple[Tried, ...]:
+    """Search, each suggestion made anew from what is recorded."""
+    search = Search(space, {}, False, seed)
+    for _ in range(trials):
         suggested = ALGORITHMS[algorithm](search)
-        values.append(objective(suggested.parameters))
-        search = replace(
-            search, history=(*search.history, Tried(suggested.parameters, values[-1], labels=suggested.labels))
-        )
-    return min(values[:30]), min(values)
+        tried = Tried(suggested.parameters, objective(suggested.parameters), labels=suggested.labels)
+        search = replace(search, history=(*search.history, tried))
+    return search.history
+
+
+def optunas(algorithm, space, objective, seed: int, trials: int) -> list[dict[str, str]]:
+    """Return what Optuna tries in one process."""
+    tried: list[dict[str, str]] = []
+
+    def evaluated(trial) -> float:
+        values = {each.name: suggested(trial, each) for each in space}
+        tried.append({name: value if isinstance(value, str) else repr(value) for name, value in values.items()})
+        return objective(tried[-1])
+
+    optuna.create_study(sampler=SAMPLERS[algorithm](seed)).optimize(evaluated, trials)
+    return tried
+
+
+def suggested(trial, parameter: Parameter):
+    if not parameter.is_numeric:
+        return trial.suggest_categorical(parameter.name, list(parameter.choices))
+    log = parameter.distribution == "logUniform"
+    if parameter.kind == "int":
+        return trial.suggest_int(parameter.name, int(parameter.low), int(parameter.high), log=log)
+    return trial.suggest_float(parameter.name, parameter.low, parameter.high, log=log)

@@ -10,6 +10,7 @@ from zeroflow.events.outbox import Outbox
 from zeroflow.functions.inference import names
 from zeroflow.functions.inference.canary import rollouts
 from zeroflow.functions.inference.canary.policy import policy_of
+from zeroflow.functions.inference.canary.subscription import Subscriptions
 from zeroflow.functions.inference.component import Component
 from zeroflow.functions.inference.rollout import SHADOW, Rollout
 from zeroflow.resources import conditions
@@ -20,8 +21,8 @@ Object = dict[str, Any]
 class Canaries:
     """The canaries that decide by themselves."""
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def __init__(self, outbox: Outbox, subscriptions: Subscriptions) -> None:
+        self._outbox, self._subscriptions = outbox, subscriptions
 
     def percent(
         self, isvc: Object, component: Component, wanted: Object, found: Object | None, done: Rollout
@@ -44,6 +45,15 @@ class Canaries:
         with self._outbox.database.reading() as session:
             percent = rollouts.share(session, uid, template, policy)
             return percent, rollouts.is_shadowed(session, uid, template, policy)
+
+    def listen(self, namespace: str, name: str, isvc: Object | None) -> None:
+        """Get the evidence of an InferenceService's canary, as long as one is being decided."""
+        with self._outbox.database.reading() as session:
+            known = rollouts.newest(session, namespace, name)
+        if known is None:
+            return  # it never had a canary
+        decides = isvc is not None and policy_of(_annotations(isvc)) is not None
+        self._subscriptions.keep(namespace, name, decides and known.state == rollouts.RUNNING)
 
     def follow(self, isvc: Object, service: Object, done: Rollout) -> None:
         """Begin to count for the newest revision once it is a canary that is ready."""

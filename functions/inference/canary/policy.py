@@ -9,6 +9,7 @@
     zeroflow.dev/rollout-max-requests: "100000"              of the canary, after which it is left as it is
     zeroflow.dev/rollout-shadow: "true"                      before the first step it gets copies only, answers nobody
     zeroflow.dev/rollout-attempt: "2"                        tries the same revision again
+    zeroflow.dev/rollout-policy: careful                     the RolloutPolicy that says what is not said here
 
 A metric is a share of bad events that canary and stable revision are compared by: requests that got no prediction
 (4xx as well as 5xx: both have the same callers), requests slower than the stable revision's quantile, wrong answers by
@@ -26,7 +27,7 @@ from zeroflow.functions.inference import names
 from zeroflow.functions.inference.refusal import Refused
 
 PREFIX = names.ROLLOUT
-OPTIONS = ("steps", "metrics", "guards", "alpha", "min-requests", "max-requests", "attempt", "shadow")
+OPTIONS = ("steps", "metrics", "guards", "alpha", "min-requests", "max-requests", "attempt", "shadow", "policy")
 
 ERRORS, QUALITY, LATENCY, AGREEMENT = "error-rate", "quality", "latency", "agreement"
 _METRIC = re.compile(r"(error-rate|quality|latency-p(?:50|75|90|95|99|99\.9))(?:<=\+(0(?:\.\d+)?|1))?")

@@ -192,6 +192,16 @@ def judge(tx: Transaction, given: Feedback) -> None:
     _decide(tx, record, policy)
 
 
+def newest(session: Session, namespace: str, name: str) -> RolloutRecord | None:
+    """Return the newest canary of an InferenceService, whatever became of it."""
+    return session.scalars(
+        select(RolloutRecord)
+        .where(RolloutRecord.namespace == namespace, RolloutRecord.name == name)
+        .order_by(RolloutRecord.id.desc())
+        .limit(1)
+    ).first()
+
+
 def running(session: Session, namespace: str, name: str) -> RolloutRecord | None:
     """Return the canary that is being decided, its row locked; None when there is none."""
     return session.scalars(

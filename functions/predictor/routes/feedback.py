@@ -8,7 +8,7 @@ import time
 import orjson
 from flask import Flask, Response
 
-from zeroflow.functions.predictor.answers import parsed
+from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import ModelNotReady, NotImplementedHere
 from zeroflow.functions.predictor.predictor import Predictor
 from zeroflow.functions.predictor.routes.edge import body, json_answer

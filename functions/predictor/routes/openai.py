@@ -16,7 +16,7 @@ from flask import Flask, Response, g
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.functions.predictor import wishes
-from zeroflow.functions.predictor.answers import parsed
+from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import BadRequest, NotImplementedHere
 from zeroflow.functions.predictor.predictor import Predictor, status_of
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer

@@ -3,7 +3,7 @@
 from flask import Flask, Response, g, request
 
 from zeroflow.functions.predictor import cloudevents
-from zeroflow.functions.predictor.answers import parsed
+from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import ModelNotReady, NotImplementedHere
 from zeroflow.functions.predictor.fast import JSON
 from zeroflow.functions.predictor.predictor import Predictor

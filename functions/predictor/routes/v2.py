@@ -3,7 +3,7 @@
 from flask import Flask, Response, request
 
 from zeroflow.functions.predictor import v2
-from zeroflow.functions.predictor.answers import parsed
+from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.functions.predictor.fast import BINARY, HEAD_LENGTH, JSON
 from zeroflow.functions.predictor.predictor import Predictor

@@ -1,8 +1,9 @@
 """Bayesian optimisation: a Gaussian process over the unit cube, by scikit-learn.
 
 Coordinates are those of `space`, lists one coordinate per value. After `n_initial_points` random ones, the next point
-is the best of many candidates by an acquisition function; trials that run count as if they had come out at the mean of
-the others. `gp_hedge` takes expected improvement, probability of improvement and the confidence bound in turns.
+is the best of many candidates by an acquisition function, looked for ever closer around the best of them; trials that
+run count as if they had come out at the mean of the others. `gp_hedge` takes expected improvement, probability of
+improvement and the confidence bound in turns.
 Source: Katib's scikit-optimize settings (n_initial_points, acq_func).
 """
 
@@ -19,7 +20,10 @@ from zeroflow.tuning.spec import Parameter
 
 INITIAL_POINTS = 10
 CANDIDATES = 1000
-NEAR = 100
+NEAR = 200
+SPREADS = (0.1, 0.03, 0.01, 0.003)
+"""How far around the best the next candidates lie, in shares of each parameter's range."""
+KEPT = 4
 IN_TURNS = ("EI", "PI", "LCB")
 EXPLORATION, KAPPA = 0.01, 1.96
 """Of expected and probable improvement, in standard deviations; of the confidence bound. As in scikit-optimize."""
@@ -36,27 +40,43 @@ def by_gaussian_process(search: Search) -> Suggested:
     running = [each for each in search.history if each.running]
     known = numpy.array([features(search.parameters, each.parameters, each.inactive) for each in (*done, *running)])
     values = numpy.concatenate([losses, numpy.full(len(running), losses.mean())])
-    mean, spread = values.mean(), values.std() or 1.0
-    values = (values - mean) / spread
+    values = (values - values.mean()) / (values.std() or 1.0)
     chance = numpy.random.default_rng(search.seed_of("candidates"))
-    candidates = chance.random((CANDIDATES, len(search.parameters)))
     best = done[int(losses.argmin())]
     centre = numpy.array([_place(each, best.parameters, best.inactive) for each in search.parameters])
-    near = numpy.clip(centre + chance.normal(0, 0.05, (NEAR, len(search.parameters))), 0, 1)
-    assignments = [
-        {each.name: value_at(each, float(at)) for each, at in zip(search.parameters, point, strict=True)}
-        for point in numpy.concatenate([candidates, near])
-    ]
-    feasible = [each for each in assignments if search.is_feasible(each)]
-    if not feasible:
-        return Suggested(assignments[0])
-    assignments = feasible
     process = _fitted(known, values, search.seed_of("fit"))
+    least = float(values[: len(done)].min())
+    places = chance.random((CANDIDATES, len(search.parameters)))
+    chosen: list[tuple[float, dict[str, str], Any]] = []
+    for spread in SPREADS:
+        around = numpy.array([centre, *(place for _, _, place in chosen)])
+        near = numpy.repeat(around, NEAR // len(around), axis=0)
+        places = numpy.concatenate([places, numpy.clip(near + chance.normal(0, spread, near.shape), 0, 1)])
+        chosen = _best(search, process, least, places, chosen)
+        places = places[:0]
+    return Suggested(chosen[0][1] if chosen else by_chance(search).parameters)
+
+
+def _best(
+    search: Search, process: Any, least: float, places: Any, kept: list[tuple[float, dict[str, str], Any]]
+) -> Any:
+    """Return the most promising places, the best first: of these and of those that were kept."""
+    import numpy
+
+    found = []
+    for place in places:
+        assignment = {each.name: value_at(each, float(at)) for each, at in zip(search.parameters, place, strict=True)}
+        if search.is_feasible(assignment):
+            found.append((assignment, place))
+    if not found:
+        return kept
     expected, deviation = process.predict(
-        numpy.array([features(search.parameters, each) for each in assignments]), return_std=True
+        numpy.array([features(search.parameters, assignment) for assignment, _ in found]), return_std=True
     )
-    scores = _acquisition(search, expected, numpy.maximum(deviation, 1e-9), float(values[: len(done)].min()))
-    return Suggested(assignments[int(scores.argmax())])
+    scores = _acquisition(search, expected, numpy.maximum(deviation, 1e-9), least)
+    order = numpy.argsort(-scores, kind="stable")[:KEPT]
+    new = [(float(scores[at]), *found[at]) for at in order]
+    return sorted([*kept, *new], key=lambda each: -each[0])[:KEPT]
 
 
 def _fitted(known: Any, values: Any, seed: int) -> Any:

@@ -6,17 +6,19 @@ import math
 import random
 import warnings
 
+from zeroflow.functions.trial.algorithms import stream
 from zeroflow.functions.trial.algorithms.history import Search, Suggested
-from zeroflow.functions.trial.algorithms.space import value_at
+from zeroflow.functions.trial.algorithms.space import drawn, draws, value_at
 
 PLACE = "zeroflow.dev/place"
 """Label of a suggestion: its place in the grid or sequence; places that do not fulfil the constraints are left out."""
 
 
 def by_chance(search: Search) -> Suggested:
-    """Return parameters drawn from their distributions."""
-    chance = search.chance()
-    return Suggested({each.name: value_at(each, chance.random()) for each in search.parameters})
+    """Return parameters drawn from their distributions: what Optuna's random sampler draws with the same seed."""
+    before = search.number * sum(map(draws, search.parameters))
+    chance = search.chance() if search.attempt else stream.forwarded(search.seed, before)
+    return Suggested({each.name: drawn(each, chance) for each in search.parameters})
 
 
 def grid_size(search: Search) -> int:

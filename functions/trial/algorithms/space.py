@@ -8,6 +8,7 @@ and a sixth of the range as standard deviation, as Katib's random search has the
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from decimal import Decimal
 from statistics import NormalDist
@@ -25,6 +26,21 @@ def value_at(parameter: Parameter, coordinate: float) -> str:
     if parameter.distribution == "uniform" and (parameter.kind == "int" or parameter.step):
         return _on_grid(parameter, min(int(coordinate * points(parameter)), points(parameter) - 1))
     return snapped(parameter, _quantile(parameter, coordinate))
+
+
+def draws(parameter: Parameter) -> int:
+    """Return how many random numbers `drawn` takes: one for each value of a list, none where there is no choice."""
+    if not parameter.is_numeric:
+        return len(parameter.choices) if len(parameter.choices) > 1 else 0
+    return int(parameter.low < parameter.high)
+
+
+def drawn(parameter: Parameter, chance: random.Random) -> str:
+    """Return a value by chance, as Optuna draws it."""
+    numbers = [chance.random() for _ in range(draws(parameter))]
+    if not parameter.is_numeric:
+        return parameter.choices[max(range(len(numbers)), key=numbers.__getitem__, default=0)]
+    return value_at(parameter, numbers[0] if numbers else 0.0)
 
 
 def coordinate_of(parameter: Parameter, value: str) -> float:
@@ -80,6 +96,8 @@ def _share(parameter: Parameter, number: float) -> float:
 
 
 def _bounds(parameter: Parameter) -> tuple[float, float]:
+    if parameter.distribution == "logUniform" and parameter.kind == "int":  # each value up to the middle of the next
+        return math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)
     if parameter.distribution.startswith("log"):
         return math.log(parameter.low), math.log(parameter.high)
     return parameter.low, parameter.high

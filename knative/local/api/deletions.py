@@ -98,7 +98,7 @@ class Deletions:
             others = [
                 owner
                 for owner in meta(dependent)["ownerReferences"]
-                if owner.get("uid") != uid and self._exists(draft, owner, key[1])
+                if owner.get("uid") != uid and self.exists(draft, owner, key[1])
             ]
             if others:
                 kept = copy(dependent)
@@ -107,7 +107,8 @@ class Deletions:
             else:
                 self._delete(draft, key, foreground)
 
-    def _exists(self, draft: Draft, owner: Mapping[str, Any], namespace: str) -> bool:
+    def exists(self, draft: Draft, owner: Mapping[str, Any], namespace: str) -> bool:
+        """Say whether what an owner reference names is there."""
         group, _, _ = str(owner.get("apiVersion", "")).rpartition("/")
         key = f"{owner.get('kind')}.{group}" if group else str(owner.get("kind"))
         found = draft.find((key, namespace, str(owner.get("name")))) or draft.find((key, "", str(owner.get("name"))))

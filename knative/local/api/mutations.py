@@ -184,6 +184,14 @@ class Mutations:
         draft.write(key, obj)
         return obj
 
+    def check_controller(self, draft: Draft, obj: Object) -> None:
+        """Raise NotFound when what controls an object does not exist."""
+        for owner in meta(obj).get("ownerReferences") or ():
+            if owner.get("controller") and not Deletions(self.kinds).exists(
+                draft, owner, meta(obj).get("namespace", "")
+            ):
+                raise NotFound.named(str(owner.get("kind")), str(owner.get("name")))
+
     def _finished(self, draft: Draft, kind: Kind, obj: Object, old: Object | None) -> Object:
         """Set what the API server itself decides for some kinds."""
         if kind.key == CRD_KEY:

@@ -125,9 +125,17 @@ class Store:
     # writing
 
     async def create(self, obj: Object) -> Object:
-        """Create an object: uid, resourceVersion, creationTimestamp, generation, a name from generateName."""
+        """Create an object: uid, resourceVersion, creationTimestamp, generation, a name from generateName.
+
+        Raises NotFound when its controller is gone: who made it was overtaken by the controller's deletion.
+        """
         kind = self._kind_of(obj)
-        return await self.write(lambda draft: self._mutations.create(draft, kind, copy(obj)))
+        return await self.write(lambda draft: self._create(draft, kind, copy(obj)))
+
+    def _create(self, draft: Draft, kind: Kind, obj: Object) -> Object:
+        self._mutations.place(kind, obj)
+        self._mutations.check_controller(draft, obj)
+        return self._mutations.create(draft, kind, obj)
 
     async def update(self, obj: Object) -> Object:
         """Replace everything but status; Conflict when metadata.resourceVersion is given and not the latest."""
@@ -140,7 +148,7 @@ class Store:
         return await self.write(lambda draft: self._mutations.update_status(draft, kind, copy(obj)))
 
     async def apply(self, obj: Object, manager: str = "zeroflow") -> Object:
-        """Make the object what this manifest says, whoever wrote its fields before."""
+        """Make the object what this manifest says, whoever wrote its fields before; NotFound as in `create`."""
         kind = self._kind_of(obj)
         writer = Manager(manager, "Apply", kind.api_version())
         return await self.write(lambda draft: self._apply(draft, kind, copy(obj), writer))
@@ -150,7 +158,7 @@ class Store:
         live = draft.find(key_of(kind, obj))
         applied = managers.apply(kind, live, obj, writer, force=True)
         if live is None:
-            return self._mutations.create(draft, kind, applied)
+            return self._create(draft, kind, applied)
         return self._mutations.update(draft, kind, applied)
 
     async def delete(

@@ -23,7 +23,7 @@ import orjson
 from zeroflow.knative.local.api.objects import Object, labels
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.api.subscriptions import Subscription
-from zeroflow.knative.local.eventing import destinations, label_selector, overrides
+from zeroflow.knative.local.eventing import changes, destinations, label_selector, overrides
 from zeroflow.knative.local.eventing.apiserver_spec import concerns, controller_of, kind_key
 from zeroflow.knative.local.eventing.cloudevent import JSON_MEDIA, Attribute, DataForm, Event, timestamp
 from zeroflow.knative.local.eventing.conditions import Conditions
@@ -104,6 +104,7 @@ class _Watch:
         self._uid: str = source["metadata"]["uid"]
         self._kinds = sorted({kind_key(resource) for resource in source["spec"]["resources"]})
         self._seen: dict[str, str] = {}
+        self._declared: dict[str, str] = {}  # of what was reported since the start
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -163,14 +164,16 @@ class _Watch:
         return True
 
     async def _report(self, operation: str, obj: Object) -> None:
-        event = change_event(self._source, operation, obj, self._urls.base, self._plural(obj))
         uid, version = obj["metadata"]["uid"], obj["metadata"]["resourceVersion"]
+        event = change_event(self._source, operation, obj, self._urls.base, self._plural(obj))
+        event = event.extended({**changes.extensions(operation, obj, self._declared.get(uid))})
         if operation == "delete":
             await self._sinks.send(self._source, event, lambda connection: self._forget_one(connection, uid))
             self._seen.pop(uid, None)
+            self._declared.pop(uid, None)
         else:
             await self._sinks.send(self._source, event, lambda connection: self._remember(connection, obj))
-            self._seen[uid] = version
+            self._seen[uid], self._declared[uid] = version, changes.declared(obj)
 
     def _wants(self, obj: Object) -> bool:
         group = str(obj["apiVersion"]).rpartition("/")[0]

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from zeroflow.knative.local.api.builtin import CRD_KEY
-from zeroflow.knative.local.api.objects import Object
+from zeroflow.knative.local.api.errors import NotFound
+from zeroflow.knative.local.api.objects import Object, copy
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.api.subscriptions import Subscription
@@ -59,7 +61,9 @@ class Controllers:
 
     async def start(self) -> None:
         """Reconcile what exists, then follow changes."""
-        self._subscription = self._store.subscribe((SERVICE, *self._reconcilers, JOB, CRD_KEY), replay=False)
+        self._subscription = self._store.subscribe(
+            (SERVICE, *self._reconcilers, JOB, CRD_KEY), replay=False, copies=False
+        )
         for kind in self._reconcilers:
             for obj in self._store.list(kind):
                 await self._handle(Change("ADDED", kind, obj))
@@ -78,16 +82,24 @@ class Controllers:
             await self._handle(change)
 
     async def _handle(self, change: Change) -> None:
-        try:
-            anew = change.type != "MODIFIED" or _declared_anew(change)
-            if anew:
-                await self._reconcile(change)
-            if anew or change.kind in _STATES:
-                await self._reconcile_referring(change)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
+        anew = change.type != "MODIFIED" or _declared_anew(change)
+        if not anew and change.kind not in _STATES:
+            return
+        change = replace(change, object=copy(change.object))
+        if anew:
+            await self._try(change)
+        if change.kind not in {JOB, CRD_KEY}:
             metadata = change.object["metadata"]
+            for kind, obj in self._referring((change.kind, metadata["namespace"], metadata["name"])):
+                await self._try(Change("MODIFIED", kind, obj))
+
+    async def _try(self, change: Change) -> None:
+        metadata = change.object["metadata"]
+        try:
+            await self._reconcile(change)
+        except NotFound as error:  # deleted in the middle, with what it owned: its deletion is a change of its own
+            logger.debug("not reconciled: kind=%s name=%s: %s", change.kind, metadata["name"], error)
+        except Exception:
             logger.exception(
                 "not reconciled: kind=%s name=%s/%s", change.kind, metadata.get("namespace"), metadata["name"]
             )
@@ -101,13 +113,6 @@ class Controllers:
         elif change.kind == CRD_KEY:
             for source in self._store.list(APISERVER_SOURCE):
                 await self._apiservers.changed(source)
-
-    async def _reconcile_referring(self, change: Change) -> None:
-        if change.kind in {JOB, CRD_KEY}:
-            return
-        metadata = change.object["metadata"]
-        for kind, obj in self._referring((change.kind, metadata["namespace"], metadata["name"])):
-            await self._reconcile(Change("MODIFIED", kind, obj))
 
     def _referring(self, key: Reference) -> Iterator[tuple[str, Object]]:
         for kind, reconciler in self._reconcilers.items():

@@ -55,7 +55,7 @@ class CronJobs:
 
     async def start(self) -> None:
         """Go on with every CronJob, and with those that come."""
-        subscription = self._store.subscribe((CRONJOB_KIND, JOB_KIND), replay=False)
+        subscription = self._store.subscribe((CRONJOB_KIND, JOB_KIND), replay=False, copies=False)
         for cronjob in self._store.list(CRONJOB_KIND):
             await self._heed(cronjob)
         loop = asyncio.get_running_loop()

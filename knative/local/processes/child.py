@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from zeroflow.knative.local.processes import mounting
 from zeroflow.knative.local.processes.mounting import Mount
+from zeroflow.knative.local.processes.users import User, become
 
 PR_SET_PDEATHSIG = 1
 # RLIMIT_DATA charges memory that is reserved but never touched (thread stacks, BLAS buffers), a container's limit
@@ -44,6 +45,7 @@ class Task:
     gunicorn: bool
     stdio: tuple[int, ...] = ()  # instead of an empty input and the log
     terminal: bool = False
+    user: User | None = None
 
 
 class CannotMount(Exception):
@@ -109,6 +111,9 @@ def _isolate(task: Task, parent: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     if task.cwd is not None:
         os.chdir(task.cwd)
+    if task.user is not None:
+        become(task.user)
+        die_with(parent)
 
 
 def _redirect(task: Task) -> None:

@@ -20,6 +20,7 @@ from zeroflow.knative.local.processes.container import resolve
 from zeroflow.knative.local.processes.logs import tail
 from zeroflow.knative.local.processes.pods import PodContext, PodRecord, shell_code
 from zeroflow.knative.local.processes.process import Process, ProcessSpec, killed_from_outside
+from zeroflow.knative.local.processes.security import give, user_of
 
 Object = dict[str, Any]
 
@@ -33,15 +34,24 @@ class CompanionFailed(ZeroflowError):
         self.killed_from_outside = killed_from_outside(code)
 
 
-def process_spec(context: PodContext, record: PodRecord, container: Object, base: Mapping[str, str]) -> ProcessSpec:
-    """Return the process that one container of a Pod is; raise what keeps it from starting."""
+def process_spec(
+    context: PodContext, record: PodRecord, container: Object, base: Mapping[str, str], *, as_user: bool = False
+) -> ProcessSpec:
+    """Return the process that one container of a Pod is; raise what keeps it from starting.
+
+    `as_user`: it runs as its securityContext says.
+    """
     pod = record.object
+    user = user_of(pod, container) if as_user else None
     mounts = volumes.mount(context, pod, container, scratch(context, record))
+    if user is not None:
+        give(user, [scratch(context, record)])
     resolved = resolve(pod, container, base, context.find, context.images)
     return ProcessSpec(
         name=record.name,
         argv=resolved.argv,
         env=resolved.env,
+        user=user,
         log=context.home.pod_log(record.namespace, record.name, container["name"]),
         cwd=resolved.cwd,
         runtime=resolved.runtime,
@@ -68,8 +78,10 @@ async def execute(context: PodContext, spec: ProcessSpec, argv: list[str]) -> in
 class Companions:
     """The other containers of one Pod."""
 
-    def __init__(self, context: PodContext, record: PodRecord, main: str, base: Mapping[str, str]) -> None:
-        self._context, self._record, self._base = context, record, base
+    def __init__(
+        self, context: PodContext, record: PodRecord, main: str, base: Mapping[str, str], *, as_user: bool = False
+    ) -> None:
+        self._context, self._record, self._base, self._as_user = context, record, base, as_user
         spec = record.object["spec"]
         self._inits: list[Object] = spec.get("initContainers") or []
         self._beside: list[Object] = [each for each in spec["containers"] if each["name"] != main]
@@ -119,7 +131,7 @@ class Companions:
 
     async def _start(self, container: Object, *, init: bool) -> Process:
         try:
-            spec = process_spec(self._context, self._record, container, self._base)
+            spec = process_spec(self._context, self._record, container, self._base, as_user=self._as_user)
             process = await self._context.launcher.start(replace(spec, runtime=None))
         except ZeroflowError as error:
             self._record.companion(container, {"waiting": {"reason": error.reason, "message": str(error)}}, init=init)

@@ -5,8 +5,8 @@ Kubernetes' rules hold where a process can follow them: `command` then `args`, `
 a Pod status can carry.
 
 `resources.limits.memory` bounds the process's data (RLIMIT_DATA, with some slack, see child.py): what asks for more
-gets an error from its allocator. `limits.cpu`, `requests` and `securityContext` have no effect on this host. Source:
-Kubernetes core/v1 Container.
+gets an error from its allocator. `limits.cpu` and `requests` have no effect on this host; `securityContext` is read
+by security.py. Source: Kubernetes core/v1 Container.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _value(variable: Object, pod: Object, env: Mapping[str, str], find: Find) ->
     if source is None:
         return expand(str(variable.get("value") or ""), env)
     if reference := source.get("fieldRef"):
-        return _field(pod, str(reference["fieldPath"]))
+        return field(pod, str(reference["fieldPath"]))
     for kind, name in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
         if reference := source.get(name):
             values = read_values(kind, pod["metadata"]["namespace"], reference, find)
@@ -152,7 +152,8 @@ def _value(variable: Object, pod: Object, env: Mapping[str, str], find: Find) ->
     raise BadContainer(f"env {variable['name']}: valueFrom {', '.join(source)} is not available on this host")
 
 
-def _field(pod: Object, path: str) -> str:
+def field(pod: Object, path: str) -> str:
+    """Return a field of a Pod as the downward API gives it; raise BadContainer for another one."""
     metadata = pod["metadata"]
     if match := _SUBSCRIPT.fullmatch(path):
         return str((metadata.get(match[1]) or {}).get(match[2], ""))

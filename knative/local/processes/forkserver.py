@@ -26,6 +26,7 @@ from typing import Any
 
 from zeroflow.knative.local.processes import child, mounting
 from zeroflow.knative.local.processes.messages import Inbox, Message, encode
+from zeroflow.knative.local.processes.users import User
 
 
 class ForkServer:
@@ -136,6 +137,7 @@ def _task(wire: dict[str, Any], fds: tuple[int, ...]) -> child.Task:
         log=wire["log"],
         cwd=wire["cwd"],
         memory_bytes=wire["memory_bytes"],
+        user=User(**wire["user"]) if wire["user"] else None,
         mounts=tuple(mounting.Mount(**mount) for mount in wire["mounts"]),
         grace_s=wire["grace_s"],
         listener=fds[0] if fds else None,

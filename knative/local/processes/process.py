@@ -14,6 +14,7 @@ from pathlib import Path
 from zeroflow.errors import Unavailable
 from zeroflow.knative.local.api.rest.streams.pods import Stdio
 from zeroflow.knative.local.processes.mounting import Mount
+from zeroflow.knative.local.processes.users import User
 
 # Signals that come from somebody else; one of the others (SIGSEGV, SIGABRT) is a program's own crash.
 _FROM_OUTSIDE = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM})
@@ -45,6 +46,7 @@ class ProcessSpec:
     memory_bytes: int | None = None
     mounts: tuple[Mount, ...] = ()
     stdio: Stdio | None = None  # instead of an empty input and the log
+    user: User | None = None  # None: as the host does
     grace_s: float = 30.0  # how long gunicorn lets requests finish after SIGTERM
 
 

@@ -51,6 +51,7 @@ RUNTIMES: Mapping[str, Runtime] = {
             "zeroflow.functions.router.handler",
             "zeroflow.functions.ingest.handler",
             "zeroflow.functions.trial.handler",
+            "zeroflow.functions.training.handler",
             "zeroflow.functions.transform.handler",
             "zeroflow.metadata.preload",
         )

@@ -50,6 +50,9 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
             self.cfg.set("worker_tmp_dir", MEMORY_DIR)
         if not _mentions(given, "--worker-class", "-k", "--threads"):
             self.cfg.set("worker_class", "gthread")
+        if task.user is not None:  # its files are to be those of whom it runs as
+            self.cfg.set("user", str(task.user.uid))
+            self.cfg.set("group", str(task.user.gid))
         if "control_socket_disable" in self.cfg.settings:
             self.cfg.set("control_socket_disable", True)
         self._after_fork, self._after_init = self.cfg.post_fork, self.cfg.post_worker_init

@@ -237,6 +237,7 @@ def _task(spec: ProcessSpec) -> dict[str, object]:
         "cwd": str(spec.cwd) if spec.cwd is not None else None,
         "memory_bytes": spec.memory_bytes,
         "mounts": [asdict(mount) for mount in spec.mounts],
+        "user": asdict(spec.user) if spec.user is not None else None,
         "grace_s": spec.grace_s,
         "gunicorn": spec.runtime is not None,
         "stdio": spec.stdio is not None,

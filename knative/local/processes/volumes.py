@@ -7,16 +7,18 @@ of volumes are refused. Source: Kubernetes core/v1 Volume.
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import shutil
 from pathlib import Path, PurePosixPath
 
-from zeroflow.knative.local.processes.container import BadContainer, Find, Object, read_values
+from zeroflow.knative.local.processes.container import BadContainer, Find, Object, field, read_values
 from zeroflow.knative.local.processes.mounting import Mount
 from zeroflow.knative.local.processes.pods import PodContext
 
-KINDS = ("configMap", "emptyDir", "ephemeral", "persistentVolumeClaim", "secret")
+KINDS = ("configMap", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
+READ_ONLY = frozenset({"configMap", "downwardAPI", "projected", "secret"})
 
 
 def claim_names(pod: Object) -> set[str]:
@@ -40,11 +42,11 @@ def mount(context: PodContext, pod: Object, container: Object, root: Path) -> tu
         if "persistentVolumeClaim" in volume:
             directory = _claimed(context, namespace, volume["persistentVolumeClaim"])
         elif not directory.exists():
-            _write(volume, namespace, directory, context.find)
+            _write(volume, pod, directory, context.find)
         if wanted.get("subPathExpr"):
             raise BadContainer(f"volumeMount {wanted['name']!r}: this host has subPath, not subPathExpr")
         if sub_path := wanted.get("subPath"):
-            directory = _part(directory, sub_path, writable="secret" not in volume and "configMap" not in volume)
+            directory = _part(directory, sub_path, writable=not READ_ONLY & set(volume))
         mounts.append(Mount(_mount_path(wanted), str(directory), _is_read_only(volume, wanted)))
     return tuple(mounts)
 
@@ -58,7 +60,7 @@ def _mount_path(wanted: Object) -> str:
 
 def _is_read_only(volume: Object, wanted: Object) -> bool:
     claim = volume.get("persistentVolumeClaim") or {}
-    return bool(wanted.get("readOnly") or claim.get("readOnly") or "secret" in volume or "configMap" in volume)
+    return bool(wanted.get("readOnly") or claim.get("readOnly") or READ_ONLY & set(volume))
 
 
 def unmount(root: Path) -> None:
@@ -66,16 +68,49 @@ def unmount(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
 
 
-def _write(volume: Object, namespace: str, directory: Path, find: Find) -> None:
-    if "emptyDir" in volume or "ephemeral" in volume:  # an ephemeral claim has no other life than its Pod's
-        directory.mkdir(mode=0o700, parents=True)
-    elif "secret" in volume:
-        _write_files(directory, volume["secret"], read_values("Secret", namespace, volume["secret"], find))
-    elif "configMap" in volume:
-        _write_files(directory, volume["configMap"], read_values("ConfigMap", namespace, volume["configMap"], find))
-    else:
-        kinds = ", ".join(sorted(set(volume) - {"name"})) or "nothing"
-        raise BadContainer(f"volume {volume['name']!r} is {kinds}; this host has {', '.join(KINDS)} volumes")
+def _write(volume: Object, pod: Object, directory: Path, find: Find) -> None:
+    kinds = set(volume) - {"name"}
+    if not kinds & set(KINDS):
+        said = ", ".join(sorted(kinds)) or "nothing"
+        raise BadContainer(f"volume {volume['name']!r} is {said}; this host has {', '.join(KINDS)} volumes")
+    directory.mkdir(mode=0o700, parents=True)  # an ephemeral claim has no other life than its Pod's
+    projected = volume.get("projected")
+    try:
+        for source in (volume,) if projected is None else projected.get("sources") or ():
+            _write_source(source, pod, directory, find)
+    except BadContainer:
+        unmount(directory)  # all of it is written when the Pod is tried again
+        raise
+
+
+def _write_source(source: Object, pod: Object, directory: Path, find: Find) -> None:
+    """Write the files of a volume, or of one source of a projected one."""
+    namespace = pod["metadata"]["namespace"]
+    if "serviceAccountToken" in source or "clusterTrustBundle" in source:
+        raise BadContainer(
+            "a projected volume has secret, configMap and downwardAPI sources on this host, no tokens and no trust "
+            "bundles: processes of the platform reach its API by KUBECONFIG"
+        )
+    for kind, name in (("Secret", "secret"), ("ConfigMap", "configMap")):
+        if (wanted := source.get(name)) is not None:
+            _write_files(directory, wanted, read_values(kind, namespace, wanted, find))
+    if (wanted := source.get("downwardAPI")) is not None:
+        _write_files(directory, *_of_pod(pod, wanted))
+
+
+def _of_pod(pod: Object, source: Object) -> tuple[Object, dict[str, bytes]]:
+    """Return what the downward API gives, in the form of a ConfigMap and what selects its items."""
+    values: dict[str, bytes] = {}
+    for item in source.get("items") or ():
+        path = str((item.get("fieldRef") or {}).get("fieldPath", ""))
+        if not path:
+            raise BadContainer(f"downwardAPI item {item.get('path')!r}: this host has fieldRef alone")
+        if path in ("metadata.labels", "metadata.annotations"):
+            entries = (pod["metadata"].get(path.rpartition(".")[2]) or {}).items()
+            values[item["path"]] = "\n".join(f"{key}={json.dumps(value)}" for key, value in sorted(entries)).encode()
+        else:
+            values[item["path"]] = field(pod, path).encode()
+    return {"items": [{"key": path, "path": path} for path in values]}, values
 
 
 def _claimed(context: PodContext, namespace: str, source: Object) -> Path:
@@ -103,7 +138,6 @@ def _part(directory: Path, sub_path: str, *, writable: bool) -> Path:
 
 
 def _write_files(directory: Path, source: Object, values: dict[str, bytes] | None) -> None:
-    directory.mkdir(mode=0o700, parents=True)
     items = source.get("items") or [{"key": key, "path": key} for key in values or {}]
     for item in items:
         if item["key"] not in (values or {}):
@@ -112,7 +146,11 @@ def _write_files(directory: Path, source: Object, values: dict[str, bytes] | Non
             raise BadContainer(f"references non-existent key: {item['key']}")
         path = _inside(directory, item["path"])
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as file:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+        except FileExistsError as error:
+            raise BadContainer(f"conflicting duplicate paths: {item['path']!r}") from error
+        with open(descriptor, "wb") as file:
             file.write((values or {})[item["key"]])
 
 

@@ -33,6 +33,7 @@ from zeroflow.knative.local.serving.failures import NoInstance
 from zeroflow.knative.local.serving.headers import decoded, from_pod, to_pod
 from zeroflow.knative.local.serving.limits import TIMED_OUT, Limits, within
 from zeroflow.knative.local.serving.line import QueueFull
+from zeroflow.knative.local.serving.observing import Observer
 from zeroflow.knative.local.serving.passage import DirectPassage, Passage
 from zeroflow.knative.local.serving.pod import Pod
 from zeroflow.knative.local.serving.pool import Pool
@@ -87,8 +88,10 @@ class Activator:
         pool: Callable[[str, str], Pool | None],
         expected: Callable[[str, str], bool],
         changed: asyncio.Condition,
+        observer: Observer | None = None,
     ) -> None:
         self._routes, self._pool, self._expected, self._changed = routes, pool, expected, changed
+        self.observer = observer or Observer()
         self._session: aiohttp.ClientSession | None = None
         self._stopping = False
         self.tags_by_header = False
@@ -124,7 +127,9 @@ class Activator:
             pool = self._find(namespace, name, outside=_from_outside(head.host), tag=self._tag(head.headers))
         except (NotFound, Unreachable):
             pool = None  # said below
-        if pool is not None and pool.limits.until_head_s is None and (taken := pool.acquire_connected()) is not None:
+        if pool is not None and (pool.limits.until_head_s is not None or pool.observed):
+            pool = None  # a task's
+        if pool is not None and (taken := pool.acquire_connected()) is not None:
 
             async def again(dead: Pod, left_s: float) -> None:
                 await self._answer(caller, head, namespace, name, target, left_s, dead)
@@ -282,10 +287,34 @@ class Activator:
 
         `broken` is how often an instance has broken it off before.
         """
+        if not pool.observed or sent.method != "POST":
+            return await self._attempt(sent, pool, limits, clock, broken)
+        came, status = time.perf_counter(), 502
+        try:
+            pod, exchange = await self._attempt(sent, pool, limits, clock, broken)
+            status = exchange.status
+        except Unreachable as error:
+            status = error.status
+            raise
+        except TimeoutError:
+            status = 504
+            raise
+        except asyncio.CancelledError:
+            status = 504 if clock.expired() else 0  # else the client has gone, which nobody is to blame for
+            raise
+        finally:
+            if status:
+                self.observer.answered(pool.revision, status, sent.began or came)
+        return pod, exchange
+
+    async def _attempt(
+        self, sent: Outgoing, pool: Pool, limits: Limits, clock: asyncio.Timeout, broken: int
+    ) -> tuple[Pod, Exchange]:
         for attempt in range(_ATTEMPTS):
             pod = pool.acquire_now() or await self._acquire(pool, clock)
             try:
                 async with within(limits.until_head_s):
+                    sent.began = time.perf_counter()
                     exchange = await pod.connections.send(sent)
                 pod.answered = True
                 return pod, exchange

@@ -44,6 +44,8 @@ class Outgoing:
         self.grpc = grpc
         """Whether it is a gRPC call, which only HTTP/2 can carry."""
         self.touched = False
+        self.began: float | None = None
+        """When an instance got it last, by `time.perf_counter`."""
 
     @property
     def repeatable(self) -> bool:

@@ -75,7 +75,8 @@ class Pod:
         namespace, container = pod["metadata"]["namespace"], self._container["name"]
         self.log = context.home.pod_log(namespace, self.name, container)
         self.record = PodRecord(context, pod, container, str(self._container.get("image", "")))
-        self._companions = Companions(context, self.record, container, inherited_environment() | self._marks())
+        base = inherited_environment() | self._marks()
+        self._companions = Companions(context, self.record, container, base, as_user=True)
 
     @property
     def pid(self) -> int | None:
@@ -113,7 +114,7 @@ class Pod:
         listener = listening_socket()
         port = listener.getsockname()[1]
         try:
-            spec = process_spec(self._context, self.record, self._container, self._environment(port))
+            spec = process_spec(self._context, self.record, self._container, self._environment(port), as_user=True)
             await self._companions.start()
             if spec.runtime is None:
                 listener.close()  # the command listens for itself

@@ -28,6 +28,7 @@ from zeroflow.knative.local.serving.failures import Failure, Failures, NoInstanc
 from zeroflow.knative.local.serving.fleet import Fleet
 from zeroflow.knative.local.serving.limits import limits_of
 from zeroflow.knative.local.serving.line import QUEUE_LENGTH, QUEUE_PER_PLACE, Line
+from zeroflow.knative.local.serving.observing import OBSERVE
 from zeroflow.knative.local.serving.pod import ContainerFailed, Pod
 from zeroflow.knative.local.serving.scaling import ScaleSettings, bounded
 from zeroflow.knative.local.serving.upstream_http1 import Connection
@@ -61,6 +62,8 @@ class Pool:
         self.limits = limits_of(revision["spec"])
         self.replayable = annotations.get(labels.REPLAY) == "safe"
         """Whether any request may be asked again, not only a GET."""
+        self.observed = OBSERVE in annotations
+        """Whether the activator tells how it answers."""
         self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
         self._fleet = Fleet(str(revision["metadata"]["name"]), changed)

@@ -17,6 +17,7 @@ from typing import Any
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.knative.local.api.happenings import Recorder
+from zeroflow.knative.local.api.objects import copy
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.processes.pods import Places
@@ -40,7 +41,7 @@ class Claims:
 
     async def start(self) -> None:
         """Bind what was declared while nobody looked, remove directories without a claim, and listen."""
-        subscription = self._store.subscribe((CLAIM_KIND, "Pod"), replay=False)
+        subscription = self._store.subscribe((CLAIM_KIND, "Pod"), replay=False, copies=False)
         claims = self._store.list(CLAIM_KIND)
         await asyncio.to_thread(_sweep, self._home.volumes, {self._directory(claim) for claim in claims})
         for claim in claims:
@@ -65,7 +66,7 @@ class Claims:
             if change.type == "DELETED":
                 self._remove(self._directory(change.object))
             else:
-                await self._heed(change.object)
+                await self._heed(copy(change.object))
         elif _ended(change):
             namespace = change.object["metadata"]["namespace"]
             for name in claim_names(change.object):

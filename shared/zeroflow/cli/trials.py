@@ -68,11 +68,11 @@ def report_of(host: Host, namespace: str, name: str) -> Report:
     objective, status = experiment["spec"]["objective"], experiment.get("status") or {}
     metric = objective["objectiveMetricName"]
     strategies = {each["name"]: each["value"] for each in objective.get("metricStrategies") or ()}
-    order = host.json("GET", f"{where}/suggestions/{name}")["status"]["suggestions"] if found else []
+    suggestion = host.json("GET", f"{where}/suggestions/{name}") if found else {}
+    told = [each["name"] for each in (suggestion.get("status") or {}).get("suggestions") or ()]
+    later = sorted(set(found).difference(told), key=lambda each: found[each]["metadata"]["creationTimestamp"])
     rows = [
-        row(number, found[each["name"]], metric, strategies)
-        for number, each in enumerate(order)
-        if each["name"] in found
+        row(number, found[each], metric, strategies) for number, each in enumerate([*told, *later]) if each in found
     ]
     condition = outcome(experiment) or {"type": "Running", "message": f"{len(rows)} trials so far"}
     title = f"Experiment {namespace}/{name}"

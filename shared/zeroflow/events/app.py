@@ -151,7 +151,7 @@ class FunctionApp:
         self._event_retention_days = event_retention_days
         self.flask = _Application(f"zeroflow.functions.{name}", static_folder=None)
         self.flask.extensions["zeroflow"] = self
-        self._handlers: dict[str, tuple[Handler, Concern | None, bool]] = {}
+        self._handlers: dict[str, tuple[Handler, Concern | None, bool, bool]] = {}
         self.flask.post("/")(self._on_event)
         self.flask.post("/outbox/sweep")(self._on_sweep)
         self.flask.get("/health/<any(liveness, readiness):_aspect>")(_on_health)
@@ -167,17 +167,24 @@ class FunctionApp:
         return cls(name, outbox, settings.event_retention_days)
 
     def on(
-        self, event_type: str, concerns: Concern | None = None, *, asks_itself: bool = False
+        self,
+        event_type: str,
+        concerns: Concern | None = None,
+        *,
+        asks_itself: bool = False,
+        repeatable: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Register the handler of one event type at `POST /`.
 
         Events that do not concern it are taken before the database is asked about them, and not remembered: they mean
-        nothing again when they come again. A handler that `asks_itself` whether an event was handled - by opening its
-        transaction before it does anything, which then fails - spares the database the question.
+        nothing again when they come again. Nor are those of a `repeatable` handler, unless it opens the event's
+        transaction: it makes things as they are declared, so that doing it again changes nothing. A handler that
+        `asks_itself` whether an event was handled - by opening its transaction before it does anything, which then
+        fails - spares the database the question.
         """
 
         def register(handler: Handler) -> Handler:
-            self._handlers[event_type] = handler, concerns, asks_itself
+            self._handlers[event_type] = handler, concerns, asks_itself, repeatable
             return handler
 
         return register
@@ -198,6 +205,7 @@ class FunctionApp:
         concerns: Concern | None = None,
         *,
         asks_itself: bool = False,
+        repeatable: bool = False,
     ) -> Response:
         """Handle the event in the current request with `handler`, once, and answer for the broker.
 
@@ -207,7 +215,7 @@ class FunctionApp:
             delivery = Delivery(self.outbox, consumer or self.name, _event_of_request(), _wants_reply())
             if concerns is not None and not concerns(delivery):
                 return Response(status=204)
-            return self._deliver(delivery, handler, asks_itself)
+            return self._deliver(delivery, handler, asks_itself, repeatable)
         except ZeroflowError as error:
             logger.warning("event refused: %s", error)
             return Response(f"{error}\n", EVENT_STATUS.get(error.reason, 500), mimetype="text/plain")
@@ -225,8 +233,8 @@ class FunctionApp:
             return Response(
                 f"function {self.name} does not handle {event_type}; it handles: {known}\n", 400, mimetype="text/plain"
             )
-        handler, concerns, asks_itself = registered
-        return self.receive(handler, concerns=concerns, asks_itself=asks_itself)
+        handler, concerns, asks_itself, repeatable = registered
+        return self.receive(handler, concerns=concerns, asks_itself=asks_itself, repeatable=repeatable)
 
     def _on_sweep(self) -> Response:
         age = request.args.get("older_than_ms", "5000")
@@ -237,10 +245,12 @@ class FunctionApp:
             logger.info("events forgotten after %g days: %d", self._event_retention_days, forgotten)
         return Response(status=204)
 
-    def _deliver(self, delivery: Delivery, handler: Handler, asks_itself: bool) -> Response:
-        if asks_itself or not self.handled(delivery):
+    def _deliver(self, delivery: Delivery, handler: Handler, asks_itself: bool, repeatable: bool) -> Response:
+        if asks_itself or repeatable or not self.handled(delivery):
             try:
                 handler(delivery)
+                if delivery.committed is None and repeatable:
+                    return Response(status=204)
                 if delivery.committed is None and not (asks_itself and self.handled(delivery)):
                     with delivery.transaction():
                         pass

@@ -28,7 +28,7 @@ Model = Estimator | TensorModel | PythonModel
 
 READERS = {"huggingface": "huggingface", "tensorflow": "savedmodel", "pmml": "markup"}
 """The modules that read what needs a library of its own, imported when a model of the format comes."""
-COMPILED = (SKLEARN, "mlflow")
+COMPILED = (SKLEARN, "mlflow", "xgboost")
 
 
 def load(
@@ -66,7 +66,7 @@ def load_versioned(
         version = _latest_version(copy)
         model = find_model(copy if version is None else copy / version, declared)
         sha256 = trust.check(copy, model, word)
-        loaded = _read(model, sha256, private)
+        loaded = _read(model, sha256, private, compiling)
         kept = isinstance(loaded, PythonModel)  # it may read its files whenever it likes
         if isinstance(loaded, Estimator) and compiling and model.format in COMPILED:
             loaded = loaded.compiled()
@@ -104,11 +104,11 @@ def _name_of(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2] or "model"
 
 
-def _read(model: ModelFile, sha256: str, private: Any) -> Model:
+def _read(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            loaded = _reader(model, sha256, private)
+            loaded = _reader(model, sha256, private, compiling)
     except ModelRefused:
         raise
     except ModuleNotFoundError as error:
@@ -124,14 +124,15 @@ def _read(model: ModelFile, sha256: str, private: Any) -> Model:
     return loaded
 
 
-def _reader(model: ModelFile, sha256: str, private: Any) -> Model:
+def _reader(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
     match model.format:
         case "xgboost" | "lightgbm":
             return boosters.read(model.path, model.format, sha256)
         case "onnx":
             return graphs.read(model.path, sha256)
         case "pytorch":
-            return importlib.import_module("zeroflow.models.torches").read(model, sha256)  # type: ignore[no-any-return]
+            torches = importlib.import_module("zeroflow.models.torches")
+            return torches.read(model, sha256, compiling)  # type: ignore[no-any-return]
         case "python":
             return python.read(model, sha256, private)
         case "huggingface" | "tensorflow" | "pmml":

@@ -16,6 +16,15 @@ Run = Callable[[Mapping[str, Any], tuple[str, ...]], "dict[str, np.ndarray[Any, 
 
 
 @dataclass(frozen=True)
+class Faster:
+    """How a model is run, and why in this form."""
+
+    run: Run
+    why: str
+    """For people."""
+
+
+@dataclass(frozen=True)
 class Wish:
     """How a text is to be completed (the parameters of OpenAI's API)."""
 

@@ -3,21 +3,23 @@ Python class that weights are filled into (torch.save of a state_dict, or safete
 
 All are programs, not only weights, so they are loaded only when somebody vouches for their bytes; weights are read as
 data alone (`weights_only`). They run without gradients, on a GPU where there is one, and in one thread per request
-otherwise. An exported program says its inputs' types and shapes; the others only their names, and are given float32.
+otherwise; on a processor in a cheaper form, where that answers the same (compiled.programs). An exported program says
+its inputs' types and shapes; the others only their names, and are given float32.
 """
 
 import importlib
 import inspect
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zeroflow.models import python
 from zeroflow.models.errors import CorruptModel, UntrustedTypes
 from zeroflow.models.estimator import Tensor, datatype_of
 from zeroflow.models.formats import ModelFile
-from zeroflow.models.tensormodel import TensorModel
+from zeroflow.models.tensormodel import Faster, TensorModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,11 +32,11 @@ KINDS = {
 }
 
 
-def read(model: ModelFile, sha256: str) -> TensorModel:
+def read(model: ModelFile, sha256: str, compiling: bool = True) -> TensorModel:
     """Load a program; raise what torch raises."""
     torch: Any = importlib.import_module("torch")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
-    path, encoding = model.path, model.encoding
+    path, encoding, program = model.path, model.encoding, None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if encoding == "torchscript":
         module = torch.jit.load(str(path), map_location=device).eval()
@@ -48,27 +50,36 @@ def read(model: ModelFile, sha256: str) -> TensorModel:
         parameters = inspect.signature(module.forward).parameters.values()
         inputs = tuple(Tensor(each.name, "FP32", ()) for each in parameters if each.default is inspect.Parameter.empty)
 
-    def run(given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
-        with torch.inference_mode():
-            tensors = [_tensor(torch, given[tensor.name]).to(device) for tensor in inputs]
-            try:
-                found = module(*tensors)
-            except (RuntimeError, AssertionError) as error:
-                raise ValueError(_first_line(error)) from error
-            parts = found if isinstance(found, tuple | list) else (found,)
-            answers = {f"output-{at}": part.cpu().numpy() for at, part in enumerate(parts)}
-        return {name: answers[name] for name in wanted if name in answers}
+    outputs = tuple(Tensor(f"output-{at}", "FP32", ()) for at in range(_outputs(module, encoding)))
+    original = partial(_run, torch, module, inputs, device)
+    plan = Faster(original, f"original, {device}")
+    if compiling and device == "cpu" and encoding in ("torchscript", "torch-export"):
+        from zeroflow.models.compiled import programs
 
-    count = _outputs(module, encoding)
+        plan = programs.faster(torch, module, program, inputs, original)
     return TensorModel(
         kind=KINDS[encoding],
         sha256=sha256,
         platform=f"pytorch_{encoding}",
         inputs=inputs,
-        outputs=tuple(Tensor(f"output-{at}", "FP32", ()) for at in range(count)),
-        run=run,
-        serves=f"original, {device}",
+        outputs=outputs,
+        run=plan.run,
+        serves=plan.why,
     )
+
+
+def _run(
+    torch: Any, module: Any, inputs: Sequence[Tensor], device: str, given: Mapping[str, Any], wanted: tuple[str, ...]
+) -> "dict[str, np.ndarray[Any, Any]]":
+    with torch.inference_mode():
+        tensors = [_tensor(torch, given[tensor.name]).to(device) for tensor in inputs]
+        try:
+            found = module(*tensors)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(_first_line(error)) from error
+        parts = found if isinstance(found, tuple | list) else (found,)
+        answers = {f"output-{at}": part.cpu().numpy() for at, part in enumerate(parts)}
+    return {name: answers[name] for name in wanted if name in answers}
 
 
 def _inputs(torch: Any, program: Any) -> tuple[Tensor, ...]:

@@ -45,6 +45,8 @@ class FlowReconciler:
 
     async def changed(self, flow: Object) -> None:
         """Make the parts what the flow says, and write its status."""
+        if flow["metadata"].get("deletionTimestamp"):
+            return  # its parts go first
         plan = self.plan(flow)
         await self._prune(flow, plan)
         channels = [await self._ensure(each) for each in plan.channels]

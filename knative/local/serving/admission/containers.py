@@ -133,6 +133,8 @@ def _security_faults(given: Object, where: str, enabled: frozenset[str]) -> Iter
     yield from disallowed(given, _SECURITY, where)
     if (uid := given.get("runAsUser")) is not None:
         yield from out_of_range(uid, 0, INT32_MAX, f"{where}.runAsUser")
+    if (gid := given.get("runAsGroup")) is not None:
+        yield from out_of_range(gid, 0, INT32_MAX, f"{where}.runAsGroup")
     added = (given.get("capabilities") or {}).get("add") or []
     if set(added) - {"NET_BIND_SERVICE"} and features.ADD_CAPABILITIES not in enabled:
         yield Fault("must not set the field(s)", f"{where}.capabilities.add")

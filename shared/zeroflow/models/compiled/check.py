@@ -5,7 +5,7 @@ float32 and float64 neighbours of the thresholds where the model has such, and m
 is a test, not a proof: the proof, for the plans that claim to be exact, is that they compute the same operations.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,12 @@ Array = np.ndarray[Any, Any]
 Method = Callable[[Array], Array]
 
 ROWS = 64
-EXACT, TOLERANCE = 1e-12, 1e-6
+EXACT, TOLERANCE, TOLERANCE_FLOAT32 = 1e-12, 1e-6, 1e-5
 """Relative to the larger of 1 and the original's answer; classes must be the same."""
 
 
-def rows_for(model: Any, width: int, missing: bool) -> Array:
-    """Return rows (n, width), float64, the same at every load."""
+def rows_for(model: Any, width: int, missing: bool, thresholds: Iterable[float] = ()) -> Array:
+    """Return rows (n, width), float64, the same at every load; `thresholds` beside those of the model's own trees."""
     random = np.random.default_rng(20260821)
     center, spread = _scale(model, width)
     blocks = [
@@ -31,7 +31,7 @@ def rows_for(model: Any, width: int, missing: bool) -> Array:
         np.full((1, width), 1e6),
         np.full((1, width), -1e6),
     ]
-    near = np.array(list(_thresholds(model)), dtype=np.float64)
+    near = np.array([*_thresholds(model), *thresholds], dtype=np.float64)
     near = near[np.isfinite(near)]
     if near.size:
         edges = np.concatenate([near, np.nextafter(near, np.inf), np.nextafter(near, -np.inf)])

@@ -27,13 +27,13 @@ class Nodes:
     """(nodes, outputs), float64."""
 
 
-def leaf_finder(trees: Sequence[Nodes], width: int, kind: Any) -> Callable[[Array], Array]:
+def leaf_finder(trees: Sequence[Nodes], width: int, kind: Any, bounded: bool = True) -> Callable[[Array], Array]:
     """Return a function from (rows, columns) to leaf numbers (rows, trees); `kind` is what the trees compare in."""
     session = runtime.session(_graph(trees, width, kind))
 
     def find(rows: Array) -> Array:
         try:
-            with np.errstate(over="raise"):
+            with np.errstate(over="raise" if bounded else "ignore"):
                 given = np.ascontiguousarray(rows, dtype=kind)
         except FloatingPointError:
             raise ValueError(f"input contains a value too large for {np.dtype(kind).name}") from None

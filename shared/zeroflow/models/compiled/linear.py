@@ -36,11 +36,11 @@ def heads(model: Any) -> Mapping[str, Method] | None:
     if scores(np.zeros((1, model.n_features_in_))).ndim == 1:
         methods: dict[str, Method] = {"predict": lambda rows: classes[(scores(rows) > 0).astype(int)]}
         if logistic:
-            methods["predict_proba"] = lambda rows: np.c_[1 - (found := _expit(scores(rows))), found]
+            methods["predict_proba"] = lambda rows: np.c_[1 - (found := expit(scores(rows))), found]
     else:
         methods = {"predict": lambda rows: classes[scores(rows).argmax(axis=1)]}
         if logistic and model.solver != "liblinear":
-            methods["predict_proba"] = lambda rows: _softmax(scores(rows))
+            methods["predict_proba"] = lambda rows: softmax(scores(rows))
     return methods
 
 
@@ -83,12 +83,14 @@ def _affine(model: Any) -> Method:
     return scores
 
 
-def _expit(scores: Array) -> Array:
+def expit(scores: Array) -> Array:
+    """Return the logistic function."""
     special: Any = importlib.import_module("scipy.special")  # comes with scikit-learn; it has no types
     return np.asarray(special.expit(scores))
 
 
-def _softmax(scores: Array) -> Array:
+def softmax(scores: Array) -> Array:
+    """Return shares that add up to 1 in each row."""
     scores = np.exp(scores - scores.max(axis=1, keepdims=True))
     result: Array = scores / scores.sum(axis=1, keepdims=True)
     return result

@@ -45,6 +45,8 @@ def compiled(model: Any, width: int, missing: bool, original: Callable[[str, Arr
 
 
 def _plan(model: Any, width: int, missing: bool, original: Callable[[str, Array], Array]) -> Plan:
+    if hasattr(model, "boosted"):
+        return _boosted(model, width, original)
     rows = check.rows_for(model, width, missing)
     methods = _exact(model)
     if methods is not None:
@@ -54,14 +56,30 @@ def _plan(model: Any, width: int, missing: bool, original: Callable[[str, Array]
         return Plan(f"original: compiled answers differ by {found:.1e}")
     from zeroflow.models.compiled import converted
 
-    methods = converted.heads(model, width)
+    return _close("converted to ONNX", converted.heads(model, width), original, rows)
+
+
+def _boosted(model: Any, width: int, original: Callable[[str, Array], Array]) -> Plan:
+    """Return the plan for a booster of XGBoost or LightGBM, which `boosted` reads."""
+    found = model.boosted()
+    if found is None:
+        return Plan("original: its trees split, or its objective is linked, as is not known here")
+    methods, trees = found
+    near = np.concatenate([each.threshold[each.left >= 0] for each in trees[:20]])[:1000]
+    return _close("compiled", methods, original, check.rows_for(model, width, True, near))
+
+
+def _close(how: str, methods: Mapping[str, Method], original: Callable[[str, Array], Array], rows: Array) -> Plan:
+    """Return the plan for methods that are not exact by their making: equal within a tolerance, and faster."""
+    single = original("predict", rows[:1]).dtype == np.float32
+    allowed = check.TOLERANCE_FLOAT32 if single else check.TOLERANCE
     found = check.difference(methods, original, rows)
-    if found > check.TOLERANCE:
-        return Plan(f"original: converted answers differ by {found:.1e}, allowed are {check.TOLERANCE:.0e}")
+    if found > allowed:
+        return Plan(f"original: {how}, answers differ by {found:.1e}, allowed are {allowed:.0e}")
     before, after = _cost(lambda: original("predict", rows[:1])), _cost(lambda: methods["predict"](rows[:1]))
     if after * WORTH > before:
-        return Plan(f"original: converted it takes {after * 1e6:.0f} us for a row instead of {before * 1e6:.0f}")
-    return Plan(f"converted to ONNX, equal within {check.TOLERANCE:.0e} (checked on {len(rows)} rows)", methods)
+        return Plan(f"original: {how} it takes {after * 1e6:.0f} us for a row instead of {before * 1e6:.0f}")
+    return Plan(f"{how}, equal within {allowed:.0e} (checked on {len(rows)} rows)", methods)
 
 
 def _exact(model: Any) -> Mapping[str, Method] | None:

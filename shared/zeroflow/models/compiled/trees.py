@@ -60,7 +60,7 @@ def _regressor(values: Method) -> Mapping[str, Method]:
 
 def _mean(trees: Sequence[Any], width: int) -> Method:
     nodes = [_nodes(each) for each in trees]
-    total, count = _sums(nodes, width, [0] * len(nodes), 1), len(nodes)
+    total, count = sums(nodes, width), len(nodes)
     return lambda rows: total(rows) / count
 
 
@@ -72,7 +72,7 @@ def _boosting(model: Any) -> Mapping[str, Method] | None:
     base = model._raw_predict_init(np.zeros((1, model.n_features_in_), dtype=np.float32))
     nodes = [_nodes(each.tree_, model.learning_rate) for stage in model.estimators_ for each in stage]
     groups = model.estimators_.shape[1]
-    added = _sums(nodes, model.n_features_in_, [at % groups for at in range(len(nodes))], groups, base)
+    added = sums(nodes, model.n_features_in_, groups, base)
     if not hasattr(model, "classes_"):
         return _regressor(added)
     return _by_loss(model, added, lambda raw: raw >= 0)
@@ -99,14 +99,7 @@ def _histogram_boosting(model: Any) -> Mapping[str, Method] | None:
                 )
             )
     groups = model.n_trees_per_iteration_
-    raw = _sums(
-        nodes,
-        model.n_features_in_,
-        [at % groups for at in range(len(nodes))],
-        groups,
-        model._baseline_prediction,
-        np.float64,
-    )
+    raw = sums(nodes, model.n_features_in_, groups, model._baseline_prediction, np.float64)
     if hasattr(model, "classes_"):
         return _by_loss(model, raw, lambda found: found > 0)
     inverse = model._loss.link.inverse
@@ -139,14 +132,17 @@ def _nodes(tree: Any, scale: float = 1.0) -> Nodes:
     )
 
 
-def _sums(
-    trees: Sequence[Nodes], width: int, groups: Sequence[int], count: int, base: Any = None, kind: Any = np.float32
+def sums(
+    trees: Sequence[Nodes], width: int, count: int = 1, base: Any = None, kind: Any = np.float32, bounded: bool = True
 ) -> Method:
-    """Return the sums over trees: all into the outputs of their leaves, or tree i into output `groups[i]`."""
+    """Return the sums over trees: all into the outputs of their leaves, or tree i into output i modulo `count`.
+
+    `kind` is what columns are compared in; `bounded` refuses rows with larger numbers, which else are infinite.
+    """
     sizes = [len(each.left) for each in trees]
     if sum(sizes) > MAX_NODES:
         raise ValueError(f"it has {sum(sizes)} nodes, more than {MAX_NODES}")
-    find = leaf_finder(trees, width, kind)
+    find = leaf_finder(trees, width, kind, bounded)
     offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])[:, None]
     values = np.concatenate([each.values for each in trees])
     stages = len(trees) // count
