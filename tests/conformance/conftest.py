@@ -103,6 +103,12 @@ class Cluster:
         """Delete a Service."""
         self.host.request("DELETE", f"{SERVICES}/{name}")
 
+    def configure(self, name: str, data: dict[str, str | None]) -> Any:
+        """Change a ConfigMap of Knative as `kubectl patch` does; return the API's answer."""
+        path = f"/api/v1/namespaces/knative-serving/configmaps/{name}"
+        headers = {"Content-Type": "application/merge-patch+json"}
+        return self.host.request("PATCH", path, json={"data": data}, headers=headers)
+
     def ask(self, name: str, path: str = "/", method: str = "GET", **options: Any) -> Any:
         """Send a request to a Service (or a tag) by its Host header."""
         headers = {"Host": f"{name}.default.localhost:{self.port}"} | options.pop("headers", {})

@@ -168,27 +168,20 @@ def test_all_faults_are_told_at_once(cluster):
 
 def test_an_administrator_may_allow_a_feature(cluster, removed):
     feature = "kubernetes.podspec-nodeselector"
-    assert configure(cluster, "config-features", {feature: "enabled"}).status == 200
+    assert cluster.configure("config-features", {feature: "enabled"}).status == 200
     try:
         cluster.service(removed("selective"), "runtime", spec={"nodeSelector": {"a": "b"}})
     finally:
-        configure(cluster, "config-features", {feature: None})
+        cluster.configure("config-features", {feature: None})
 
 
 def test_an_administrator_sets_what_templates_leave_open_and_is_told_what_cannot_be(cluster, removed):
-    assert configure(cluster, "config-defaults", {"revision-timeout-seconds": "7"}).status == 200
+    assert cluster.configure("config-defaults", {"revision-timeout-seconds": "7"}).status == 200
     try:
         made = cluster.service(removed("open"), "runtime")
     finally:
-        configure(cluster, "config-defaults", {"revision-timeout-seconds": None})
+        cluster.configure("config-defaults", {"revision-timeout-seconds": None})
     assert made["spec"]["template"]["spec"]["timeoutSeconds"] == 7
-    told = configure(cluster, "config-defaults", {"revision-timeout-seconds": "601"})
+    told = cluster.configure("config-defaults", {"revision-timeout-seconds": "601"})
     assert told.status == 400
     assert "cannot be greater than max-revision-timeout-seconds (600)" in told.json()["message"]
-
-
-def configure(cluster, name, data):
-    """Change a ConfigMap of Knative as `kubectl patch` does."""
-    path = f"/api/v1/namespaces/knative-serving/configmaps/{name}"
-    headers = {"Content-Type": "application/merge-patch+json"}
-    return cluster.host.request("PATCH", path, json={"data": data}, headers=headers)

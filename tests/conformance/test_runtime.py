@@ -99,6 +99,9 @@ def test_standard_input_is_at_its_end_and_tmp_is_writable(told):
     assert told["tmp"]
 
 
+HIDDEN = {"key": "password", "path": "p"}
+
+
 def test_configmaps_and_secrets_as_environment_and_as_files(cluster, removed):
     api = "/api/v1/namespaces/default"
     config = {"metadata": {"name": "settings"}, "data": {"COLOUR": "red", "file.txt": "in a file"}}
@@ -108,10 +111,21 @@ def test_configmaps_and_secrets_as_environment_and_as_files(cluster, removed):
     container = {
         "env": [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "password"}}}],
         "envFrom": [{"configMapRef": {"name": "settings"}, "prefix": "MY_"}],
-        "volumeMounts": [{"name": "files", "mountPath": "/etc/settings"}],
-        "readinessProbe": {"exec": {"command": ["grep", "-q", "in a file", "/etc/settings/file.txt"]}},
+        "volumeMounts": [
+            {"name": "files", "mountPath": "/etc/settings"},
+            {"name": "together", "mountPath": "/etc/together"},
+        ],
+        "readinessProbe": {
+            "exec": {
+                "command": ["sh", "-c", "grep -q 'in a file' /etc/settings/file.txt && grep -q s3cret /etc/together/p"]
+            }
+        },
     }
-    volumes = [{"name": "files", "configMap": {"name": "settings"}}]
+    sources = [{"configMap": {"name": "settings"}}, {"secret": {"name": "hidden", "items": [HIDDEN]}}]
+    volumes = [
+        {"name": "files", "configMap": {"name": "settings"}},
+        {"name": "together", "projected": {"sources": sources}},
+    ]
     cluster.service(removed("configured"), "runtime", container=container, spec={"volumes": volumes})
     env = cluster.ask("configured").json()["env"]
     assert (env["PASSWORD"], env["MY_COLOUR"]) == ("s3cret", "red")

@@ -4,6 +4,7 @@ After knative.dev/serving test/conformance/api.
 """
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,9 +50,33 @@ def test_a_tag_leads_to_its_revision_also_without_a_share(cluster, split):
     assert revision_of(cluster, "idle-split") == "split-00001"
 
 
+def test_a_header_names_a_tag_where_that_is_a_feature(cluster, split, wait_until):
+    def asked(tag):
+        return {revision_of(cluster, split, headers={"Knative-Serving-Tag": tag}) for _ in range(12)}
+
+    assert cluster.configure("config-features", {"tag-header-based-routing": "enabled"}).status == 200
+    try:
+        wait_until(lambda: asked("next") == {"split-00002"}, "the feature")
+        assert asked("stable") == {"split-00001"}
+    finally:
+        cluster.configure("config-features", {"tag-header-based-routing": None})
+
+
 def test_shares_are_kept(cluster, split):
-    counted = Counter(revision_of(cluster, split) for _ in range(400))
-    assert abs(counted["split-00002"] - 120) < 4 * (400 * 0.3 * 0.7) ** 0.5
+    assert share_is_kept(cluster, split, 400)
+
+
+@pytest.mark.scale
+def test_shares_are_kept_over_ten_thousand_requests(cluster, split):
+    assert share_is_kept(cluster, split, 10_000)
+
+
+def share_is_kept(cluster, split, requests):
+    """Ask from eight clients; say whether the second revision's 30 % is within four standard deviations."""
+    with ThreadPoolExecutor(8) as clients:
+        counted = Counter(clients.map(lambda _: revision_of(cluster, split), range(requests)))
+    print(f"{counted['split-00002']} of {requests} requests by 30 %")
+    return abs(counted["split-00002"] - 0.3 * requests) < 4 * (requests * 0.3 * 0.7) ** 0.5
 
 
 def test_a_change_of_traffic_makes_no_revision(cluster, split):
