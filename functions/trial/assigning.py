@@ -38,6 +38,7 @@ class Assigner:
             count,
             view.extensions,
             (lambda name: records.of_experiment(namespace, name)) if view.extensions.warm_start else None,
+            view.tried,
         )
         if view.spec.early_stopping is None or not made.assignments:
             return made

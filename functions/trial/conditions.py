@@ -56,4 +56,5 @@ def is_true(status: Object, kind: str) -> bool:
 
 def outcome(status: Object) -> str | None:
     """Return how a trial or Experiment ended, None while it goes on."""
-    return next((kind for kind in TERMINAL if is_true(status, kind)), None)
+    true = [each["type"] for each in status.get("conditions") or () if each["status"] == "True"]
+    return next((kind for kind in TERMINAL if kind in true), None)

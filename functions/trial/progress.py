@@ -63,26 +63,42 @@ class Tally:
         return [*self.states["Failed"], *self.states["MetricsUnavailable"]]
 
 
-def tally(trials: Iterable[Object], spec: ExperimentSpec) -> Tally:
-    """Count the Trials and find the best; of equals the first."""
+Counted = tuple[str, float | None, bool]
+"""What became of a trial, its value of the objective, and whether that is words."""
+
+
+def tally(trials: Iterable[Object], spec: ExperimentSpec, known: dict[str, Counted]) -> Tally:
+    """Count the Trials and find the best; of equals the first.
+
+    `known` remembers those that have ended, which are asked about again and again.
+    """
     counted = tuple(trials)
     states: dict[str, list[str]] = {state: [] for state in FIELDS}
     best: Object | None = None
     best_value: float | None = None
     for trial in counted:
-        status = trial.get("status") or {}
-        state = conditions.outcome(status) or ("Running" if conditions.is_true(status, "Running") else "Pending")
-        states[state].append(trial["metadata"]["name"])
-        if state not in ("Succeeded", "EarlyStopped"):
-            continue
-        value = objective_value(status.get("observation"), spec.objective)
-        if value is None:
-            if is_worded(status.get("observation"), spec.objective):
-                best = trial  # words cannot be compared: the latest is taken
-            continue
-        if best_value is None or (value > best_value if spec.objective.maximize else value < best_value):
+        name = trial["metadata"]["name"]
+        found = known.get(name) or _counted(trial, spec)
+        state, value, is_word = found
+        if state not in ("Running", "Pending"):
+            known[name] = found
+        states[state].append(name)
+        if is_word:
+            best = trial  # words cannot be compared: the latest is taken
+        elif value is not None and (
+            best_value is None or (value > best_value if spec.objective.maximize else value < best_value)
+        ):
             best, best_value = trial, value
     return Tally(counted, states, best, best_value)
+
+
+def _counted(trial: Object, spec: ExperimentSpec) -> Counted:
+    status = trial.get("status") or {}
+    state = conditions.outcome(status) or ("Running" if conditions.is_true(status, "Running") else "Pending")
+    if state not in ("Succeeded", "EarlyStopped"):
+        return state, None, False
+    value = objective_value(status.get("observation"), spec.objective)
+    return state, value, value is None and is_worded(status.get("observation"), spec.objective)
 
 
 def remaining_s(experiment: Object, extensions: Extensions) -> float | None:

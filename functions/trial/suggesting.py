@@ -76,10 +76,14 @@ def next_assignments(
     count: int,
     extensions: Extensions | None = None,
     earlier: Callable[[str], list[Ended]] | None = None,
+    ended: dict[str, Tried] | None = None,
 ) -> Suggestions:
-    """Suggest up to `count` assignments to follow those that were given."""
+    """Suggest up to `count` assignments to follow those that were given.
+
+    `ended` remembers what is learned from trials that have ended.
+    """
     extensions = extensions or Extensions()
-    search = begun(experiment, spec, given, trials, extensions, earlier)
+    search = begun(experiment, spec, given, trials, extensions, earlier, ended)
     made: list[Object] = []
     for _ in range(count):
         suggested = _feasible(spec.algorithm, search, extensions)
@@ -105,15 +109,25 @@ def begun(
     trials: Mapping[str, Object],
     extensions: Extensions,
     earlier: Callable[[str], list[Ended]] | None = None,
+    ended: dict[str, Tried] | None = None,
 ) -> Search:
     """Return the search as far as it has come."""
     by_name = {each.name: each for each in spec.parameters}
+    ended = {} if ended is None else ended
+    history = []
+    for each in given:
+        tried = ended.get(each["name"])
+        if tried is None:
+            tried = _tried(each, trials.get(each["name"]), spec, extensions, spec.parameters)
+            if not tried.running:
+                ended[tried.name] = tried
+        history.append(tried)
     return Search(
         parameters=spec.parameters,
         settings=spec.settings,
         maximize=spec.objective.maximize,
         seed=_seed(experiment, spec),
-        history=tuple(_tried(each, trials.get(each["name"]), spec, extensions, spec.parameters) for each in given),
+        history=tuple(history),
         prior=tuple(_prior(spec, extensions, earlier)) if earlier is not None else (),
         nas=spec.nas,
         directions=_directions(spec),

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 from zeroflow.functions.trial import conditions, progress
-from zeroflow.functions.trial.progress import Tally
+from zeroflow.functions.trial.algorithms.history import Tried
+from zeroflow.functions.trial.progress import Counted, Tally
 from zeroflow.functions.trial.records import Ended
 from zeroflow.functions.trial.trials import Due
 from zeroflow.resources.owners import is_controlled_by
@@ -35,11 +36,14 @@ class View:
     told: int = 0
     """How many assignments the Suggestion's status tells of."""
     told_at_s: float = -math.inf
+    counted: dict[str, Counted] = field(default_factory=dict)
+    tried: dict[str, Tried] = field(default_factory=dict)
+    """Of trials that have ended: what is counted of them, and what the search learns."""
 
     def tally(self) -> Tally:
         """Count the trials."""
         return progress.tally(
-            (self.trials[each["name"]] for each in self.given if each["name"] in self.trials), self.spec
+            (self.trials[each["name"]] for each in self.given if each["name"] in self.trials), self.spec, self.counted
         )
 
     @property

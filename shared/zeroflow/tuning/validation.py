@@ -65,7 +65,7 @@ def _faults(experiment: Object, spec: Object, config_map: FindConfigMap | None) 
     name = str(algorithm.get("algorithmName")) if isinstance(algorithm, dict) else ""
     yield from _searched(parameters, nas, name)
     parameters = parameters if isinstance(parameters, list) else []
-    yield from _parameters(parameters)
+    yield from parameter_faults(parameters)
     if not isinstance(algorithm, dict):
         yield "spec.algorithm", "Required value: which algorithm suggests"
     else:
@@ -137,7 +137,7 @@ def _objective(objective: Object) -> Iterator[Fault]:
             )
 
 
-def _parameters(parameters: list[Any]) -> Iterator[Fault]:
+def parameter_faults(parameters: list[Any]) -> Iterator[Fault]:
     seen: set[str] = set()
     for index, parameter in enumerate(parameters):
         where = f"spec.parameters[{index}]"
