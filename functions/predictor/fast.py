@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 JSON, BINARY = "application/json", "application/octet-stream"
-QUICK_BYTES = 4096
-"""A body of this size holds no more than a thousand numbers."""
+QUICK_BYTES = 16 << 10
+"""A body of this size holds no more than some thousand numbers: a millisecond or two for a quick model."""
 HEAD_LENGTH = "Inference-Header-Content-Length"
 REVISION = "zeroflow-revision"
 REQUEST_ID = "x-request-id"

@@ -17,7 +17,7 @@ from zeroflow.functions.step.jobs import Jobs, is_ours
 from zeroflow.functions.step.placement import Placement
 from zeroflow.functions.step.request import Attempt
 from zeroflow.functions.step.settings import StepSettings
-from zeroflow.functions.step.workspace import Workspace, remove_abandoned
+from zeroflow.functions.step.workspace import Workspace, recycled, remove_abandoned, spares
 from zeroflow.images import INSIDE, Images
 from zeroflow.resources.client import LazyResources
 
@@ -44,7 +44,7 @@ class Steps:
         ours = {name: value for name, value in self.passed.items() if not (inside and name.startswith("PYTHON"))}
         self.forks = Forks(ours, settings.preload)
         self._discarded: queue.SimpleQueue[Path] = queue.SimpleQueue()
-        self._spare: deque[Path] = deque()
+        self._spare = deque([] if inside_job else spares(settings.directory)[:SPARE_FOLDERS])
         self._remover: threading.Thread | None = None
         remove_abandoned(settings.directory)
 
@@ -63,8 +63,8 @@ class Steps:
         while True:
             folder = self._discarded.get()
             with suppress(OSError):
-                if len(self._spare) < SPARE_FOLDERS and Workspace.recycle(folder):
-                    self._spare.append(folder)
+                if len(self._spare) < SPARE_FOLDERS and (spare := recycled(folder)):
+                    self._spare.append(spare)
                     continue
             shutil.rmtree(folder, ignore_errors=True)
 

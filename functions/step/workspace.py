@@ -40,7 +40,7 @@ CONTROL, WORK, SOURCE, ENDED, CANCELED, PID, OUTPUT = (
     *("control", "work", "ephemeral_component.py", "ended.json", "canceled", "pid", "executor_output.json"),
 )
 MODE = 0o700
-DISCARDED = ".discarded-"
+DISCARDED, SPARE = ".discarded-", ".spare-"
 ABANDONED_S = 24 * 3600.0
 """Age at which a folder that nobody works on is removed."""
 
@@ -123,15 +123,6 @@ class Workspace:
         self.path.rename(discarded)
         return discarded
 
-    @staticmethod
-    def recycle(discarded: Path) -> bool:
-        """Make a discarded folder as good as new; say whether it may serve another attempt."""
-        _clear(discarded)
-        return all(
-            stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == MODE and found.st_uid == os.geteuid()
-            for found in (os.lstat(folder) for folder in (discarded, discarded / CONTROL, discarded / WORK))
-        )
-
     def discard_now(self) -> None:
         """Remove the folder and what is in it."""
         shutil.rmtree(self.discard(), ignore_errors=True)
@@ -182,6 +173,21 @@ class Workspace:
         finally:
             os.close(pid_file)
         raise Interrupted(f"the process group of {self.path.name} does not end on SIGKILL")
+
+
+def recycled(discarded: Path) -> Path | None:
+    """Make a discarded folder as good as new and return where it is; None when it may not serve another attempt."""
+    _clear(discarded)
+    for folder in (discarded, discarded / CONTROL, discarded / WORK):
+        found = os.lstat(folder)
+        if not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) != MODE or found.st_uid != os.geteuid():
+            return None
+    return discarded.rename(discarded.with_name(SPARE + discarded.name.removeprefix(DISCARDED)))
+
+
+def spares(directory: Path) -> list[Path]:
+    """Return the spare folders that there are; whoever takes one first has it."""
+    return list(directory.glob(f"{SPARE}*"))
 
 
 def remove_abandoned(directory: Path) -> None:

@@ -150,6 +150,7 @@ class Zygote:
 
     def _reap(self) -> None:
         """Take every process that has ended: steps, and what steps have left to this process."""
+        again = False
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid in self._steps:
@@ -159,6 +160,7 @@ class Zygote:
                     self._ahead[1].close()
                     self._ahead = None
                 if step := self._steps.pop(pid, None):
+                    again = True
                     with suppress(KeyError):
                         self._poll.unregister(step)
                     cpu_ms = round((usage.ru_utime + usage.ru_stime) * 1000, 3)
@@ -167,7 +169,8 @@ class Zygote:
                     step.close()
         if not self._steps:
             _kill_orphans(self._ahead[0] if self._ahead else None)
-        self._fork_ahead()
+        if again:  # and not when the one ahead has ended by itself: the next might as well
+            self._fork_ahead()
 
 
 _REHEARSED = """

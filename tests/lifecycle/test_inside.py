@@ -82,6 +82,10 @@ class Place:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with running(tmp_path_factory.mktemp("home")) as host:
         yield Place(host)
+        assert host.process is not None
+        host.process.terminate()
+        said = host.process.communicate(timeout=60)[1]
+    assert "Traceback" not in said, said
 
 
 @pytest.fixture(params=["true", "false"], ids=["websocket", "spdy"])
@@ -118,9 +122,9 @@ def test_a_command_on_a_terminal_sees_one(place: Place) -> None:
     os.close(master)
 
 
-def test_a_command_ends_with_its_client(place: Place, tmp_path: Path) -> None:
+def test_a_command_ends_with_its_client(whole: Place, tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    process = place.start("exec", place.pod, "--", "sh", "-c", f"echo $$ > {mark}; exec sleep 600")
+    process = whole.start("exec", whole.pod, "--", "sh", "-c", f"echo $$ > {mark}; exec sleep 600")
     pid = eventually(lambda: mark.exists() and mark.read_text().strip(), "the command")
     process.kill()
     process.wait()
@@ -150,8 +154,8 @@ def test_a_port_is_forwarded(place: Place) -> None:
         process.communicate()
 
 
-def test_a_port_where_nothing_listens_is_said(place: Place) -> None:
-    process = place.start("port-forward", place.pod, ":9", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def test_a_port_where_nothing_listens_is_said(whole: Place) -> None:
+    process = whole.start("port-forward", whole.pod, ":9", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         assert process.stdout is not None
         local = int(process.stdout.readline().decode().split("127.0.0.1:")[1].split()[0])
@@ -164,16 +168,16 @@ def test_a_port_where_nothing_listens_is_said(place: Place) -> None:
         process.communicate()
 
 
-def test_who_attaches_hears_what_the_container_says(place: Place) -> None:
-    process = place.start("attach", place.pod, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+def test_who_attaches_hears_what_the_container_says(whole: Place) -> None:
+    process = whole.start("attach", whole.pod, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
-        deadline, path = time.monotonic() + 30, f"/attached-{place.websockets}"
+        deadline, path = time.monotonic() + 30, f"/attached-{whole.websockets}"
         os.set_blocking(process.stdout.fileno(), False)
         said = b""
         while path.encode() not in said:
             assert time.monotonic() < deadline, said
-            with urllib.request.urlopen(f"http://127.0.0.1:{place.port}{path}", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{whole.port}{path}", timeout=20) as answer:
                 answer.read()
             time.sleep(0.1)
             said += process.stdout.read() or b""

@@ -301,8 +301,11 @@ def test_large_and_chunked_bodies_pass_through(run):
 def test_websockets_pass_through(run):
     async def scenario(world):
         await world.apply(runtime=None, command=["python", "-m", "echo_socket"])
-        async with world.session.ws_connect(f"{world.url}/default/hello/ws", protocols=["b", "a"]) as socket:
+        url, forged = f"{world.url}/default/hello/ws", {"Zeroflow-Caller": "ada"}
+        async with world.session.ws_connect(url, protocols=["b", "a"], headers=forged) as socket:
             assert socket.protocol == "a"
+            await socket.send_str("who")
+            assert (await socket.receive()).data == "nobody"
             await socket.send_str("hi")
             assert (await socket.receive()).data == "echo hi"
             await socket.send_bytes(b"\x00\x01")

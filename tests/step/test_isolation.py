@@ -63,3 +63,19 @@ def test_the_folder_of_a_step_that_has_ended_serves_the_next_one_with_nothing_in
         answer = function.request(task(components.litter))
         assert answer["state"] == "SUCCEEDED", answer["error"]
         assert answer["outputs"]["parameterValues"]["Output"] == []
+
+
+def test_a_spare_folder_outlives_its_function(own_function, task, components, until):
+    function = own_function()
+    function.request(task(components.litter))
+    steps = function.home / "run" / "steps"
+    until(lambda: list(steps.glob(".spare-*")), "the folder of the step to be spare")
+    (before,) = steps.glob(".spare-*")
+    inode = before.stat().st_ino
+    function.stop()
+    function.start()
+    answer = function.request(task(components.litter))
+    assert answer["outputs"]["parameterValues"]["Output"] == []
+    until(lambda: list(steps.glob(".spare-*")), "the folder to be spare again")
+    (after,) = steps.glob(".spare-*")
+    assert after.stat().st_ino == inode

@@ -19,8 +19,8 @@ _SHOWN: Final = [
     *("serviceaccounts", "services"),
 ]
 _OURS: Final = [
-    *("batch", "serving.knative.dev", "eventing.knative.dev", "messaging.knative.dev", "sources.knative.dev"),
-    *("sinks.knative.dev", "serving.kserve.io", "kubeflow.org", "trainer.kubeflow.org"),
+    *("batch", "serving.knative.dev", "eventing.knative.dev", "messaging.knative.dev", "flows.knative.dev"),
+    *("sources.knative.dev", "sinks.knative.dev", "serving.kserve.io", "kubeflow.org", "trainer.kubeflow.org"),
 ]
 _KINDS: Final = {"apiGroups": _OURS, "resources": ["*"]}
 _VIEW: Final = [

@@ -12,10 +12,10 @@ from contextlib import suppress
 import aiohttp
 from aiohttp import web
 
-from zeroflow.knative.local.serving.headers import HOP_BY_HOP
+from zeroflow.knative.local.serving.caller_http1 import PASSPORT
+from zeroflow.knative.local.serving.headers import HOP_BY_HOP, NO_PASSPORT, to_pod
 
 _OWN = HOP_BY_HOP | {
-    b"host",
     b"sec-websocket-key",
     b"sec-websocket-version",
     b"sec-websocket-extensions",
@@ -32,13 +32,17 @@ def wanted(request: web.Request) -> bool:
 async def relay(request: web.Request, session: aiohttp.ClientSession, port: int, target: str) -> web.StreamResponse:
     """Connect both sides and pass messages until one of them closes."""
     protocols = [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if word.strip()]
+    passed = to_pod(
+        request.raw_headers,
+        client=request.remote or "127.0.0.1",
+        scheme=request.scheme,
+        passport=request.get(PASSPORT, NO_PASSPORT),
+    )
     headers = [
         (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
-        for name, value in request.raw_headers
+        for name, value in passed
         if name.lower() not in _OWN
     ]
-    headers += [("Host", request.host), ("X-Forwarded-For", request.remote or "127.0.0.1")]
-    headers.append(("X-Forwarded-Proto", request.scheme))
     url = f"http://127.0.0.1:{port}{target}"
     try:
         pod = await session.ws_connect(

@@ -22,6 +22,8 @@ class Faster:
     run: Run
     why: str
     """For people."""
+    width: int | None = None
+    """Columns of the one matrix that it takes, where it only computes on this processor."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class TensorModel:
     run: Run = field(repr=False)
     """Answer the outputs that are named; ValueError when the model refuses its inputs."""
     serves: str = "original"
+    width: int | None = None
+    """Columns of the one matrix that it takes, where it only computes on this processor."""
     language: "Language | None" = field(default=None, repr=False)
     """What it does with text, for models that complete or embed it."""
     keeps: Any = field(default=None, repr=False)

@@ -65,6 +65,7 @@ def read(model: ModelFile, sha256: str, compiling: bool = True) -> TensorModel:
         outputs=outputs,
         run=plan.run,
         serves=plan.why,
+        width=plan.width,
     )
 
 

@@ -11,6 +11,8 @@ async def echo(request):
     async for message in socket:
         if message.data == "close":
             await socket.close(code=4000)
+        elif message.data == "who":
+            await socket.send_str(request.headers.get("Zeroflow-Caller", "nobody"))
         elif isinstance(message.data, str):
             await socket.send_str(f"echo {message.data}")
         else:

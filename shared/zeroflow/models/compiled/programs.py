@@ -8,6 +8,7 @@ import copy
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -58,7 +59,8 @@ def _network(steps: Sequence[networks.Method], name: str, original: Run) -> Fast
 
     rows = check.rows_for(None, width, True).astype(np.float32)
     infinite = np.full((2, width), [[np.inf], [-np.inf]], dtype=np.float32)
-    return _checked(original, run, name, [rows, rows[:1], infinite], "compiled to numpy")
+    found = _checked(original, run, name, [rows, rows[:1], infinite], "compiled to numpy")
+    return replace(found, width=width) if found.run is run else found
 
 
 def _frozen(torch: Any, module: Any, frozen: Any, name: str, original: Run) -> Faster:

@@ -222,7 +222,8 @@ async def _serve(
             await channels.finish(status_of(ending.result()))
     finally:
         running.kill()
-        stdin.abort()
+        if not stdin.is_closing():
+            stdin.abort()
         for task in (listening, ending, *copying):
             task.cancel()
 
