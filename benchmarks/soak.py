@@ -78,6 +78,7 @@ HOST_EVERY = 6  # every so many kills it is the host
 SPARED = 0.4  # of the time, at the end: the host lives on
 WARM_S = 30.0  # what a host takes until its caches are full says nothing of its slope
 MEMORY_SLACK_MB = 25.0
+ANSWERED = "requests: 200"
 KILLS = "kills of functions and fork servers"
 
 
@@ -226,6 +227,7 @@ class Soak:
         spared = until - minutes * 60 * SPARED
         while time.monotonic() < until:
             time.sleep(random.uniform(*KILL_EVERY_S))
+            self._recovered(until)
             turn += 1
             if turn % HOST_EVERY == 0 and time.monotonic() < spared:
                 self.host.kill()
@@ -235,6 +237,12 @@ class Soak:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(random.choice(children), signal.SIGKILL)
                     self.counted[KILLS] += 1
+
+    def _recovered(self, until: float) -> None:
+        """Wait until a request has been answered since: on a busy machine nothing else would ever get to work."""
+        answered = self.counted[ANSWERED]
+        while self.counted[ANSWERED] == answered and time.monotonic() < until:
+            time.sleep(0.1)
 
     def weigh(self) -> None:
         """Note the memory of the host each second."""
