@@ -152,11 +152,14 @@ async def _serve(
     )
     stop = _stop_on_signals()
     await node.register(store, resources.version, urls.port)
-    for document in identity_defaults.documents():
-        if store.find(f"{document['kind']}.{RBAC_GROUP}", None, document["metadata"]["name"]) is None:
-            await store.create(document)
-    for document in (*manifests.configuration(home, urls, database_url), *manifests.documents()):
-        await store.apply(document, manager="zeroflow-manifests")
+    missing = [
+        document
+        for document in identity_defaults.documents()
+        if store.find(f"{document['kind']}.{RBAC_GROUP}", None, document["metadata"]["name"]) is None
+    ]
+    await asyncio.gather(*map(store.create, missing))
+    for documents in (manifests.configuration(home, urls, database_url), *manifests.folders()):
+        await asyncio.gather(*(store.apply(each, manager="zeroflow-manifests") for each in documents))  # one commit
     if outside is None:
         write_kubeconfig(home, {NAME: urls.base})
     else:

@@ -31,12 +31,14 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast whe
 PLATFORM = {"namespace": "zeroflow", "name": "zeroflow"}
 
 
-def documents() -> Iterator[dict[str, Any]]:
-    """Yield every declared object, kinds before what uses them."""
+def folders() -> Iterator[list[dict[str, Any]]]:
+    """Yield what is declared in each folder; one may need what those before it have declared."""
     for folder in ORDER:
+        found: list[dict[str, Any]] = []
         for path in sorted((MANIFESTS / folder).glob("*.yaml")):
             with path.open() as file:
-                yield from (document for document in yaml.load_all(file, _Loader) if document)
+                found += [document for document in yaml.load_all(file, _Loader) if document]
+        yield found
 
 
 def configuration(home: Home, urls: Urls, database_url: str) -> list[dict[str, Any]]:

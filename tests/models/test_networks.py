@@ -54,6 +54,7 @@ def test_answers_are_the_originals(tmp_path: Path, case: str, form: str) -> None
     module, rows = module.eval(), 3 * torch.randn(*shape, dtype=kind)
     model = saved(tmp_path, module, rows, form)
     assert model.serves.startswith(says), model.serves
+    assert model.width == (4 if says.startswith("compiled") else None)  # by which it is known to be quick
     for given in (rows, rows[:1], torch.full_like(rows, np.nan), torch.full_like(rows, 1e20)):
         found = model.run({model.inputs[0].name: given.numpy()}, ("output-0",))["output-0"]
         with torch.inference_mode():

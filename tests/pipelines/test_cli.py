@@ -94,7 +94,7 @@ def test_retry_fork_and_cancel(zeroflow: Any, runs: list[str]) -> None:
         (("runs", "retry", runs[0]), 1, "only a failed or canceled run can be retried"),
         (("runs", "fork", runs[0], "--from", "ghost"), 1, "has no task 'ghost'"),
         (("runs", "fork", runs[0], "-p", "ghost=1"), 2, "the pipeline has no such parameter"),
-        (("runs", "show", "nobody"), 2, "there is no run 'nobody' in namespace default"),
+        (("runs", "show", "nobody"), 1, "there is no run 'nobody' in namespace default"),
         (("runs", "show", runs[0], "-o", "xml"), 2, "expected table or json"),
         (("runs", "logs", runs[0], "ghost"), 1, "has no task 'ghost'"),
         (("why", runs[0], "ghost"), 1, "has no task 'ghost'"),

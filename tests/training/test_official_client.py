@@ -10,6 +10,8 @@ import pytest
 
 from environments import python_of
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for the whole script
+
 SCRIPT = Path(__file__).parent / "client.py"
 
 
@@ -19,7 +21,7 @@ def seen(training_host: Any) -> dict[str, Any]:
     python = python_of("kubeflow==0.5.0")
     environment = os.environ | {"KUBECONFIG": str(training_host.home / "kubeconfig")}
     done = subprocess.run(
-        [python, str(SCRIPT), "plain-python"], capture_output=True, text=True, timeout=200, env=environment
+        [python, str(SCRIPT), "plain-python"], capture_output=True, text=True, timeout=280, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
     document: dict[str, Any] = json.loads(done.stdout)

@@ -13,7 +13,7 @@ def application(environ, start_response):
     if path == "/slow":
         time.sleep(float(environ["QUERY_STRING"]))
     elif path == "/die":
-        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getsid(0), signal.SIGKILL)
         time.sleep(10)
     elif path == "/stream":
         start_response("200 OK", [("Content-Type", "text/event-stream")])
@@ -31,7 +31,7 @@ def application(environ, start_response):
         "port": os.environ.get("PORT"),
         "version": os.environ.get("VERSION"),
         "greeting": os.environ.get("GREETING"),
-        "pid": os.getppid(),
+        "pid": os.getsid(0),  # the instance, whether or not its worker is a process of its own
         "method": environ["REQUEST_METHOD"],
         "path": path,
         "query": environ["QUERY_STRING"],
