@@ -148,10 +148,12 @@ def test_reading_a_registered_models_bytes_leaves_a_record(client, database):
         number, uri = version.id, "store://models/iris/1"
         session.add(RegistryArtifact(kind="model-artifact", name="m", parent_id=number, uri=uri, **times))
     told = {callers.HEADER: "ada", callers.PROOF: callers.prove("secret", "ada")}
-    assert client.get("/objects/models/iris/1/parts/a.bin", headers=told).data == b"abc"
-    assert client.get("/objects/models/iris/1/model.pkl", headers=told | {callers.PROOF: "00"}).data == b"abc"
-    assert client.head("/objects/models/iris/1/model.pkl").status_code == 200
-    assert client.get("/objects/models/other/x").data == b"abc"
+    forged = told | {callers.PROOF: "00"}
+    for path, headers in (("iris/1/parts/a.bin", told), ("iris/1/model.pkl", forged), ("other/x", told)):
+        with client.get(f"/objects/models/{path}", headers=headers) as answer:
+            assert answer.data == b"abc"
+    with client.head("/objects/models/iris/1/model.pkl") as answer:
+        assert answer.status_code == 200
     with database.reading() as session:
         records = [json.loads(record.record) for record in audit.read(session)]
     assert [(one["verb"], one["entity_name"], one["entity_id"]) for one in records] == [

@@ -217,7 +217,7 @@ def test_a_function_that_never_becomes_ready_exceeds_the_deadline(run, worlds):
 
 def test_a_command_that_listens_elsewhere_is_told_of_port_at_its_own_deadline(run):
     async def scenario(world):
-        deadline = {"serving.knative.dev/progress-deadline": "1s"}
+        deadline = {"serving.knative.dev/progress-deadline": "4s"}
         command = ["python", "-m", "http.server", "--bind", "127.0.0.1", "0"]
         await world.apply(runtime=None, command=command, annotations=deadline, wait=False)
         await world.until(lambda: world.condition("Service", "hello", "Ready")["status"] == "False", 10)
