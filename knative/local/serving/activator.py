@@ -46,7 +46,7 @@ TAG_HEADER = "Knative-Serving-Tag"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ATTEMPTS = 5
 _BREAKS = 1  # a request that kills whoever gets it must not go round
-_DYING_S = 0.2
+_DYING_S = 1.0  # on a busy machine a killed process takes a while to end
 Caller = Http1Caller | Http2Caller | PlainCaller
 _PLAIN = re.compile(r"/[!-~]*")
 
