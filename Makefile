@@ -19,6 +19,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module (on Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m compileall -q shared functions knative  # else every process compiles, where PYTHONDONTWRITEBYTECODE is set
 	@touch $@
 
 demo: $(STAMP) ## the whole lifecycle on a year of real flights (ARGS=--short: the first part)
