@@ -80,13 +80,15 @@ class Reconciler:
             self._advance(view)
         else:
             self._take(view, self.trials.advance(view.trials[job["metadata"]["name"]], number, running=job))
+        # rules of early stopping are made from what is recorded, the last trial's measurements included
+        finished = self._settle(view) if view.spec.early_stopping is not None else []
         ended = self._verdict(view)
         if ended is None:
             ended = self._suggest(view)
         is_ending = ended is not None and not view.is_over
         if is_ending:
             self._stop(view)
-        finished = self._settle(view)
+        finished += self._settle(view)
         self._assigner.tell(view, at_once=is_ending)
         status = progress.status_of(view.experiment, view.tally(), ended, self._front(view))
         if is_ending:

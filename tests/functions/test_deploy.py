@@ -209,7 +209,7 @@ def test_what_cannot_be_deployed_is_refused_by_name(
 def test_a_function_that_does_not_start_tells_why(host: Host) -> None:
     done = zeroflow(host, "deploy", str(SAMPLES / "broken"), check=False)
     assert done.returncode == 1
-    assert re.fullmatch(r"zeroflow: broken does not start: RuntimeError: no model at MODEL_URI\n", done.stderr)
+    assert re.fullmatch(r"zeroflow: broken does not start: RuntimeError: no model at MODEL_URI\.\n", done.stderr)
 
 
 def test_a_folder_that_is_no_project(host: Host, tmp_path: Path) -> None:
