@@ -13,6 +13,12 @@ from typing import Any
 from zeroflow.knative.local.api.objects import Object, now
 
 
+def ready_of(obj: Object) -> Mapping[str, Any] | None:
+    """Return the Ready condition of an object; None before it has one."""
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    return next((each for each in conditions if each["type"] == "Ready"), None)
+
+
 class Conditions:
     """The conditions of one object, to be marked anew on each reconciliation."""
 

@@ -14,6 +14,7 @@ Source: Knative Eventing data plane contract 1.0 (event delivery, replies); Knat
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from cloudevents.core.base import BaseCloudEvent
@@ -143,6 +144,16 @@ Concern = Callable[[Delivery], bool]
 """Tells from the event alone whether it means something."""
 
 
+@dataclass(frozen=True)
+class _Registered:
+    """A handler, and what it says of itself (`FunctionApp.on`)."""
+
+    handler: Handler
+    concerns: Concern | None = None
+    asks_itself: bool = False
+    repeatable: bool = False
+
+
 class FunctionApp:
     """A function: event handlers by type, and HTTP routes on `flask`."""
 
@@ -151,7 +162,7 @@ class FunctionApp:
         self._event_retention_days = event_retention_days
         self.flask = _Application(f"zeroflow.functions.{name}", static_folder=None)
         self.flask.extensions["zeroflow"] = self
-        self._handlers: dict[str, tuple[Handler, Concern | None, bool, bool]] = {}
+        self._handlers: dict[str, _Registered] = {}
         self.flask.post("/")(self._on_event)
         self.flask.post("/outbox/sweep")(self._on_sweep)
         self.flask.get("/health/<any(liveness, readiness):_aspect>")(_on_health)
@@ -184,7 +195,7 @@ class FunctionApp:
         """
 
         def register(handler: Handler) -> Handler:
-            self._handlers[event_type] = handler, concerns, asks_itself, repeatable
+            self._handlers[event_type] = _Registered(handler, concerns, asks_itself, repeatable)
             return handler
 
         return register
@@ -198,24 +209,19 @@ class FunctionApp:
         """Open a transaction for a plain HTTP request; its events are published after commit."""
         return self.outbox.transaction(request.headers.get("traceparent"))
 
-    def receive(
-        self,
-        handler: Handler,
-        consumer: str | None = None,
-        concerns: Concern | None = None,
-        *,
-        asks_itself: bool = False,
-        repeatable: bool = False,
-    ) -> Response:
+    def receive(self, handler: Handler, consumer: str | None = None) -> Response:
         """Handle the event in the current request with `handler`, once, and answer for the broker.
 
         One event may reach a function at several addresses: each is a `consumer` of its own, which handles it once.
         """
+        return self._receive(_Registered(handler), consumer or self.name)
+
+    def _receive(self, registered: _Registered, consumer: str) -> Response:
         try:
-            delivery = Delivery(self.outbox, consumer or self.name, _event_of_request(), _wants_reply())
-            if concerns is not None and not concerns(delivery):
+            delivery = Delivery(self.outbox, consumer, _event_of_request(), _wants_reply())
+            if registered.concerns is not None and not registered.concerns(delivery):
                 return Response(status=204)
-            return self._deliver(delivery, handler, asks_itself, repeatable)
+            return self._deliver(delivery, registered)
         except ZeroflowError as error:
             logger.warning("event refused: %s", error)
             return Response(f"{error}\n", EVENT_STATUS.get(error.reason, 500), mimetype="text/plain")
@@ -233,8 +239,7 @@ class FunctionApp:
             return Response(
                 f"function {self.name} does not handle {event_type}; it handles: {known}\n", 400, mimetype="text/plain"
             )
-        handler, concerns, asks_itself, repeatable = registered
-        return self.receive(handler, concerns=concerns, asks_itself=asks_itself, repeatable=repeatable)
+        return self._receive(registered, self.name)
 
     def _on_sweep(self) -> Response:
         age = request.args.get("older_than_ms", "5000")
@@ -245,13 +250,13 @@ class FunctionApp:
             logger.info("events forgotten after %g days: %d", self._event_retention_days, forgotten)
         return Response(status=204)
 
-    def _deliver(self, delivery: Delivery, handler: Handler, asks_itself: bool, repeatable: bool) -> Response:
-        if asks_itself or repeatable or not self.handled(delivery):
+    def _deliver(self, delivery: Delivery, registered: _Registered) -> Response:
+        if registered.asks_itself or registered.repeatable or not self.handled(delivery):
             try:
-                handler(delivery)
-                if delivery.committed is None and repeatable:
+                registered.handler(delivery)
+                if delivery.committed is None and registered.repeatable:
                     return Response(status=204)
-                if delivery.committed is None and not (asks_itself and self.handled(delivery)):
+                if delivery.committed is None and not (registered.asks_itself and self.handled(delivery)):
                     with delivery.transaction():
                         pass
             except IntegrityError:

@@ -16,7 +16,7 @@ from zeroflow.knative.local.api.objects import Object, controller_of, owner
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.eventing import destinations
 from zeroflow.knative.local.eventing.cloudevent import Event
-from zeroflow.knative.local.eventing.conditions import Conditions
+from zeroflow.knative.local.eventing.conditions import Conditions, ready_of
 from zeroflow.knative.local.eventing.delivery_spec import dead_letter
 from zeroflow.knative.local.eventing.destinations import IN_MEMORY_CHANNEL, Reference, Resolver
 from zeroflow.knative.local.eventing.errors import ChannelNotFound
@@ -128,7 +128,7 @@ class ChannelReconciler:
         backing = await self._store.apply(_backing(channel), manager="channel-controller")
         fields["channel"] = {"apiVersion": API_VERSION, "kind": "InMemoryChannel", "name": name, "namespace": namespace}
         status = backing.get("status") or {}
-        ready = next((each for each in status.get("conditions") or () if each["type"] == "Ready"), None)
+        ready = ready_of(backing)
         if ready is None:
             conditions.unknown(
                 "BackingChannelReady", "BackingChannelNotConfigured", "BackingChannel has not yet been reconciled."

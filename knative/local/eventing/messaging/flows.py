@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from zeroflow.knative.local.api.errors import BadRequest, NotFound
 from zeroflow.knative.local.api.objects import Object, controller_of, owner
 from zeroflow.knative.local.api.store import Store
-from zeroflow.knative.local.eventing.conditions import Conditions
+from zeroflow.knative.local.eventing.conditions import Conditions, ready_of
 from zeroflow.knative.local.eventing.destinations import CHANNEL, IN_MEMORY_CHANNEL, Reference
 from zeroflow.knative.local.eventing.messaging.spec import API_VERSION
 from zeroflow.knative.local.eventing.messaging.subscriptions import SUBSCRIPTION
@@ -53,7 +53,7 @@ class FlowReconciler:
         subscriptions = [await self._ensure(each) for each in plan.subscriptions]
         conditions = Conditions(_CONDITIONS)
         for condition, parts in (("Channels", channels), ("Subscriptions", subscriptions)):
-            if all(ready_of(part)["status"] == "True" for part in parts):
+            if all(_ready(part)["status"] == "True" for part in parts):
                 conditions.true(f"{condition}Ready")
             else:
                 message = f"{condition} are not ready yet, or there are none"
@@ -115,8 +115,8 @@ class SequenceReconciler(FlowReconciler):
 
     def told(self, channels: list[Object], subscriptions: list[Object]) -> dict[str, Any]:
         return {
-            "channelStatuses": [{"channel": _named(each), "ready": ready_of(each)} for each in channels],
-            "subscriptionStatuses": [{"subscription": _named(each), "ready": ready_of(each)} for each in subscriptions],
+            "channelStatuses": [{"channel": _named(each), "ready": _ready(each)} for each in channels],
+            "subscriptionStatuses": [{"subscription": _named(each), "ready": _ready(each)} for each in subscriptions],
         }
 
 
@@ -142,23 +142,22 @@ class ParallelReconciler(FlowReconciler):
         half = len(subscriptions) // 2
         branches = zip(channels[1:], subscriptions[:half], subscriptions[half:], strict=True)
         return {
-            "ingressChannelStatus": {"channel": _named(channels[0]), "ready": ready_of(channels[0])},
+            "ingressChannelStatus": {"channel": _named(channels[0]), "ready": _ready(channels[0])},
             "branchStatuses": [
                 {
-                    "filterChannelStatus": {"channel": _named(channel), "ready": ready_of(channel)},
-                    "filterSubscriptionStatus": {"subscription": _named(before), "ready": ready_of(before)},
-                    "subscriberSubscriptionStatus": {"subscription": _named(after), "ready": ready_of(after)},
+                    "filterChannelStatus": {"channel": _named(channel), "ready": _ready(channel)},
+                    "filterSubscriptionStatus": {"subscription": _named(before), "ready": _ready(before)},
+                    "subscriberSubscriptionStatus": {"subscription": _named(after), "ready": _ready(after)},
                 }
                 for channel, before, after in branches
             ],
         }
 
 
-def ready_of(part: Object) -> dict[str, Any]:
+def _ready(part: Object) -> dict[str, Any]:
     """Return the Ready condition of a part, Unknown before it has one."""
-    for condition in (part.get("status") or {}).get("conditions") or ():
-        if condition["type"] == "Ready":
-            return dict(condition)
+    if (found := ready_of(part)) is not None:
+        return dict(found)
     message = f"{part['kind']} does not have Ready condition"
     return {"type": "Ready", "status": "Unknown", "reason": "NoReady", "message": message}
 
