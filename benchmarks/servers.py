@@ -116,7 +116,9 @@ def python_of(name: str) -> str:
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
         serving = () if name in ("mlflow", "metaflow", "prefect") else (f"scikit-learn=={sklearn.__version__}", "torch")
         wanted = (*PACKAGES[name], *serving)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *wanted], check=True)
+        subprocess.run(
+            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted], check=True
+        )
     return str(python)
 
 
