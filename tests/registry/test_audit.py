@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from zeroflow.cli import audit as command
 from zeroflow.metadata import Database, audit
 from zeroflow.metadata.audit import AuditHead, AuditRecord, Origin
-from zeroflow.metadata.migrate import upgrade
 
 TRAIL = "/api/model_registry/zeroflow/audit"
 
@@ -111,15 +110,14 @@ def test_command_verifies_lists_and_exports(registry: Any, monkeypatch: pytest.M
 
 
 @pytest.fixture
-def trail(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'metadata.sqlite'}"
-    upgrade(url)
-    database = Database(url)
-    for number in range(1, 8):
-        with database.transaction() as session:
-            audit.append(session, Origin("user:ada"), "update", ("thing", str(number), "n"), after={"n": number})
-    yield database
-    database.close()
+def trail(new_database: Any, tmp_path: Path) -> Iterator[Database]:
+    with new_database("sqlite", tmp_path) as url:
+        database = Database(url)
+        for number in range(1, 8):
+            with database.transaction() as session:
+                audit.append(session, Origin("user:ada"), "update", ("thing", str(number), "n"), after={"n": number})
+        yield database
+        database.close()
 
 
 def swap(session: Session) -> None:
