@@ -54,6 +54,7 @@ from zeroflow.knative.local.processes.inside import InsidePods
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
 from zeroflow.knative.local.processes.pods import PodContext
+from zeroflow.knative.local.processes.usage import ProcessUsage
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.storage.claims import Claims
 from zeroflow.knative.local.urls import Urls, local_names_resolve
@@ -135,7 +136,13 @@ async def _serve(
     tokens = Tokens(home.secrets / "serviceaccounts.key")
     authenticator = Authenticator(home.platform_token(), Users(home.users), tokens, store)
     identity_admission.register(store)
-    resources = ResourceApi(store, home, InsidePods(store, launcher, home), authenticator=authenticator)
+    resources = ResourceApi(
+        store,
+        home,
+        InsidePods(store, launcher, home),
+        authenticator=authenticator,
+        usage=ProcessUsage(launcher, home),
+    )
     outside = _outside(options, home)
     front = Front(
         store=store,
