@@ -31,6 +31,7 @@ from zeroflow.knative.local.eventing.destinations import (
     Resolver,
 )
 from zeroflow.knative.local.eventing.dispatcher import Dispatcher
+from zeroflow.knative.local.eventing.event_types import EVENT_TYPE, EventTypeReconciler
 from zeroflow.knative.local.eventing.history import History
 from zeroflow.knative.local.eventing.ingress import Ingress
 from zeroflow.knative.local.eventing.jobsink import JobSinks
@@ -173,6 +174,7 @@ class _Parts:
             PING_SOURCE: self._pings,
             APISERVER_SOURCE: self._apiservers,
             SINK_BINDING: BindingReconciler(room._bindings, status),
+            EVENT_TYPE: EventTypeReconciler(store, status),
         }
         self._controllers = Controllers(store, reconcilers, self.jobsinks, self._apiservers)
         self._retention = Retention(log, settings)
