@@ -46,7 +46,7 @@ from zeroflow.knative.local.identity import admission as identity_admission
 from zeroflow.knative.local.identity import defaults as identity_defaults
 from zeroflow.knative.local.identity.authentication import Authenticator
 from zeroflow.knative.local.identity.authorization import GROUP as RBAC_GROUP
-from zeroflow.knative.local.identity.tokens import Tokens
+from zeroflow.knative.local.identity.tokens import KEY_FILE, Tokens
 from zeroflow.knative.local.identity.users import Users
 from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
@@ -133,7 +133,7 @@ async def _serve(
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
     containers = ContainerSources(store, context, Resolver(store, urls, allow_loopback=False))
-    tokens = Tokens(home.secrets / "serviceaccounts.key")
+    tokens = Tokens(home.secrets / KEY_FILE)
     authenticator = Authenticator(home.platform_token(), Users(home.users), tokens, store)
     identity_admission.register(store)
     resources = ResourceApi(

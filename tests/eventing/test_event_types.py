@@ -1,4 +1,4 @@
-"""EventTypes: either form of them is accepted and shown, none is changed, and they tell whether their source is there."""
+"""EventTypes: either form is accepted and shown, none is changed, and each tells whether its reference is there."""
 
 from __future__ import annotations
 
