@@ -63,6 +63,8 @@ logger = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHUTDOWN_GRACE_S = 30.0
+SETTLED_S = 0.5
+"""After the start: the first requests do not wait for the collection of what the start has left, which takes 0.1 s."""
 MIGRATIONS = Path(__file__).parents[2] / "metadata" / "migrations" / "versions"
 
 
@@ -183,12 +185,12 @@ async def _serve(
     runner = await _runner(front)
     door = Door(front, runner, listeners, outside.encryption if outside else None)
     await door.open()
-    _collect_garbage_seldom()
     home.address.write_text(json.dumps({"url": urls.base, "pid": os.getpid()}))
     await eventing.publish(PLATFORM_NAMESPACE, "default", _started_event())
     logger.info("serving on %s, home %s", urls.base, home.root)
     if started is not None:
         started.set_result(urls)
+    asyncio.get_running_loop().call_later(SETTLED_S, _collect_garbage_seldom)
     try:
         await stop.wait()
     finally:
