@@ -22,6 +22,7 @@ from zeroflow.knative.local.eventing.event_types import EVENT_TYPE, check_event_
 from zeroflow.knative.local.eventing.jobsink_spec import check_job_sink
 from zeroflow.knative.local.eventing.messaging import spec as messaging
 from zeroflow.knative.local.eventing.ping_spec import check_ping_source
+from zeroflow.knative.local.eventing.request_replies import REQUEST_REPLY, check_request_reply
 from zeroflow.knative.local.eventing.sinkbinding import check_sink_binding
 from zeroflow.knative.local.eventing.transforms.spec import check_event_transform
 
@@ -49,6 +50,7 @@ def install(store: Store) -> None:
         "ContainerSource.sources.knative.dev": check_container_source,
         "EventTransform.eventing.knative.dev": check_event_transform,
         EVENT_TYPE: check_event_type,
+        REQUEST_REPLY: check_request_reply,
         **messaging.CHECKS,
     }
     for kind, check in checks.items():
