@@ -1,7 +1,7 @@
 """The embedded host: puts the rooms together and runs them in one process.
 
-Start order: take the home, bind the port, bring the metadata schema up to date (in a process of its own), open the
-stores, declare the manifests, start the controllers, open the door. Stop order is the reverse: the door closes,
+Start order: take the home, bind the port, open the stores and declare the manifests while a process of its own brings
+the metadata schema up to date, start the controllers, open the door. Stop order is the reverse: the door closes,
 requests in flight end, processes get SIGTERM. Whatever ends the process instead - kill -9, power - loses nothing that
 was accepted.
 """
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from zeroflow.errors import Conflict, Unavailable
+from zeroflow.errors import Conflict, Unavailable, ZeroflowError
 from zeroflow.images import Images
 from zeroflow.knative.local import inference, manifests, node, tls, tuning
 from zeroflow.knative.local.api.happenings import Recorder
@@ -107,9 +107,12 @@ async def run(options: HostOptions, started: "asyncio.Future[Urls] | None" = Non
         home.check_databases()
         listeners = bind_all(options.listen, options.port)
         database_url = options.database_url or f"sqlite:///{home.db / 'metadata.sqlite'}"
-        await upgrade_metadata(database_url)
+        migration = asyncio.create_task(upgrade_metadata(database_url))
         urls = Urls(listeners[0].getsockname()[1], names_resolve=local_names_resolve())
-        await _serve(options, home, urls, listeners, database_url, started)
+        try:
+            await _serve(options, home, urls, listeners, database_url, migration, started)
+        finally:
+            migration.cancel()
     finally:
         home.address.unlink(missing_ok=True)
         lock.release()
@@ -121,6 +124,7 @@ async def _serve(
     urls: Urls,
     listeners: Sequence[socket.socket],
     database_url: str,
+    migration: "asyncio.Task[None]",
     started: "asyncio.Future[Urls] | None",
 ) -> None:
     prune_earlier(home.logs, home.run / "pods")
@@ -175,6 +179,11 @@ async def _serve(
         servers = {name: f"https://{host_and_port(name, urls.port)}" for name in outside.names}
         local = {NAME: urls.base.replace("http:", "https:", 1)}
         write_kubeconfig(home, local | servers, home.platform_token(), outside.authority)
+    try:
+        await migration  # functions find their tables
+    except ZeroflowError:
+        await store.close()
+        raise
     await serving.start()
     await claims.start()
     await jobs.start()
