@@ -10,6 +10,7 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -89,6 +90,7 @@ def _lines(piece: bytes) -> list[bytes]:
     return [line for line in whole if line]
 
 
+@lru_cache(64)
 def rfc3339(time_ns: int) -> bytes:
     """Return a time as the kubelet writes it before a line, the space included."""
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
