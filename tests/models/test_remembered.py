@@ -136,7 +136,7 @@ def test_finding_leads_to_no_code_of_the_file(
     found = load(stores, tmp_path / "memory").sha256
     (place / "model.joblib").write_bytes(attack)
     finding = next((tmp_path / "memory").iterdir())
-    assert remembered.recall(tmp_path / "memory", place / "model.joblib", found) is None
+    assert remembered.recall(tmp_path / "memory", place / "model.joblib", found, lambda: None) is None
     assert finding.exists()
     assert not trace.exists()
 

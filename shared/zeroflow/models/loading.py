@@ -8,6 +8,7 @@ import importlib
 import logging
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,19 +71,18 @@ def load_versioned(
         version = _latest_version(copy)
         model = find_model(copy if version is None else copy / version, declared)
         sha256 = trust.check(copy, model, word)
-        if compiling and memory is not None and model.encoding == "pickle":
+        if not compiling or memory is None or model.encoding not in ("pickle", "torchscript"):
+            loaded = _loaded(model, sha256, private, compiling)
+        else:
             from zeroflow.models.compiled import remembered
 
-            if (known := remembered.recall(memory, model.path, sha256)) is not None:
-                return known, version
-        loaded = _read(model, sha256, private, compiling)
-        kept = isinstance(loaded, PythonModel)  # it may read its files whenever it likes
-        if isinstance(loaded, Estimator) and compiling and model.format in COMPILED:
-            loaded = loaded.compiled()
-            if memory is not None and loaded.parts:
-                from zeroflow.models.compiled import remembered
-
+            original = partial(_read, model, sha256, private, False)
+            known = remembered.recall(memory, model.path, sha256, original)
+            loaded = known or _loaded(model, sha256, private, compiling)
+            if isinstance(loaded, Estimator | TensorModel) and loaded.parts:
                 remembered.keep(memory, loaded)
+            kept = isinstance(known, TensorModel)
+        kept = kept or isinstance(loaded, PythonModel)  # it may read its files whenever it likes
         return loaded, version
     finally:
         if not kept:
@@ -115,6 +115,13 @@ def _latest_version(root: Path) -> str | None:
 def _name_of(uri: str) -> str:
     """Keep the last part of the location, whose ending may say the format."""
     return uri.rstrip("/").rpartition("/")[2] or "model"
+
+
+def _loaded(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
+    loaded = _read(model, sha256, private, compiling)
+    if isinstance(loaded, Estimator) and compiling and model.format in COMPILED:
+        return loaded.compiled()
+    return loaded
 
 
 def _read(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
