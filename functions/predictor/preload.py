@@ -37,6 +37,7 @@ MODULES = (
     "zeroflow.models.compiled.trees",
     "zeroflow.http2.connection",
     "zeroflow.models.loading",
+    "zeroflow.functions.predictor.behind",
 )
 
 for _name in MODULES:

@@ -116,7 +116,7 @@ def test_finding_of_other_versions_is_not_taken(
 ) -> None:
     joblib.dump(classifier, place / "model.joblib")
     with monkeypatch.context() as before:
-        before.setattr(remembered, "_version", lambda name: "0.1")
+        before.setattr(remembered, "_libraries", lambda: iter(["scikit_learn-0.1.dist-info"]))
         load(stores, tmp_path / "memory")
     np.save(tmp_path / "rows.npy", np.zeros((1, 4)))
     assert "it was not remembered" in again(tmp_path).stderr
