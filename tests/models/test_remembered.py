@@ -129,6 +129,18 @@ def test_model_with_a_part_of_its_own_is_never_remembered(tmp_path: Path, stores
     assert not (tmp_path / "memory").exists()
 
 
+def test_model_that_its_library_reads_otherwise_is_not_remembered(
+    tmp_path: Path, stores: Stores, place: Path, classifier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def migrated(self: Any, state: dict[str, Any]) -> None:
+        self.__dict__.update({**state, "intercept_": state["intercept_"] + 1})
+
+    joblib.dump(classifier, place / "model.joblib")
+    monkeypatch.setattr(linear_model.LogisticRegression, "__setstate__", migrated)
+    assert load(stores, tmp_path / "memory").serves.startswith("compiled, exact")
+    assert not (tmp_path / "memory").exists()
+
+
 def test_finding_leads_to_no_code_of_the_file(
     tmp_path: Path, stores: Stores, place: Path, classifier: Any, attack: bytes, trace: Path
 ) -> None:

@@ -81,7 +81,7 @@ def load_versioned(
             known = remembered.recall(memory, model.path, sha256, original)
             loaded = known or _loaded(model, sha256, private, compiling)
             if isinstance(loaded, Estimator | TensorModel) and loaded.parts:
-                remembered.keep(memory, loaded)
+                remembered.keep(memory, model.path, loaded)
             kept = isinstance(known, TensorModel)
         kept = kept or isinstance(loaded, PythonModel)  # it may read its files whenever it likes
         return loaded, version

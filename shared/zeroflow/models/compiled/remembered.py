@@ -23,9 +23,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import orjson
 
-from zeroflow.models.compiled import holders, parts, programs
+from zeroflow.models.compiled import check, holders, parts, programs
 from zeroflow.models.compiled.linear import HEADS
 from zeroflow.models.compiled.trees import PLAIN
 from zeroflow.models.estimator import Estimator, Tensor
@@ -50,7 +51,12 @@ def recall(folder: Path, path: Path, sha256: str, original: Original) -> Estimat
         if found["made_by"] != _made_by():
             return None
         known = {**found["known"], "sha256": sha256}
-        return _network(path, found, known, original) if "network" in found else _estimator(path, found, known)
+        if "network" not in found:
+            return _estimator(path, found, known)
+        place, pattern = GPUS
+        if any(place.glob(pattern)):
+            return None  # where torch sees one, it serves from there
+        return _network(path, found, known, original)
     except (OSError, orjson.JSONDecodeError):
         return None
     except Exception as error:  # whatever it is, the usual way says it better
@@ -58,8 +64,8 @@ def recall(folder: Path, path: Path, sha256: str, original: Original) -> Estimat
         return None
 
 
-def keep(folder: Path, model: Estimator | TensorModel) -> None:
-    """Remember a model that was compiled, if all that answers is made of its numbers alone."""
+def keep(folder: Path, path: Path, model: Estimator | TensorModel) -> None:
+    """Remember a model that was compiled, if all that answers is made of its numbers alone, and they are read alike."""
     said: dict[str, Any] = {"known": {name: getattr(model, name) for name in KEPT}}
     said["outputs"] = [astuple(output) for output in model.outputs]
     if isinstance(model, TensorModel):
@@ -68,13 +74,32 @@ def keep(folder: Path, model: Estimator | TensorModel) -> None:
         said |= {"kinds": model.parts, "columns": model.columns, "takes_missing": model.takes_missing}
     else:
         return
+    said["made_by"] = _made_by()
     try:
+        if not _is_read_alike(path, orjson.loads(orjson.dumps(said)), model):
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(orjson.dumps({**said, "made_by": _made_by()}))
+            file.write(orjson.dumps(said))
         os.replace(file.name, folder / f"{model.sha256}.json")
-    except OSError as error:
-        logger.info("%s keeps nothing: %s", folder, error)
+    except Exception as error:  # a disk may be full, a file of another form than those that are known
+        logger.info("%s is not remembered: %s: %s", path.name, type(error).__name__, error)
+
+
+def _is_read_alike(path: Path, said: Mapping[str, Any], model: Estimator | TensorModel) -> bool:
+    """Say whether what is made of the file's numbers answers as what its library made of the file."""
+    known = {**said["known"], "sha256": model.sha256}
+    if isinstance(model, Estimator):
+        assert model.width is not None
+        again = _estimator(path, said, known)
+        rows = check.rows_for(model.model, model.width, model.takes_missing)
+        return check.difference(again.fast, model.call, rows) == 0.0
+    network = _network(path, said, known, lambda: model)
+    assert model.width is not None
+    rows = check.rows_for(None, model.width, True).astype(np.float32)
+    asked = {model.inputs[0].name: rows}, (model.outputs[0].name,)
+    ours, found = model.run(*asked), network.run(*asked)
+    return all(np.array_equal(ours[name], found[name], equal_nan=True) for name in ours)
 
 
 def _estimator(path: Path, found: Mapping[str, Any], known: Mapping[str, Any]) -> Estimator:
@@ -93,10 +118,7 @@ def _estimator(path: Path, found: Mapping[str, Any], known: Mapping[str, Any]) -
     )
 
 
-def _network(path: Path, found: Mapping[str, Any], known: Mapping[str, Any], original: Original) -> TensorModel | None:
-    place, pattern = GPUS
-    if any(place.glob(pattern)):
-        return None  # where torch sees one, it serves from there
+def _network(path: Path, found: Mapping[str, Any], known: Mapping[str, Any], original: Original) -> TensorModel:
     module, loaded = holders.read_script(path), cache(original)
 
     def array(name: str) -> Any:
