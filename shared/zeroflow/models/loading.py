@@ -9,6 +9,7 @@ import logging
 import sys
 import tempfile
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ Model = Estimator | TensorModel | PythonModel
 READERS = {"huggingface": "huggingface", "tensorflow": "savedmodel", "pmml": "markup"}
 """The modules that read what needs a library of its own, imported when a model of the format comes."""
 COMPILED = (SKLEARN, "mlflow", "xgboost")
+REMEMBERED = ("pickle", "torchscript")
+"""The encodings that can be read without their libraries."""
 
 
 def load(
@@ -72,18 +75,9 @@ def load_versioned(
         version = _latest_version(copy)
         model = find_model(copy if version is None else copy / version, declared)
         sha256 = trust.check(copy, model, word)
-        if not compiling or memory is None or model.encoding not in ("pickle", "torchscript"):
-            loaded = _loaded(model, sha256, private, compiling)
-        else:
-            from zeroflow.models.compiled import remembered
-
-            original = partial(_read, model, sha256, private, False)
-            known = remembered.recall(memory, model.path, sha256, original)
-            loaded = known or _loaded(model, sha256, private, compiling)
-            if isinstance(loaded, Estimator | TensorModel) and loaded.parts:
-                remembered.keep(memory, model.path, loaded)
-            kept = isinstance(known, TensorModel)
-        kept = kept or isinstance(loaded, PythonModel)  # it may read its files whenever it likes
+        loaded = _loaded(model, sha256, private, compiling, memory)
+        # A Python class may read its files whenever it likes, a network that is remembered when it is first needed.
+        kept = isinstance(loaded, PythonModel) or (isinstance(loaded, TensorModel) and loaded.keeps is private)
         return loaded, version
     finally:
         if not kept:
@@ -118,7 +112,22 @@ def _name_of(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2] or "model"
 
 
-def _loaded(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
+def _loaded(model: ModelFile, sha256: str, private: Any, compiling: bool, memory: Path | None) -> Model:
+    """Load a model in the form in which it is served; `memory` knows those that were compiled before."""
+    if not compiling or memory is None or model.encoding not in REMEMBERED:
+        return _compiled(model, sha256, private, compiling)
+    from zeroflow.models.compiled import remembered
+
+    known = remembered.recall(memory, model.path, sha256, partial(_read, model, sha256, private, False))
+    if known is not None:
+        return replace(known, keeps=private) if isinstance(known, TensorModel) else known
+    loaded = _compiled(model, sha256, private, compiling)
+    if isinstance(loaded, Estimator | TensorModel) and loaded.parts:
+        remembered.keep(memory, model.path, loaded)
+    return loaded
+
+
+def _compiled(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
     loaded = _read(model, sha256, private, compiling)
     if isinstance(loaded, Estimator) and compiling and model.format in COMPILED:
         return loaded.compiled()

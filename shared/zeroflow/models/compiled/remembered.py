@@ -76,8 +76,9 @@ def keep(folder: Path, path: Path, model: Estimator | TensorModel) -> None:
         return
     said["made_by"] = _made_by()
     try:
-        if not _is_read_alike(path, orjson.loads(orjson.dumps(said)), model):
-            return
+        with np.errstate(all="ignore"):
+            if not _is_read_alike(path, orjson.loads(orjson.dumps(said)), model):
+                return
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
             file.write(orjson.dumps(said))
