@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from zeroflow.errors import InvalidInput, Unavailable
 from zeroflow.knative.local.processes.logs import Rotation
 from zeroflow.knative.local.processes.process import Process, ProcessSpec
+from zeroflow.knative.local.processes.processors import Processors
 from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
 from zeroflow.knative.local.processes.server_link import ServerLink
 
@@ -32,6 +34,7 @@ class Launcher:
         self._runtimes = runtimes
         self._retention_s = retention_s
         self._servers: dict[str | None, ServerLink] = {}
+        self._processors = Processors()
         self._rotation = Rotation(
             lambda: [each.spec.log for server in self._servers.values() for each in server.running()]
         )
@@ -42,6 +45,7 @@ class Launcher:
         if runtime is None:
             raise InvalidInput(f"no runtime {spec.runtime!r}; there are: {', '.join(sorted(self._runtimes))}")
         spec.log.parent.mkdir(parents=True, exist_ok=True)
+        spec = replace(spec, cpus=self._processors.give(spec.processors))
         try:
             server = self._servers.get(spec.runtime)
             if server is None or server.closed:
@@ -49,8 +53,12 @@ class Launcher:
                 kept_s = self._retention_s if runtime.modules else min(self._retention_s, _COMMANDS_RETENTION_S)
                 server = self._servers[spec.runtime] = ServerLink(label, runtime, kept_s)
             process = await server.start(spec)
+            process.when_ended(lambda: self._processors.take_back(spec.cpus))
             self._rotation.started()
             return process
+        except BaseException:
+            self._processors.take_back(spec.cpus)
+            raise
         finally:
             if spec.listener is not None:
                 spec.listener.close()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,8 @@ class ProcessSpec:
     runtime: str | None = None
     listener: socket.socket | None = None  # the launcher closes the host's copy
     memory_bytes: int | None = None
+    processors: int | None = None  # how many it may run on; None: on all
+    cpus: tuple[int, ...] = ()  # which they are: the launcher chooses
     mounts: tuple[Mount, ...] = ()
     stdio: Stdio | None = None  # instead of an empty input and the log
     user: User | None = None  # None: as the host does
@@ -59,6 +61,10 @@ class Process:
         self.interrupted: Interrupted | None = None
         """Set when it has ended with its fork server."""
         self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def when_ended(self, then: Callable[[], None]) -> None:
+        """Have `then` called when it has ended."""
+        self._exit.add_done_callback(lambda _: then())
 
     @property
     def exit_code(self) -> int | None:
