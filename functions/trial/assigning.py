@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from zeroflow.errors import Forbidden, InvalidInput, NotFound
 from zeroflow.functions.trial import checkpoints, conditions, kinds, stopping, suggesting
@@ -29,17 +30,8 @@ class Assigner:
 
     def next(self, view: View, count: int) -> suggesting.Suggestions:
         """Return up to `count` further assignments; raise SuggestionFailed."""
-        records, namespace = self.records, view.namespace
-        made = suggesting.next_assignments(
-            view.experiment,
-            view.spec,
-            view.given,
-            view.trials,
-            count,
-            view.extensions,
-            (lambda name: records.of_experiment(namespace, name)) if view.extensions.warm_start else None,
-            view.tried,
-        )
+        records = self.records
+        made = self._suggested(view, count)
         if view.spec.early_stopping is None or not made.assignments:
             return made
         compared = [
@@ -55,6 +47,16 @@ class Assigner:
             if rules:
                 assignment["earlyStoppingRules"] = rules
         return made
+
+    def _suggested(self, view: View, count: int) -> suggesting.Suggestions:
+        if view.service is not None:
+            from zeroflow.functions.trial import remote
+
+            return remote.next_assignments(view.service, view.experiment, view.given, view.trials, count)
+        earlier = partial(self.records.of_experiment, view.namespace) if view.extensions.warm_start else None
+        return suggesting.next_assignments(
+            view.experiment, view.spec, view.given, view.trials, count, view.extensions, earlier, view.tried
+        )
 
     def prepare(self, view: View) -> None:
         """Make what all trials need: somebody who hears of them, and a place for checkpoints."""

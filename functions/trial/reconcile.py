@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from zeroflow.errors import Conflict, NotFound
 from zeroflow.functions.trial import conditions, kinds, manifests, progress, suggesting
@@ -27,6 +28,7 @@ from zeroflow.resources.owners import is_controlled_by
 from zeroflow.resources.starting_over import starting_over
 from zeroflow.tuning.defaults import defaulted
 from zeroflow.tuning.extensions import parse_extensions
+from zeroflow.tuning.services import address_of
 from zeroflow.tuning.spec import (
     API_VERSION,
     EXPERIMENT,
@@ -120,12 +122,14 @@ class Reconciler:
             experiment["spec"]["trialTemplate"] = template_of(experiment, resources)
         except TemplateMissing as error:
             return self._refused(found, [("spec.trialTemplate.configMap", str(error))])
-        if wrong := faults(experiment):
+        find = partial(resources.find, "v1", "ConfigMap")
+        if wrong := faults(experiment, None, find):
             return self._refused(found, wrong)
         suggestion = resources.find(API_VERSION, SUGGESTION, namespace, name)
         if suggestion is not None and not is_controlled_by(suggestion, experiment):
             raise Conflict(f"Suggestion {name!r} belongs to another Experiment")  # which is being deleted
         given = list(((suggestion or {}).get("status") or {}).get("suggestions") or [])
+        algorithm = experiment["spec"]["algorithm"]["algorithmName"]
         return View(
             found,
             experiment,
@@ -135,6 +139,7 @@ class Reconciler:
             given,
             self.trials.records.ended(experiment["metadata"]["uid"]),
             told=len(given),
+            service=None if algorithm in suggesting.ALGORITHMS else address_of(algorithm, find),
         )
 
     def _clear_orphans(self, namespace: str, name: str) -> None:

@@ -33,6 +33,8 @@ class View:
     """Its Trials by name; of those that have ended before, what their records tell."""
     due: list[Due] = field(default_factory=list)
     """What is to be written of Trials."""
+    service: str | None = None
+    """Who suggests, as host:port, when it is none of this function's algorithms."""
     told: int = 0
     """How many assignments the Suggestion's status tells of."""
     told_at_s: float = -math.inf
