@@ -96,7 +96,8 @@ def test_subclass_with_its_own_predict_keeps_it() -> None:
 def test_plan_that_answers_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     from zeroflow.models.compiled import linear
 
-    monkeypatch.setattr(linear, "heads", lambda model: {"predict": lambda rows: np.zeros(len(rows), dtype=int)})
+    wrong = {"logistic": lambda model: {"predict": lambda rows: np.zeros(len(rows), dtype=int)}}
+    monkeypatch.setattr(linear, "HEADS", wrong)
     model, rows = fitted(linear_model.LogisticRegression(max_iter=500), IRIS)
     compiled = Estimator.of(model, "0").compiled()
     assert "answers otherwise in" in compiled.serves

@@ -53,8 +53,12 @@ def load_versioned(
     declared: str | None = None,
     scratch: Path | None = None,
     compiling: bool = False,
+    memory: Path | None = None,
 ) -> tuple[Model, str | None]:
-    """Do the same, and return the version as well: the highest of a directory of numbered ones, else None."""
+    """Do the same, and return the version as well: the highest of a directory of numbered ones, else None.
+
+    `memory` is a directory that remembers which models were compiled, so that it is sooner done again.
+    """
     private = tempfile.TemporaryDirectory(prefix="model-", dir=scratch)
     kept = False
     try:
@@ -66,10 +70,19 @@ def load_versioned(
         version = _latest_version(copy)
         model = find_model(copy if version is None else copy / version, declared)
         sha256 = trust.check(copy, model, word)
+        if compiling and memory is not None and model.encoding == "pickle":
+            from zeroflow.models.compiled import remembered
+
+            if (known := remembered.recall(memory, model.path, sha256)) is not None:
+                return known, version
         loaded = _read(model, sha256, private, compiling)
         kept = isinstance(loaded, PythonModel)  # it may read its files whenever it likes
         if isinstance(loaded, Estimator) and compiling and model.format in COMPILED:
             loaded = loaded.compiled()
+            if memory is not None and loaded.parts:
+                from zeroflow.models.compiled import remembered
+
+                remembered.keep(memory, loaded)
         return loaded, version
     finally:
         if not kept:

@@ -5,9 +5,8 @@ answers otherwise, or is no faster, stays as it is, and the reason is said.
 """
 
 import copy
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -100,19 +99,10 @@ def _checked(original: Run, run: Run, name: str, given: Sequence[Array], how: st
     if worst > TOLERANCE:
         return Faster(original, f"original, cpu: {how}, it differs by {worst:.1e}, allowed are {TOLERANCE:.0e}")
     for rows in (given[0][:1], given[0][:BATCH]):
-        before, after = _cost(partial(original, {name: rows}, (OUTPUT,))), _cost(partial(run, {name: rows}, (OUTPUT,)))
+        before = check.cost_s(partial(original, {name: rows}, (OUTPUT,)))
+        after = check.cost_s(partial(run, {name: rows}, (OUTPUT,)))
         if after > before * (1 / WORTH if len(rows) == 1 else NO_WORSE):
             took = f"{after * 1e6:.0f} us for {len(rows)} rows instead of {before * 1e6:.0f}"
             return Faster(original, f"original, cpu: {how}, it takes {took}")
     total = sum(len(rows) for rows in given)
     return Faster(run, f"{how}, equal within {TOLERANCE:.0e} (checked on {total} rows), cpu")
-
-
-def _cost(call: Callable[[], object]) -> float:
-    """Return the processor seconds that one call takes, the best of a few."""
-    best = float("inf")
-    for _ in range(6):
-        began = time.thread_time()
-        call()
-        best = min(best, time.thread_time() - began)
-    return best
