@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +16,6 @@ from zeroflow.resources.conditions import now
 from zeroflow.tuning.spec import API_VERSION, SUGGESTION
 
 logger = logging.getLogger(__name__)
-
-TELL_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,11 +64,10 @@ class Assigner:
         except (NotFound, Forbidden, InvalidInput) as error:
             logger.warning("experiment=%s: %s", view.name, error)
 
-    def tell(self, view: View, at_once: bool) -> None:
-        """Write the assignments down; in a hurry of short trials, those of a second together."""
+    def tell(self, view: View) -> None:
+        """Write the assignments down."""
         suggestion, given = view.suggestion, view.given
-        now_s = time.monotonic()
-        if suggestion is None or len(given) == view.told or (now_s - view.told_at_s < TELL_EVERY_S and not at_once):
+        if suggestion is None or len(given) == view.told:
             return
         status = suggestion.get("status") or {}
         status = conditions.marked(status, "Created", "SuggestionCreated", "The Suggestion is created")
@@ -83,7 +79,7 @@ class Assigner:
             "suggestions": given,
         }
         view.suggestion = self.resources().write_status({**suggestion, "status": status})
-        view.told, view.told_at_s = len(given), now_s
+        view.told = len(given)
         if suggestion["spec"].get("requests", 0) < len(given):
             patch = {"spec": {"requests": max(len(given), view.spec.max_trials or 0)}}
             view.suggestion = self.resources().merge(API_VERSION, SUGGESTION, view.namespace, view.name, patch)

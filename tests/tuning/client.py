@@ -84,14 +84,14 @@ def public(cls):
     return [name for name in dir(cls) if not name.startswith("_") and callable(getattr(cls, name))]
 
 
+USED = set()
+
+
 class Noting(katib.KatibClient):
     """The client, which notes what is called of it."""
 
-    used = set()
-
     def __getattribute__(self, name):
-        if not name.startswith("_"):
-            Noting.used.add(name)
+        USED.add(name)
         return super().__getattribute__(name)
 
 
@@ -169,7 +169,7 @@ def main(kubeconfig, manager):
     seen["told"] = len(client.list_suggestions())
     for name in ("tutorial", "unimported", "budget", "pushing", "declared"):
         client.delete_experiment(name)
-    seen["unused"] = sorted(set(public(katib.KatibClient)) - client.used)
+    seen["unused"] = sorted(set(public(katib.KatibClient)) - USED)
     seen["left"] = [found.metadata.name for found in client.list_experiments()]
     return seen
 

@@ -215,3 +215,22 @@ def test_conditions_that_never_come_true_fail_a_job_that_is_over(tuning):
     tuning.apply(experiment("unmet", maxTrialCount=1, template=unmet))
     said = outcome(tuning.ended("unmet"))["message"]
     assert "the Job is Complete, and neither successCondition 'status.succeeded' nor" in said
+
+
+def test_what_came_of_short_trials_is_told_while_a_long_one_runs(tuning, wait_until):
+    script = "import time; x = float('${trialParameters.x}'); time.sleep(600 if x > 1 else 0); print(f'loss={x}')"
+    points = {"name": "x", "parameterType": "discrete", "feasibleSpace": {"list": ["0.1", "0.2", "0.3", "9"]}}
+    tuning.apply(
+        experiment("hurry", script, parameters=[points], algorithm={"algorithmName": "grid"}, parallelTrialCount=1)
+    )
+
+    def told() -> bool:
+        status = tuning.get("experiments", "hurry").get("status", {})
+        return (status.get("trialsSucceeded"), status.get("trialsRunning")) == (3, 1)
+
+    wait_until(told, "the Experiment to tell of all four")
+    assert tuning.get("suggestions", "hurry")["status"]["suggestionCount"] == 4
+    assert tuning.get("experiments", "hurry")["status"]["currentOptimalTrial"]["parameterAssignments"] == [
+        {"name": "x", "value": "0.1"}
+    ]
+    tuning.host.kubectl("delete", "experiment", "hurry")
