@@ -162,7 +162,7 @@ def main(kubeconfig, manager):
     )
     client.edit_experiment_budget("budget", max_trial_count=5, parallel_trial_count=1)
     seen["budget"] = client.get_experiment("budget").spec.max_trial_count
-    seen["running"] = [client.is_experiment_created("budget"), client.is_experiment_restarting("budget")]
+    seen["running"] = [client.is_experiment_created("tutorial"), client.is_experiment_restarting("tutorial")]
     client.is_experiment_running("budget")
     client.create_experiment(declared("declared"))
     seen["declared"] = client.wait_for_experiment_condition("declared", polling_interval=1).metadata.name
