@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from threading import Lock, Timer
 
 from zeroflow.errors import Conflict, NotFound, ZeroflowError
@@ -25,25 +24,13 @@ from zeroflow.functions.trial import conditions, kinds, manifests, progress, sug
 from zeroflow.functions.trial.algorithms import nsga2
 from zeroflow.functions.trial.assigning import Assigner
 from zeroflow.functions.trial.progress import MAX_TRIALS_REACHED, Verdict
-from zeroflow.functions.trial.templates import TemplateMissing, template_of
+from zeroflow.functions.trial.reading import Reader
 from zeroflow.functions.trial.trials import Trials
 from zeroflow.functions.trial.view import View
 from zeroflow.resources.client import Resources
 from zeroflow.resources.owners import is_controlled_by
 from zeroflow.resources.starting_over import starting_over
-from zeroflow.tuning.defaults import defaulted
-from zeroflow.tuning.extensions import parse_extensions
-from zeroflow.tuning.services import address_of
-from zeroflow.tuning.spec import (
-    API_VERSION,
-    EXPERIMENT,
-    EXPERIMENT_LABEL,
-    SUGGESTION,
-    TRIAL,
-    Object,
-    parse,
-)
-from zeroflow.tuning.validation import faults
+from zeroflow.tuning.spec import API_VERSION, TRIAL, Object
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +51,7 @@ class Reconciler:
 
     def __init__(self, resources: Callable[[], Resources], trials: Trials) -> None:
         self.resources, self.trials = resources, trials
+        self._reader = Reader(resources, trials.records)
         self._assigner = Assigner(resources, trials.records)
         self._views: dict[tuple[str, str], View] = {}
         self._beside = ThreadPoolExecutor(WRITERS, "trials")
@@ -87,7 +75,7 @@ class Reconciler:
     def _once(self, namespace: str, name: str, view: View | None, job: Object | None) -> Object | None:
         number = view.number_of(job) if view is not None and job is not None else None
         if view is None or job is None or number is None:
-            read = self._read(namespace, name)
+            read = self._reader.read(namespace, name)
             if not isinstance(read, View):
                 return read
             view = read
@@ -149,46 +137,6 @@ class Reconciler:
         if len(self._views) >= MOST_VIEWS:
             self._views.pop(next(iter(self._views)))
         self._views[namespace, name] = view
-
-    def _read(self, namespace: str, name: str) -> View | Object | None:
-        """Return an Experiment as it is now; the object itself when it is refused, None when it is gone."""
-        resources = self.resources()
-        found = resources.find(API_VERSION, EXPERIMENT, namespace, name)
-        if found is None:
-            self._clear_orphans(namespace, name)
-            return None
-        if found["metadata"].get("deletionTimestamp"):
-            return None  # what it owned goes with it
-        experiment = defaulted(found)
-        try:
-            experiment["spec"]["trialTemplate"] = template_of(experiment, resources)
-        except TemplateMissing as error:
-            return self._refused(found, [("spec.trialTemplate.configMap", str(error))])
-        find = partial(resources.find, "v1", "ConfigMap")
-        if wrong := faults(experiment, None, find):
-            return self._refused(found, wrong)
-        suggestion = resources.find(API_VERSION, SUGGESTION, namespace, name)
-        if suggestion is not None and not is_controlled_by(suggestion, experiment):
-            raise Conflict(f"Suggestion {name!r} belongs to another Experiment")  # which is being deleted
-        given = list(((suggestion or {}).get("status") or {}).get("suggestions") or [])
-        algorithm = experiment["spec"]["algorithm"]["algorithmName"]
-        return View(
-            found,
-            experiment,
-            parse(experiment["spec"]),
-            parse_extensions(experiment["metadata"]),
-            suggestion,
-            given,
-            self.trials.records.ended(experiment["metadata"]["uid"]),
-            told=len(given),
-            service=None if algorithm in suggesting.ALGORITHMS else address_of(algorithm, find),
-        )
-
-    def _clear_orphans(self, namespace: str, name: str) -> None:
-        """Delete a Trial that was created while its Experiment was being deleted."""
-        for trial in self.resources().list(API_VERSION, TRIAL, namespace, {EXPERIMENT_LABEL: name}):
-            if not trial["metadata"].get("deletionTimestamp"):
-                self.resources().delete(API_VERSION, TRIAL, namespace, trial["metadata"]["name"])
 
     def _advance(self, view: View) -> None:
         """Take every Trial that has not ended as far as it goes, and create those that are missing."""
@@ -295,12 +243,3 @@ class Reconciler:
             return []
         search = suggesting.begun(view.experiment, view.spec, view.given, view.trials, view.extensions)
         return [each.name for each in nsga2.front(search, search.history)]
-
-    def _refused(self, experiment: Object, wrong: list[tuple[str, str]]) -> Object:
-        """Say in the conditions what admission would have refused."""
-        message = "; ".join(f"{field}: {fault}" for field, fault in wrong)
-        status = conditions.ended(experiment.get("status") or {}, "Failed", "ExperimentInvalid", message)
-        status = {**status, "observedGeneration": experiment["metadata"].get("generation")}
-        if status == experiment.get("status"):
-            return experiment
-        return self.resources().write_status({**experiment, "status": status})
