@@ -6,7 +6,7 @@ from tuning.experiments import Tuning, experiment, outcome
 SCRIPT = """
 import os
 with open("/var/log/katib/metrics.log", "a") as log:
-    log.write("loss=%s\\n" % (${trialParameters.x} ** 2))
+    log.write("loss=%s\\n" % ((${trialParameters.x}) ** 2))
 print(os.environ["KATIB_TRIAL_NAME"], "loss=99")
 """
 
