@@ -43,7 +43,7 @@ class View:
     tried: dict[str, Tried] = field(default_factory=dict)
     """Of trials that have ended: what is counted of them, and what the search learns."""
 
-    _tally: Tally | None = None
+    _tally: Tally | None = field(default=None, init=False)
 
     def take(self, due: Due) -> None:
         """Have a Trial as it is to be."""

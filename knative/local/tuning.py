@@ -33,7 +33,7 @@ def register(store: Store) -> None:
         wrong = faults(new, old, lambda namespace, name: store.find("ConfigMap", namespace, name))
         causes = [Cause(field, message) for field, message in wrong]
         if not causes and old is None:
-            causes = list(_job_faults(store, new["spec"]["trialTemplate"].get("trialSpec")))
+            causes = list(job_faults(store, new["spec"]["trialTemplate"].get("trialSpec")))
         if causes:
             raise Invalid.fields("Experiment", "kubeflow.org", str(new["metadata"].get("name", "")), *causes)
         return new
@@ -41,7 +41,7 @@ def register(store: Store) -> None:
     store.admit(EXPERIMENT_KIND, admit)
 
 
-def _job_faults(store: Store, template: Object | None) -> Iterator[Cause]:
+def job_faults(store: Store, template: Object | None) -> Iterator[Cause]:
     """Yield what is wrong with the Job that runs a trial."""
     kind = store.kinds.resolve(jobs.JOB_KIND)
     schema = schema_of(kind)

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from tuning.experiments import X, experiment
+from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.tuning import job_faults
 from zeroflow.tuning.defaults import defaulted
 from zeroflow.tuning.validation import faults
 
@@ -231,3 +233,13 @@ def test_a_template_that_is_no_job_of_this_cluster_is_refused_at_apply(tuning, f
         job |= change
     said = tuning.apply(obj, check=False)
     assert f"spec.trialTemplate.trialSpec.{field}" in said, said
+
+
+def test_every_job_of_the_official_examples_is_one_of_this_host(contracts):
+    store, refused = Store(), {}
+    for path in sorted((contracts / "katib/examples").rglob("*.yaml")):
+        obj = official(contracts, f"examples/{path.parent.name}/{path.name}")
+        template = obj["spec"]["trialTemplate"].get("trialSpec")
+        if found := [cause.field for cause in job_faults(store, template)]:
+            refused[path.name] = found
+    assert refused == {}
