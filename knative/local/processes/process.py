@@ -62,10 +62,6 @@ class Process:
         """Set when it has ended with its fork server."""
         self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    def when_ended(self, then: Callable[[], None]) -> None:
-        """Have `then` called when it has ended."""
-        self._exit.add_done_callback(lambda _: then())
-
     @property
     def exit_code(self) -> int | None:
         """How it ended (negative: by this signal), None while it runs."""
@@ -74,6 +70,10 @@ class Process:
     async def wait(self) -> int:
         """Return the exit code once it has ended; negative means killed by this signal."""
         return await asyncio.shield(self._exit)
+
+    def when_ended(self, do: Callable[[], None]) -> None:
+        """Do something once it has ended."""
+        self._exit.add_done_callback(lambda _: do())
 
     async def serving(self) -> bool:
         """Return True once gunicorn has loaded the application, False when it ends before; only with a listener."""
