@@ -1,4 +1,5 @@
-"""Run all benchmarks, or those named: `python -m benchmarks chain cold_start`."""
+"""Run all benchmarks, or those named: `python -m benchmarks chain cold_start`; one that takes options takes them
+after its name: `python -m benchmarks predictor --models rf --peers kserve,mlserver`."""
 
 import importlib
 import sys
@@ -11,14 +12,16 @@ NAMES = (
 
 def main() -> int:
     """Run what was asked for."""
-    wanted = sys.argv[1:] or list(NAMES)
+    options = next((sys.argv[at:] for at, word in enumerate(sys.argv) if at and word.startswith("-")), [])
+    wanted = sys.argv[1 : len(sys.argv) - len(options)] or list(NAMES)
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:
         print(f"no benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}", file=sys.stderr)
         return 2
     for name in wanted:
         print(f"\n== {name}")
-        importlib.import_module(f"benchmarks.{name}").main()
+        benchmark = importlib.import_module(f"benchmarks.{name}")
+        benchmark.main(options) if options else benchmark.main()
     return 0
 
 

@@ -207,7 +207,7 @@ def _own_env(
 
 
 def _storage(location: Location, platform: Platform) -> Mapping[str, str]:
-    """Return what the platform says of a kind of location: it goes only to predictors of that kind."""
+    """Return what the platform says of a kind of location, for its predictors alone, and where all keep what lasts."""
     scheme = location.uri.partition("://")[0]
     prefixes = {
         "s3": ("AWS_", "S3_"),
@@ -217,9 +217,8 @@ def _storage(location: Location, platform: Platform) -> Mapping[str, str]:
         "http": ("ZEROFLOW_ALLOW_",),
         "https": ("ZEROFLOW_ALLOW_",),
     }.get(scheme, ())
-    cached = ("ZEROFLOW_MODEL_CACHE",) if scheme in ("s3", "gs", "http", "https", "oci", "hf") else ()
-    wanted = (*prefixes, *cached)
-    return {name: value for name, value in platform.storage.items() if name.startswith(wanted or ("\0",))}
+    wanted = (*prefixes, "ZEROFLOW_MODEL_CACHE")
+    return {name: value for name, value in platform.storage.items() if name.startswith(wanted)}
 
 
 def _logger(isvc: Object, component: Component) -> str | None:

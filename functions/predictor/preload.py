@@ -1,8 +1,7 @@
-"""What a preloaded parent imports so that a predictor forked from it has next to nothing left to import.
+"""What a preloaded parent imports before its first predictor: what answers requests, and no model's own library.
 
-Named in the embedded host's table of runtimes; a predictor itself never imports it. Importing starts no thread and
-runs no parallel region, both of which would not survive a fork. Measured: loading a first linear model takes 1.2 s of
-imports without.
+Named in the embedded host's table of runtimes, beside the libraries that the parent loads later; a predictor itself
+never imports it. Importing starts no thread and runs no parallel region, both of which would not survive a fork.
 """
 
 import importlib
@@ -13,20 +12,9 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 MODULES = (
     "cloudevents.core.bindings.http",
-    "joblib",
-    "joblib.numpy_pickle",
     "numpy",
-    "onnx",  # onnxruntime itself starts a thread when it is imported, and is left to the child
-    "pandas",
     "prometheus_client",
-    "sklearn.compose",
-    "sklearn.ensemble",
-    "sklearn.impute",
-    "sklearn.linear_model",
-    "sklearn.pipeline",
-    "sklearn.preprocessing",
-    "sklearn.tree",
-    "sklearn.utils.validation",
+    "urllib3",
     "zeroflow.artifacts.local",
     "zeroflow.functions.predictor.grpc.edge",
     "zeroflow.functions.predictor.handler",
@@ -34,9 +22,11 @@ MODULES = (
     "zeroflow.functions.predictor.worker",
     "zeroflow.models.compiled.linear",
     "zeroflow.models.compiled.plan",
+    "zeroflow.models.compiled.remembered",
     "zeroflow.models.compiled.trees",
     "zeroflow.http2.connection",
     "zeroflow.models.loading",
+    "zeroflow.functions.predictor.behind",
 )
 
 for _name in MODULES:

@@ -104,7 +104,9 @@ def load(settings: PredictorSettings, name: str) -> Served:
         uri = f"{uri.rstrip('/')}/{name}"
     word = Word(settings.sha256 if not settings.multi_model else None, settings.vouched_by)
     stores = Stores(settings.store, settings.s3_endpoint)
-    model, version = load_versioned(stores, uri, word, settings.model_format, settings.scratch, settings.compiling)
+    model, version = load_versioned(
+        stores, uri, word, settings.model_format, settings.scratch, settings.compiling, settings.memory
+    )
     if settings.probabilities and not (isinstance(model, Estimator) and "predict_proba" in model.methods):
         from zeroflow.models.errors import FormatNotSupported
 
@@ -131,7 +133,7 @@ def _is_quick(model: Model) -> bool:
     calls: list[Callable[[], object]] = []
     if isinstance(model, Estimator) and model.width is not None:
         row = np.zeros((1, model.width))
-        calls = [partial(method, row) for method in model.fast.values()]
+        calls = [partial(method, row) for name, method in model.fast.items() if name == "predict"]
     elif isinstance(model, TensorModel) and model.width is not None:
         given = {model.inputs[0].name: np.zeros((1, model.width), dtype=np.float32)}
         calls = [partial(model.run, given, (model.outputs[0].name,))]

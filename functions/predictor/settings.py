@@ -81,6 +81,8 @@ class PredictorSettings:
     """ZEROFLOW_SCRATCH: where the model is copied to before it is approved and loaded."""
     compiling: bool = True
     """ZEROFLOW_COMPILE: serve a cheaper form of the model where one answers the same."""
+    memory: Path | None = None
+    """ZEROFLOW_MODEL_CACHE, below it `compiled`: which models were compiled, so that the next start needs less."""
     max_body_bytes: int = MAX_BODY_BYTES
     """ZEROFLOW_MAX_BODY_BYTES: a larger request body is refused (413)."""
     max_waiting: int = MAX_WAITING
@@ -125,6 +127,7 @@ class PredictorSettings:
             s3_endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
             scratch=Path(env.get("ZEROFLOW_SCRATCH") or tempfile.gettempdir()),
             compiling=_flag(env, "ZEROFLOW_COMPILE", True),
+            memory=Path(env["ZEROFLOW_MODEL_CACHE"]) / "compiled" if env.get("ZEROFLOW_MODEL_CACHE") else None,
             max_body_bytes=limit,
             max_waiting=_number(env, "ZEROFLOW_MAX_WAITING", MAX_WAITING),
             multi_model=_flag(env, "ZEROFLOW_MULTI_MODEL", False),

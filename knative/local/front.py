@@ -42,6 +42,7 @@ RESOURCE_PATHS = ("/api", "/apis", "/openapi", "/version", "/livez", "/readyz")
 SYSTEM_HOSTS = {
     Target("knative-eventing", "broker-ingress"): "/eventing",
     Target("knative-eventing", "job-sink"): "/jobsinks",
+    Target("knative-eventing", "request-reply"): "/requestreplies",
 }
 CHANNEL_SUFFIX = "-kn-channel"
 """A channel on a cluster is the host `<channel>-kn-channel.<namespace>.svc.cluster.local`."""
@@ -104,6 +105,9 @@ class Eventing(Protocol):
 
     async def transform(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
         """Rewrite an event."""
+
+    async def request_reply(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Take an event in and answer with the one that is sent in return."""
 
     async def log(self, request: web.Request) -> web.StreamResponse:
         """Tell what became of events."""
@@ -204,6 +208,7 @@ class Front:
             "jobsinks": eventing.job_sink,
             "channels": eventing.channel,
             "transforms": eventing.transform,
+            "requestreplies": eventing.request_reply,
         }
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

@@ -1,7 +1,7 @@
 """The embedded host: puts the rooms together and runs them in one process.
 
-Start order: take the home, bind the port, bring the metadata schema up to date (in a process of its own), open the
-stores, declare the manifests, start the controllers, open the door. Stop order is the reverse: the door closes,
+Start order: take the home, bind the port, open the stores and declare the manifests while a process of its own brings
+the metadata schema up to date, start the controllers, open the door. Stop order is the reverse: the door closes,
 requests in flight end, processes get SIGTERM. Whatever ends the process instead - kill -9, power - loses nothing that
 was accepted.
 """
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from zeroflow.errors import Conflict, Unavailable
+from zeroflow.errors import Conflict, Unavailable, ZeroflowError
 from zeroflow.images import Images
 from zeroflow.knative.local import inference, manifests, node, tls, tuning
 from zeroflow.knative.local.api.happenings import Recorder
@@ -46,7 +46,7 @@ from zeroflow.knative.local.identity import admission as identity_admission
 from zeroflow.knative.local.identity import defaults as identity_defaults
 from zeroflow.knative.local.identity.authentication import Authenticator
 from zeroflow.knative.local.identity.authorization import GROUP as RBAC_GROUP
-from zeroflow.knative.local.identity.tokens import Tokens
+from zeroflow.knative.local.identity.tokens import KEY_FILE, Tokens
 from zeroflow.knative.local.identity.users import Users
 from zeroflow.knative.local.jobs.cronjobs import CronJobs
 from zeroflow.knative.local.jobs.jobs import Jobs
@@ -54,6 +54,7 @@ from zeroflow.knative.local.processes.inside import InsidePods
 from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
 from zeroflow.knative.local.processes.pods import PodContext
+from zeroflow.knative.local.processes.usage import ProcessUsage
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.storage.claims import Claims
 from zeroflow.knative.local.urls import Urls, local_names_resolve
@@ -62,6 +63,8 @@ logger = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHUTDOWN_GRACE_S = 30.0
+SETTLED_S = 0.5
+"""After the start: the first requests do not wait for the collection of what the start has left, which takes 0.1 s."""
 MIGRATIONS = Path(__file__).parents[2] / "metadata" / "migrations" / "versions"
 
 
@@ -104,9 +107,12 @@ async def run(options: HostOptions, started: "asyncio.Future[Urls] | None" = Non
         home.check_databases()
         listeners = bind_all(options.listen, options.port)
         database_url = options.database_url or f"sqlite:///{home.db / 'metadata.sqlite'}"
-        await upgrade_metadata(database_url)
+        migration = asyncio.create_task(upgrade_metadata(database_url))
         urls = Urls(listeners[0].getsockname()[1], names_resolve=local_names_resolve())
-        await _serve(options, home, urls, listeners, database_url, started)
+        try:
+            await _serve(options, home, urls, listeners, database_url, migration, started)
+        finally:
+            migration.cancel()
     finally:
         home.address.unlink(missing_ok=True)
         lock.release()
@@ -118,6 +124,7 @@ async def _serve(
     urls: Urls,
     listeners: Sequence[socket.socket],
     database_url: str,
+    migration: "asyncio.Task[None]",
     started: "asyncio.Future[Urls] | None",
 ) -> None:
     prune_earlier(home.logs, home.run / "pods")
@@ -132,10 +139,16 @@ async def _serve(
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
     containers = ContainerSources(store, context, Resolver(store, urls, allow_loopback=False))
-    tokens = Tokens(home.secrets / "serviceaccounts.key")
+    tokens = Tokens(home.secrets / KEY_FILE)
     authenticator = Authenticator(home.platform_token(), Users(home.users), tokens, store)
     identity_admission.register(store)
-    resources = ResourceApi(store, home, InsidePods(store, launcher, home), authenticator=authenticator)
+    resources = ResourceApi(
+        store,
+        home,
+        InsidePods(store, launcher, home),
+        authenticator=authenticator,
+        usage=ProcessUsage(launcher, home),
+    )
     outside = _outside(options, home)
     front = Front(
         store=store,
@@ -166,6 +179,11 @@ async def _serve(
         servers = {name: f"https://{host_and_port(name, urls.port)}" for name in outside.names}
         local = {NAME: urls.base.replace("http:", "https:", 1)}
         write_kubeconfig(home, local | servers, home.platform_token(), outside.authority)
+    try:
+        await migration  # functions find their tables
+    except ZeroflowError:
+        await store.close()
+        raise
     await serving.start()
     await claims.start()
     await jobs.start()
@@ -176,12 +194,12 @@ async def _serve(
     runner = await _runner(front)
     door = Door(front, runner, listeners, outside.encryption if outside else None)
     await door.open()
-    _collect_garbage_seldom()
     home.address.write_text(json.dumps({"url": urls.base, "pid": os.getpid()}))
     await eventing.publish(PLATFORM_NAMESPACE, "default", _started_event())
     logger.info("serving on %s, home %s", urls.base, home.root)
     if started is not None:
         started.set_result(urls)
+    asyncio.get_running_loop().call_later(SETTLED_S, _collect_garbage_seldom)
     try:
         await stop.wait()
     finally:

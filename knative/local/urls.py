@@ -50,6 +50,10 @@ class Urls:
         """Return the URL of an EventTransform."""
         return f"{self.base}/transforms/{namespace}/{name}"
 
+    def request_reply(self, namespace: str, name: str) -> str:
+        """Return the URL of a RequestReply."""
+        return f"{self.base}/requestreplies/{namespace}/{name}"
+
     def jobsink(self, namespace: str, name: str) -> str:
         """Return the URL of a JobSink."""
         return f"{self.base}/jobsinks/{namespace}/{name}"

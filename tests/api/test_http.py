@@ -372,6 +372,13 @@ def test_logs_are_read_tailed_and_followed_to_the_end(server: Any, eventually: A
     assert code == 400
     assert "choose one of: [main side]" in answer["message"]
     assert server.call("GET", f"{path}?container=../../x")[0] == 400
+    code, answer = server.call("GET", f"{path}?container=main&tailLines=-1&limitBytes=0")
+    assert code == 422
+    assert "limitBytes: Invalid value: 0: must be greater than 0" in answer["message"]
+    assert "tailLines: Invalid value: -1: must be greater than or equal to 0" in answer["message"]
+    code, answer = server.call("GET", f"{path}?container=main&sinceSeconds=5&sinceTime=2026-01-01T00:00:00Z")
+    assert code == 422
+    assert "at most one of `sinceTime` or `sinceSeconds` may be specified" in answer["message"]
     pod["status"] = {"phase": "Running"}
     pod = server.control("status", pod)
     address = urllib.parse.urlsplit(server.url)

@@ -235,3 +235,25 @@ def test_logs_follow_a_pod(kubectl: Any, server: Any) -> None:
     assert kubectl("logs", "-f", "--tail=1", "logged") == "line 2\n"
     assert "logged" in kubectl("get", "pods")
     assert os.path.exists(log)
+
+
+def test_what_has_no_effect_on_this_host_is_said(kubectl: Any) -> None:
+    bounds = {"readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}, "runAsUser": 1000}
+    container = {"name": "c", "image": "any", "command": ["true"], "securityContext": bounds}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "bound"}, "spec": {"template": template}}
+    said = kubectl("apply", "-f", "-", stdin=json.dumps(job))
+    assert "job.batch/bound created" in said
+    path = "spec.template.spec.containers[0].securityContext"
+    assert f"Warning: {path}.readOnlyRootFilesystem: has no effect on this host: a process is no container" in said
+    assert f"{path}.capabilities: has no effect" in said
+    assert f"{path}.runAsUser: has no effect on this host: its programs run as the host's user" in said
+    service = {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": "bound"},
+        "spec": {"template": {"spec": {"containers": [{"image": "any", "securityContext": bounds}]}}},
+    }
+    said = kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(service))
+    assert f"{path}.readOnlyRootFilesystem: has no effect" in said
+    assert "runAsUser" not in said

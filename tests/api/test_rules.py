@@ -220,3 +220,42 @@ def test_the_library_is_loaded_with_the_first_rule_and_not_before():
         "assert not [name for name in sys.modules if name.startswith(('cel_expr', 'google'))]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_rule_that_looks_at_too_much_ends_the_validation():
+    words = {"type": "array", "items": TEXT}
+    schema = thing("self.words.all(a, self.words.all(b, a + b != 'x'))", "false", words=words)
+    assert said(schema, {"words": ["w"] * 300}) == [
+        'spec: Invalid value: "object": no further validation rules will be run due to call cost exceeds limit for '
+        "rule: self.words.all(a, self.words.all(b, a + b != 'x'))"
+    ]
+
+
+def test_the_rules_of_one_object_have_a_budget_together(monkeypatch):
+    monkeypatch.setattr("zeroflow.knative.local.api.schemas.rules.BUDGET_S", 0.05)
+    item = TEXT | {"x-kubernetes-validations": [{"rule": "self.find('[a-z]+$') != 'b'"}]}
+    schema = thing(words={"type": "array", "items": item})
+    (cause,) = said(schema, {"words": ["a" * 1000] * 10_000})
+    assert cause.endswith(
+        "validation failed due to running out of cost budget, no further validation rules will be run"
+    )
+
+
+@pytest.mark.parametrize("rule", ["self.text.find('(a+)+$') == ''", "self.text.findAll('(a|a)*b') == []"])
+def test_no_pattern_takes_longer_than_its_text_is_long(rule):
+    assert said(thing(rule, text=TEXT), {"text": "a" * 50_000 + "!"}) == []
+
+
+def test_sets_of_many_items_are_compared_in_no_time():
+    numbers = {"type": "array", "items": WHOLE}
+    rules = ("sets.contains(self.a, self.a)", "sets.equivalent(self.a, self.a)", "!sets.intersects(self.a, self.b)")
+    assert said(thing(*rules, a=numbers, b=numbers), {"a": list(range(9000)), "b": list(range(9000, 18000))}) == []
+    assert said(thing("!sets.contains([1], [true])"), {}) == []
+
+
+def test_patterns_are_those_of_an_api_server():
+    schema = compile_schema({"type": "string", "pattern": r"^(a+)+[[:digit:]]\z"}, "schema")
+    assert schema.pattern.search("a" * 50_000) is None
+    assert schema.pattern.search("aa1")
+    with pytest.raises(BadSchema, match=r"must be a valid regular expression: invalid perl operator"):
+        compile_schema({"type": "string", "pattern": "(?<=a)b"}, "schema")

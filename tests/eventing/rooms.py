@@ -268,6 +268,10 @@ def front(room: Callable[[], Eventing]) -> web.Application:
     async def transform(request: web.Request) -> web.StreamResponse:
         return await room().transform(request, request.match_info["namespace"], request.match_info["name"])
 
+    async def request_reply(request: web.Request) -> web.StreamResponse:
+        return await room().request_reply(request, request.match_info["namespace"], request.match_info["name"])
+
+    app.router.add_route("*", "/requestreplies/{namespace}/{name}", request_reply)
     app.router.add_route("*", "/channels/{namespace}/{name}", channel)
     app.router.add_route("*", "/transforms/{namespace}/{name}", transform)
     app.router.add_route("*", "/eventing", log)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import shutil
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +224,62 @@ def test_the_official_python_client(whole: Place) -> None:
     words = [python, "-c", PYTHON_CLIENT, str(whole.host.home / "kubeconfig"), whole.pod, str(whole.port)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.stdout == "all of it\n", done.stderr
+
+
+def test_top_tells_what_pods_and_the_machine_use(whole: Place) -> None:
+    burns = "import time\nkept = bytearray(64 << 20)\nwhile True: pass"
+    container = {"name": "burn", "image": "any", "command": [sys.executable, "-c", burns]}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "burns"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
+    }
+    assert whole.host.request("POST", "/apis/batch/v1/namespaces/default/jobs", json=job).status == 201
+    try:
+        ready = lambda: b"burns-" in whole.kubectl("top", "pods", "--no-headers")  # noqa: E731
+        eventually(ready, "a Pod that runs")
+        words = {line.split()[0]: line.split()[1:] for line in whole.kubectl("top", "pods").decode().splitlines()}
+        assert words.pop("NAME") == ["CPU(cores)", "MEMORY(bytes)"]
+        (busy,) = (figures for name, figures in words.items() if name.startswith("burns-"))
+        assert int(busy[0].removesuffix("m")) > int(words[whole.pod][0].removesuffix("m"))
+        assert int(busy[1].removesuffix("Mi")) >= 64
+        said = whole.kubectl("top", "pods", "-l", "job-name=work", "--containers").decode().splitlines()
+        assert [line.split()[:2] for line in said] == [["POD", "NAME"], [whole.pod, "main"]]
+        assert whole.kubectl("top", "node").split()[5] == b"localhost"
+        assert b'"default/nobody" not found' in whole.kubectl("top", "pod", "nobody", code=1)
+    finally:
+        whole.kubectl("delete", "job", "burns")
+
+
+def test_logs_tell_when_their_lines_were_written(whole: Place) -> None:
+    urllib.request.urlopen(f"http://127.0.0.1:{whole.port}/stamped").read()
+    asked = datetime.now(UTC)
+    line = eventually(lambda: [one for one in whole.log().splitlines() if "/stamped" in one], "the line")[-1]
+    said = whole.kubectl("logs", "--timestamps", whole.pod).decode().splitlines()
+    stamps = [(datetime.fromisoformat(text.partition(" ")[0]), text.partition(" ")[2]) for text in said]
+    assert [at for at, _ in stamps] == sorted(at for at, _ in stamps)
+    (written,) = (at for at, text in stamps if text == line)
+    assert abs((asked - written).total_seconds()) < 30
+    since = written.isoformat().replace("+00:00", "Z")
+    assert line in whole.kubectl("logs", f"--since-time={since}", whole.pod).decode()
+    assert "listens at" not in whole.kubectl("logs", f"--since-time={since}", whole.pod).decode()
+    later = (asked + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    assert whole.kubectl("logs", f"--since-time={later}", whole.pod) == b""
+    assert len(whole.kubectl("logs", "--limit-bytes=9", whole.pod)) == 9
+    assert b"previous terminated container" in whole.kubectl("logs", "--previous", whole.pod, code=1)
+    following = whole.start("logs", "-f", "--timestamps", "--tail=0", whole.pod, stdout=subprocess.PIPE)
+    assert following.stdout is not None
+    for _ in range(100):  # until it listens
+        urllib.request.urlopen(f"http://127.0.0.1:{whole.port}/followed").read()
+        if select.select([following.stdout], [], [], 0.2)[0]:
+            break
+    assert b"Z asked for /followed\n" in following.stdout.readline()
+    following.kill()
+    following.wait()
+    following.stdout.close()
+
+
+def test_debug_says_what_to_use_instead(whole: Place) -> None:
+    said = whole.kubectl("debug", whole.pod, "--image=busybox", "--", "true", code=1)
+    assert b"kubectl exec runs beside the container's process" in said

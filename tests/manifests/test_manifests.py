@@ -73,7 +73,7 @@ def test_a_function_is_a_module_of_a_known_runtime(service):
     module = container["args"][0].split(":")[0]
     assert (ROOT / module.replace("zeroflow.", "", 1).replace(".", "/")).with_suffix(".py").exists()
     runtime = RUNTIMES[template["metadata"]["annotations"]["zeroflow.dev/runtime"]]
-    assert module in runtime.modules
+    assert module in (*runtime.modules, *runtime.later)
 
 
 @pytest.mark.parametrize("folder", ["knative/manifests", "infra/cluster"])

@@ -58,6 +58,15 @@ def test_answers_are_the_originals(model: Any, data: Any) -> None:
     assert np.array_equal(compiled.call("predict", given), model.predict(given)) or data is SUGAR
 
 
+@pytest.mark.parametrize("made", [tree.DecisionTreeRegressor(random_state=0), ensemble.RandomForestRegressor(**SMALL)])
+def test_several_outputs_are_added_up_alike(made: Any) -> None:
+    rows, _ = load_diabetes(return_X_y=True)
+    model = made.fit(rows[:, 3:], rows[:, :3])
+    compiled = Estimator.of(model, "0").compiled()
+    assert compiled.serves.startswith("compiled, exact"), compiled.serves
+    assert np.allclose(compiled.call("predict", rows[:, 3:]), model.predict(rows[:, 3:]), rtol=1e-13, atol=1e-13)
+
+
 def test_missing_values_take_the_same_way() -> None:
     for made in (ensemble.HistGradientBoostingClassifier(max_iter=15), ensemble.RandomForestClassifier(**SMALL)):
         model, rows = fitted(made, CANCER, holes=True)
@@ -96,7 +105,8 @@ def test_subclass_with_its_own_predict_keeps_it() -> None:
 def test_plan_that_answers_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     from zeroflow.models.compiled import linear
 
-    monkeypatch.setattr(linear, "heads", lambda model: {"predict": lambda rows: np.zeros(len(rows), dtype=int)})
+    wrong = {"logistic": lambda model: {"predict": lambda rows: np.zeros(len(rows), dtype=int)}}
+    monkeypatch.setattr(linear, "HEADS", wrong)
     model, rows = fitted(linear_model.LogisticRegression(max_iter=500), IRIS)
     compiled = Estimator.of(model, "0").compiled()
     assert "answers otherwise in" in compiled.serves

@@ -3,6 +3,7 @@
 import pytest
 
 from zeroflow.knative.local.home import Home
+from zeroflow.knative.local.identity.tokens import KEY_FILE, Tokens
 from zeroflow.knative.local.processes.container import (
     BadContainer,
     NotRunnable,
@@ -86,7 +87,12 @@ def test_mount_paths_are_replaced_where_a_path_begins_with_them():
         ({"configMap": {"name": "c", "items": [{"key": "k", "path": "../../up"}]}}, {}, "must stay inside its volume"),
         ({"configMap": {"name": "c", "items": [{"key": "no", "path": "no"}]}}, {}, "references non-existent key: no"),
         ({"projected": {"sources": [{"configMap": {"name": "c"}}] * 2}}, {}, "conflicting duplicate paths: 'k'"),
-        ({"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}, {}, "no tokens"),
+        (
+            {"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
+            {},
+            'serviceaccounts "default" not found',
+        ),
+        ({"projected": {"sources": [{"clusterTrustBundle": {"path": "t"}}]}}, {}, "no trust bundles"),
     ],
     ids=[
         "host path",
@@ -100,6 +106,7 @@ def test_mount_paths_are_replaced_where_a_path_begins_with_them():
         "missing key",
         "two of a name",
         "token",
+        "bundle",
     ],
 )
 def test_volumes_that_cannot_be_are_refused(tmp_path, volume, mounted, words):
@@ -137,3 +144,20 @@ def test_a_projected_volume_puts_sources_together(tmp_path):
     root = tmp_path / "pod" / "v"
     found = {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
     assert found == {"deep/k": "v", "password": "p", "labels": 'a="1"\nb="quoted \\"x\\""', "name": "p"}
+
+
+def test_a_projected_token_is_that_of_the_pods_account_for_its_audience(tmp_path):
+    home = Home(tmp_path)
+    home.prepare()
+    sources = [{"serviceAccountToken": {"path": "in/token", "audience": "vault", "expirationSeconds": 3600}}]
+    spec = {"serviceAccountName": "robot", "volumes": [{"name": "v", "projected": {"sources": sources}}]}
+    account = {"metadata": {"uid": "1-2"}}
+    context = PodContext(
+        None, lambda *key: account if key == ("ServiceAccount", "default", "robot") else None, None, home
+    )
+    pod = {"metadata": POD["metadata"] | {"namespace": "default"}, "spec": spec}
+    mount(context, pod, {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}, tmp_path / "pod")
+    file = tmp_path / "pod" / "v" / "in" / "token"
+    claims = Tokens(home.secrets / KEY_FILE).read(file.read_text())
+    assert (claims.namespace, claims.name, claims.uid, claims.audiences) == ("default", "robot", "1-2", ("vault",))
+    assert file.stat().st_mode & 0o777 == 0o400

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from zeroflow.errors import InvalidInput, Unavailable
+from zeroflow.knative.local.api.rest.log_times import RECORD, WrittenTimes, beside
 from zeroflow.knative.local.processes import forkserver
 from zeroflow.knative.local.processes.launcher import Launcher, listening_socket
 from zeroflow.knative.local.processes.process import ProcessSpec
@@ -318,3 +319,47 @@ def test_containers_die_even_when_host_and_fork_servers_are_killed_together(host
         os.kill(pids[name], signal.SIGKILL)
     until(lambda: not any(alive(pids[name]) for name in ("plain", "served", "arbiter", "worker 0")))
     os.kill(pids["grandchild"], signal.SIGKILL)  # left behind by a shell: only a fork server could have known of it
+
+
+def test_the_first_child_does_not_wait_for_what_its_parent_loads_later(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "later_module.py").write_text("import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "told.py").write_text(
+        "import sys\n"
+        "def application(environ, start_response):\n"
+        "    answer = str('later_module' in sys.modules).encode()\n"
+        "    start_response('200 OK', [('Content-Length', str(len(answer)))])\n"
+        "    return [answer]\n"
+    )
+
+    async def answer(launcher, spec):
+        listener = listening_socket()
+        port = listener.getsockname()[1]
+        process = await launcher.start(spec("gunicorn", "told:application", runtime="test", listener=listener))
+        assert await process.serving()
+        return await get(port)
+
+    async def scenario(launcher, spec):
+        assert await answer(launcher, spec) == "False"
+        assert not launcher.warm("test")
+        (tmp_path / "go").touch()
+        while not launcher.warm("test"):
+            await asyncio.sleep(0.05)
+        assert await answer(launcher, spec) == "True"
+
+    run(scenario, runtimes={"test": Runtime(SERVER.modules, ("no_such_module_either", "later_module"))})
+
+
+def test_the_host_notes_when_each_line_of_a_log_was_written(run):
+    async def scenario(launcher, spec):
+        before_ns = time.time_ns()
+        told = spec(sys.executable, "-uc", "print('a'); print('b')")
+        process = await launcher.start(told)
+        assert await process.wait() == 0
+        await asyncio.sleep(0)  # what is done when it has ended
+        first, second = (WrittenTimes(told.log).at(position) for position in (0, 2))
+        assert before_ns < first <= second < time.time_ns()
+        assert beside(told.log).stat().st_size in (RECORD.size, 2 * RECORD.size)
+
+    run(scenario)

@@ -194,16 +194,15 @@ class Mutations:
 
     def _finished(self, draft: Draft, kind: Kind, obj: Object, old: Object | None) -> Object:
         """Set what the API server itself decides for some kinds."""
-        if kind.key == CRD_KEY:
+        if kind.key == CRD_KEY and (old is None or obj["spec"] != old["spec"]):
             defined = crds.kind_of(obj)
             known = self.kinds.find(defined.key)
             clash = self.kinds.find_plural(defined.group, defined.plural) or known
             if clash is not None and (not clash.custom or clash.resource != defined.resource):
                 raise AlreadyExists(f"{defined.resource}: these names are taken by {clash.resource}", kind=kind.plural)
-            if old is None or obj["spec"] != old["spec"]:
-                crds.check_versions(obj, old)
-                crds.check_rules(defined, obj)
-                obj = crds.established(obj, old)
+            crds.check_versions(obj, old)
+            crds.check_rules(defined, obj)
+            obj = crds.established(obj, old)
         elif kind.key == "Namespace":
             leaving = bool(meta(obj).get("deletionTimestamp"))
             obj["status"] = {"phase": "Terminating" if leaving else "Active"}

@@ -58,18 +58,6 @@ def owner_uids(obj: Object) -> tuple[str, ...]:
     return tuple(str(owner.get("uid", "")) for owner in meta(obj).get("ownerReferences") or ())
 
 
-def owner(obj: Object) -> Object:
-    """Return the reference by which `obj` controls another."""
-    return {
-        "apiVersion": obj["apiVersion"],
-        "kind": obj["kind"],
-        "name": obj["metadata"]["name"],
-        "uid": obj["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
 def controller_of(obj: Object) -> str:
     """Return the uid of what controls an object, "" for nothing."""
     owners = obj["metadata"].get("ownerReferences") or ()

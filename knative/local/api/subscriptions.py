@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from zeroflow.knative.local.api.errors import Expired
 from zeroflow.knative.local.api.objects import copy
@@ -85,3 +85,26 @@ class Subscription:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+
+class Following:
+    """Hands the changes of a subscription to `handle`, one after the other: those since it was made, from `go` on."""
+
+    def __init__(self, subscription: Subscription, handle: Callable[[Change], Awaitable[None]]) -> None:
+        self._subscription, self._handle = subscription, handle
+        self._task: asyncio.Task[None] | None = None
+
+    def go(self) -> None:
+        """Begin with what waits."""
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def close(self) -> None:
+        """Listen no more, and end a change that is being handled."""
+        self._subscription.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _follow(self) -> None:
+        async for change in self._subscription:
+            await self._handle(change)

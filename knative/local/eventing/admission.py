@@ -18,9 +18,11 @@ from zeroflow.knative.local.eventing.container_source import check_container_sou
 from zeroflow.knative.local.eventing.delivery import BROKER_DEFAULT
 from zeroflow.knative.local.eventing.delivery_spec import default_delivery
 from zeroflow.knative.local.eventing.errors import InvalidSpec
+from zeroflow.knative.local.eventing.event_types import EVENT_TYPE, check_event_type
 from zeroflow.knative.local.eventing.jobsink_spec import check_job_sink
 from zeroflow.knative.local.eventing.messaging import spec as messaging
 from zeroflow.knative.local.eventing.ping_spec import check_ping_source
+from zeroflow.knative.local.eventing.request_replies import REQUEST_REPLY, check_request_reply
 from zeroflow.knative.local.eventing.sinkbinding import check_sink_binding
 from zeroflow.knative.local.eventing.transforms.spec import check_event_transform
 
@@ -47,6 +49,8 @@ def install(store: Store) -> None:
         "SinkBinding.sources.knative.dev": check_sink_binding,
         "ContainerSource.sources.knative.dev": check_container_source,
         "EventTransform.eventing.knative.dev": check_event_transform,
+        EVENT_TYPE: check_event_type,
+        REQUEST_REPLY: check_request_reply,
         **messaging.CHECKS,
     }
     for kind, check in checks.items():

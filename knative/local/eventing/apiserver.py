@@ -21,8 +21,9 @@ from typing import Any
 import orjson
 
 from zeroflow.knative.local.api.objects import Object, labels
+from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
-from zeroflow.knative.local.api.subscriptions import Subscription
+from zeroflow.knative.local.api.subscriptions import Following
 from zeroflow.knative.local.eventing import changes, destinations, label_selector, overrides
 from zeroflow.knative.local.eventing.apiserver_spec import concerns, controller_of, kind_key
 from zeroflow.knative.local.eventing.cloudevent import JSON_MEDIA, Attribute, DataForm, Event, timestamp
@@ -105,8 +106,7 @@ class _Watch:
         self._kinds = sorted({kind_key(resource) for resource in source["spec"]["resources"]})
         self._seen: dict[str, str] = {}
         self._declared: dict[str, str] = {}  # of what was reported since the start
-        self._subscription: Subscription | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._following: Following | None = None
 
     @property
     def generation(self) -> int:
@@ -114,7 +114,7 @@ class _Watch:
 
     async def start(self) -> None:
         """Listen, then compare what exists with what was seen before (or remember it as seen)."""
-        self._subscription = self._store.subscribe(self._kinds, replay=False, copies=False)
+        self._following = Following(self._store.subscribe(self._kinds, replay=False, copies=False), self._heed)
         present = {
             obj["metadata"]["uid"]: obj for kind in self._kinds for obj in self._store.list(kind) if self._wants(obj)
         }
@@ -130,28 +130,24 @@ class _Watch:
             for uid, obj in present.items():
                 if self._seen.get(uid) != obj["metadata"]["resourceVersion"]:
                     await self._report("update" if uid in self._seen else "add", obj)
-        self._task = asyncio.get_running_loop().create_task(self._follow(self._subscription))
+        self._following.go()
 
     async def close(self) -> None:
         """Stop listening; a report that is being written is finished or left to the next start."""
-        if self._subscription is not None:
-            self._subscription.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._following is not None:
+            await self._following.close()
 
-    async def _follow(self, subscription: Subscription) -> None:
-        async for change in subscription:
-            obj = change.object
-            known = self._seen.get(obj["metadata"]["uid"])
-            if known is not None and int(obj["metadata"]["resourceVersion"]) <= int(known) and change.type != "DELETED":
-                continue  # seen by the comparison at the start
-            gone = change.type == "DELETED" or not self._wants(obj)
-            if gone and known is None:
-                continue
-            operation = "delete" if gone else "add" if known is None else "update"
-            while not await self._reported(operation, obj):
-                await asyncio.sleep(RETRY_S)
+    async def _heed(self, change: Change) -> None:
+        obj = change.object
+        known = self._seen.get(obj["metadata"]["uid"])
+        if known is not None and int(obj["metadata"]["resourceVersion"]) <= int(known) and change.type != "DELETED":
+            return  # seen by the comparison at the start
+        gone = change.type == "DELETED" or not self._wants(obj)
+        if gone and known is None:
+            return
+        operation = "delete" if gone else "add" if known is None else "update"
+        while not await self._reported(operation, obj):
+            await asyncio.sleep(RETRY_S)
 
     async def _reported(self, operation: str, obj: Object) -> bool:
         try:

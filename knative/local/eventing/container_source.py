@@ -17,9 +17,10 @@ from typing import Any
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.knative.local.api.errors import NotFound
-from zeroflow.knative.local.api.objects import Object, copy, generated_name, owner
+from zeroflow.knative.local.api.objects import Object, copy, generated_name
+from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
-from zeroflow.knative.local.api.subscriptions import Subscription
+from zeroflow.knative.local.api.subscriptions import Following
 from zeroflow.knative.local.eventing import destinations, overrides
 from zeroflow.knative.local.eventing.conditions import Conditions
 from zeroflow.knative.local.eventing.destinations import RECEIVERS, Resolver
@@ -28,6 +29,7 @@ from zeroflow.knative.local.eventing.sinkbinding import bind
 from zeroflow.knative.local.eventing.status import StatusWriter
 from zeroflow.knative.local.processes.pod_run import PodRun
 from zeroflow.knative.local.processes.pods import PodContext, shell_code
+from zeroflow.resources.owners import owned_by
 
 logger = logging.getLogger(__name__)
 
@@ -74,43 +76,38 @@ class ContainerSources:
         self._store, self._context, self._resolver, self._backoff_s = store, context, resolver, backoff_s
         self._status = StatusWriter(store)
         self._kept: dict[str, _Kept] = {}
-        self._subscription: Subscription | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._following: Following | None = None
 
     async def start(self) -> None:
         """Start what is declared, then follow changes."""
         kinds = (CONTAINER_SOURCE, *RECEIVERS, "ConfigMap", "Secret", "PersistentVolumeClaim")
-        self._subscription = self._store.subscribe(kinds, replay=False, copies=False)
+        self._following = Following(self._store.subscribe(kinds, replay=False, copies=False), self._heed)
         for source in self._store.list(CONTAINER_SOURCE):
             await self._changed(source)
-        self._task = asyncio.get_running_loop().create_task(self._follow(self._subscription))
+        self._following.go()
 
     async def close(self) -> None:
         """End all programs."""
-        if self._subscription is not None:
-            self._subscription.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._following is not None:
+            await self._following.close()
         await asyncio.gather(*(self._stop(uid, grace_s=2.0) for uid in list(self._kept)))
 
-    async def _follow(self, subscription: Subscription) -> None:
-        async for change in subscription:
-            try:
-                metadata = change.object["metadata"]
-                if change.kind == CONTAINER_SOURCE and change.type == "DELETED":
-                    await self._stop(metadata["uid"])
-                elif change.kind == CONTAINER_SOURCE:
-                    await self._changed(self._store.get(CONTAINER_SOURCE, metadata["namespace"], metadata["name"]))
-                elif change.kind not in RECEIVERS:
-                    for kept in self._kept.values():
-                        kept.changed.set()
-                elif change.type != "MODIFIED":
-                    await self._sink_changed((change.kind, metadata["namespace"], metadata["name"]))
-            except NotFound:
-                continue  # it is gone again
-            except Exception:
-                logger.exception("container source not reconciled: %s", change.object["metadata"]["name"])
+    async def _heed(self, change: Change) -> None:
+        metadata = change.object["metadata"]
+        try:
+            if change.kind == CONTAINER_SOURCE and change.type == "DELETED":
+                await self._stop(metadata["uid"])
+            elif change.kind == CONTAINER_SOURCE:
+                await self._changed(self._store.get(CONTAINER_SOURCE, metadata["namespace"], metadata["name"]))
+            elif change.kind not in RECEIVERS:
+                for kept in self._kept.values():
+                    kept.changed.set()
+            elif change.type != "MODIFIED":
+                await self._sink_changed((change.kind, metadata["namespace"], metadata["name"]))
+        except NotFound:
+            logger.debug("container source %s is gone again", metadata["name"])
+        except Exception:
+            logger.exception("container source not reconciled: %s", metadata["name"])
 
     async def _sink_changed(self, key: destinations.Reference) -> None:
         for source in self._store.list(CONTAINER_SOURCE):
@@ -214,7 +211,7 @@ def _pod(source: Object, uri: str) -> Object:
             "namespace": metadata["namespace"],
             "labels": {**(given.get("labels") or {}), SOURCE_LABEL: metadata["name"]},
             "annotations": dict(given.get("annotations") or {}),
-            "ownerReferences": [owner(source)],
+            "ownerReferences": owned_by(source),
         },
         "spec": spec,
     }

@@ -7,7 +7,6 @@ does not stop the others.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +17,7 @@ from zeroflow.knative.local.api.errors import NotFound
 from zeroflow.knative.local.api.objects import Object, copy
 from zeroflow.knative.local.api.state import Change
 from zeroflow.knative.local.api.store import Store
-from zeroflow.knative.local.api.subscriptions import Subscription
+from zeroflow.knative.local.api.subscriptions import Following
 from zeroflow.knative.local.eventing.apiserver import APISERVER_SOURCE, ApiServerSources
 from zeroflow.knative.local.eventing.destinations import CHANNEL, IN_MEMORY_CHANNEL, SERVICE, Reference
 from zeroflow.knative.local.eventing.jobsink import JOB, JobSinks
@@ -56,30 +55,21 @@ class Controllers:
     ) -> None:
         self._store, self._reconcilers = store, reconcilers
         self._jobsinks, self._apiservers = jobsinks, apiservers
-        self._subscription: Subscription | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._following: Following | None = None
 
     async def start(self) -> None:
         """Reconcile what exists, then follow changes."""
-        self._subscription = self._store.subscribe(
-            (SERVICE, *self._reconcilers, JOB, CRD_KEY), replay=False, copies=False
-        )
+        kinds = (SERVICE, *self._reconcilers, JOB, CRD_KEY)
+        self._following = Following(self._store.subscribe(kinds, replay=False, copies=False), self._handle)
         for kind in self._reconcilers:
             for obj in self._store.list(kind):
                 await self._handle(Change("ADDED", kind, obj))
-        self._task = asyncio.get_running_loop().create_task(self._follow(self._subscription))
+        self._following.go()
 
     async def close(self) -> None:
         """Stop following."""
-        if self._subscription is not None:
-            self._subscription.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def _follow(self, subscription: Subscription) -> None:
-        async for change in subscription:
-            await self._handle(change)
+        if self._following is not None:
+            await self._following.close()
 
     async def _handle(self, change: Change) -> None:
         anew = change.type != "MODIFIED" or _declared_anew(change)

@@ -51,6 +51,15 @@ class TransformNotFound(ZeroflowError):
         super().__init__(f"no event transform {name!r} in namespace {namespace!r}")
 
 
+class RequestReplyNotFound(ZeroflowError):
+    """No RequestReply has the name."""
+
+    reason = "RequestReplyNotFound"
+
+    def __init__(self, namespace: str, name: str) -> None:
+        super().__init__(f"no request reply {name!r} in namespace {namespace!r}")
+
+
 class EventForbidden(ZeroflowError):
     """Only the platform may publish this type."""
 

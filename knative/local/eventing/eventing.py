@@ -31,6 +31,7 @@ from zeroflow.knative.local.eventing.destinations import (
     Resolver,
 )
 from zeroflow.knative.local.eventing.dispatcher import Dispatcher
+from zeroflow.knative.local.eventing.event_types import EVENT_TYPE, EventTypeReconciler
 from zeroflow.knative.local.eventing.history import History
 from zeroflow.knative.local.eventing.ingress import Ingress
 from zeroflow.knative.local.eventing.jobsink import JobSinks
@@ -42,6 +43,7 @@ from zeroflow.knative.local.eventing.outside import OutsideClient
 from zeroflow.knative.local.eventing.ping import PING_SOURCE, PingSources, knative_jitter_s
 from zeroflow.knative.local.eventing.poster import Poster, Subscribers
 from zeroflow.knative.local.eventing.replay import Replay
+from zeroflow.knative.local.eventing.request_replies import REQUEST_REPLY, RequestReplies
 from zeroflow.knative.local.eventing.retention import Retention
 from zeroflow.knative.local.eventing.rooms import Rooms
 from zeroflow.knative.local.eventing.routes import Routes
@@ -106,6 +108,10 @@ class Eventing:
         """Serve an EventTransform."""
         return await self._started.transforms.handle(request, namespace, name)
 
+    async def request_reply(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+        """Serve a RequestReply."""
+        return await self._started.request_replies.handle(request, namespace, name)
+
     async def log(self, request: web.Request) -> web.StreamResponse:
         """Serve the event log: GET reads it, POST sends one of its events again."""
         parts = self._started
@@ -151,6 +157,7 @@ class _Parts:
             store, self.ingress, status, urls, room._home.root / "jobsinks", settings.max_event_bytes
         )
         self.channels = Channels(store, log, self.ingress)
+        self.request_replies = RequestReplies(store, self.ingress, status, urls)
         self.transforms = Transforms(store, resolver, status, urls, poster, settings.max_event_bytes)
         rooms = poster.receivers = Rooms(log, self.ingress, self.channels, self.jobsinks, self.transforms)
         self.dispatcher = Dispatcher(log, Courier(log, poster, rooms).deliver, settings)
@@ -173,6 +180,8 @@ class _Parts:
             PING_SOURCE: self._pings,
             APISERVER_SOURCE: self._apiservers,
             SINK_BINDING: BindingReconciler(room._bindings, status),
+            EVENT_TYPE: EventTypeReconciler(store, status),
+            REQUEST_REPLY: self.request_replies,
         }
         self._controllers = Controllers(store, reconcilers, self.jobsinks, self._apiservers)
         self._retention = Retention(log, settings)
@@ -188,6 +197,7 @@ class _Parts:
 
     async def close(self, grace_s: float) -> None:
         self._log.end_waiting()
+        self.request_replies.close()
         await self._controllers.close()
         await self.transforms.close()
         await self._pings.close()

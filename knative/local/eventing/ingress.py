@@ -24,6 +24,7 @@ from zeroflow.knative.local.eventing.errors import (
     EventForbidden,
     InvalidEvent,
     LogClosed,
+    RequestReplyNotFound,
 )
 from zeroflow.knative.local.eventing.log import EventLog, NewEvent, Record
 from zeroflow.knative.local.eventing.routes import Routes
@@ -50,6 +51,8 @@ class Ingress:
 
     def __init__(self, log: EventLog, routes: Routes, settings: EventingSettings, token: str) -> None:
         self._log, self._routes, self._settings, self._token = log, routes, settings, token
+        self.listeners: list[Callable[[str, str, Event], None]] = []
+        """Told of each event that a broker takes: its namespace, its name, the event."""
 
     async def handle(self, request: web.Request, namespace: str, broker: str) -> web.Response:
         """Answer one request to /<namespace>/<broker>."""
@@ -74,7 +77,7 @@ class Ingress:
             event = from_http(request.headers.items(), await read_body(request, self._settings.max_event_bytes))
             self.check_publisher(event, request.headers)
             await take(event, passed_headers(request.headers.items()))
-        except (BrokerNotFound, ChannelNotFound) as error:
+        except (BrokerNotFound, ChannelNotFound, RequestReplyNotFound) as error:
             return refusal(404, str(error))
         except EventForbidden as error:
             return refusal(403, str(error))
@@ -98,6 +101,8 @@ class Ingress:
             raise BrokerNotFound(namespace, broker)
         hops = next_ttl(event.attributes.get(TTL_EXTENSION) if ttl is None else ttl)
         event = event.extended({TTL_EXTENSION: None, ARRIVAL_EXTENSION: timestamp()})
+        for listener in self.listeners:
+            listener(namespace, broker, event)
         return NewEvent(namespace, broker, event, hops, headers, self._routes.matching(namespace, broker, event))
 
     def admit_reply(self, record: Record, reply: Event, subscriber: Subscriber) -> NewEvent:

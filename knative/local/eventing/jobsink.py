@@ -37,6 +37,7 @@ from zeroflow.knative.local.eventing.jobsink_spec import (
 )
 from zeroflow.knative.local.eventing.status import StatusWriter
 from zeroflow.knative.local.urls import Urls
+from zeroflow.resources.owners import owned_by
 
 logger = logging.getLogger(__name__)
 
@@ -167,16 +168,7 @@ def _job(sink: Object, name: str, event: Event, directory: Path) -> Object:
             "namespace": metadata["namespace"],
             "labels": {**(own.get("labels") or {}), **key},
             "annotations": own.get("annotations") or {},
-            "ownerReferences": [
-                {
-                    "apiVersion": sink["apiVersion"],
-                    "kind": "JobSink",
-                    "name": metadata["name"],
-                    "uid": metadata["uid"],
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": owned_by(sink),
         },
         "spec": template["spec"],
     }

@@ -23,11 +23,14 @@ _OURS: Final = [
     *("sources.knative.dev", "sinks.knative.dev", "serving.kserve.io", "kubeflow.org", "trainer.kubeflow.org"),
 ]
 _KINDS: Final = {"apiGroups": _OURS, "resources": ["*"]}
+_MEASURED: Final = {"apiGroups": ["metrics.k8s.io"], "resources": ["pods", "nodes"], "verbs": ["get", "list"]}
 _VIEW: Final = [
+    _MEASURED,
     {"apiGroups": [""], "resources": [*_SHOWN, "namespaces"], "verbs": READ},
     {**_KINDS, "verbs": READ},
 ]
 _EDIT: Final = [
+    _MEASURED,
     {"apiGroups": [""], "resources": [*_SHOWN, "secrets", "serviceaccounts/token"], "verbs": WRITE},
     {"apiGroups": [""], "resources": ["pods/attach", "pods/exec", "pods/portforward"], "verbs": ["create", "get"]},
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": READ},

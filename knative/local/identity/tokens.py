@@ -22,6 +22,8 @@ from typing import Any, Final
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 AUDIENCES: Final = (ISSUER,)
 """Of a token that was asked for without any."""
+KEY_FILE: Final = "serviceaccounts.key"
+"""The key of a home, among its secrets."""
 SECONDS: Final = 3600
 SHORTEST_S, LONGEST_S = 600, 1 << 32
 _HEADER: Final = {"alg": "HS256", "typ": "JWT"}

@@ -8,6 +8,7 @@ from typing import Any
 from zeroflow.knative.local.api.objects import copy
 from zeroflow.knative.local.jobs.cronjob_admission import schedule_of
 from zeroflow.knative.local.schedules import Schedule
+from zeroflow.resources.owners import owned_by
 
 Object = dict[str, Any]
 
@@ -41,14 +42,6 @@ def job_at(cronjob: Object, name: str, due: datetime) -> Object:
     metadata, template = cronjob["metadata"], cronjob["spec"]["jobTemplate"]
     given = template.get("metadata") or {}
     zone = schedule_of(cronjob["spec"]).zone
-    owner = {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -57,7 +50,7 @@ def job_at(cronjob: Object, name: str, due: datetime) -> Object:
             "namespace": metadata["namespace"],
             "labels": dict(given.get("labels") or {}),
             "annotations": (given.get("annotations") or {}) | {SCHEDULED_AT: written(due.astimezone(zone))},
-            "ownerReferences": [owner],
+            "ownerReferences": owned_by(cronjob),
         },
         "spec": copy(template["spec"]),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zeroflow.knative.local.jobs.admission import CONTROLLER_UID, JOB_NAME
+from zeroflow.resources.owners import owned_by
 
 Object = dict[str, Any]
 
@@ -27,16 +28,7 @@ def pod_object(job: Object, name: str) -> Object:
             "namespace": meta["namespace"],
             "labels": (given.get("labels") or {}) | marks,
             "annotations": dict(given.get("annotations") or {}),
-            "ownerReferences": [
-                {
-                    "apiVersion": "batch/v1",
-                    "kind": "Job",
-                    "name": meta["name"],
-                    "uid": meta["uid"],
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": owned_by(job),
         },
         "spec": {**template["spec"], "nodeName": "localhost"},
     }

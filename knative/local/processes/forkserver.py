@@ -1,9 +1,13 @@
-"""The fork server: loads a runtime's modules once, then makes each container's process by forking.
+"""The fork server: loads a runtime's modules once and makes each container's process by forking.
+
+Its first child does not wait for what is loaded `later`: that is done one module at a time when nothing was to be
+started for a while, so that from deep idle a process has the machine to itself until it answers.
 
 ``python -m zeroflow.knative.local.processes.forkserver FD RUNTIME``, where FD is a stream socket to the host and
-RUNTIME the JSON ``{"modules": [...], "environment": {...}}``. It has one thread, so a child never inherits a lock
-that nobody will release, and it does nothing but fork, reap and report. When the host goes away, in whatever way, it
-kills the process groups of its children and ends; when it is killed itself, the kernel kills its children.
+RUNTIME the JSON ``{"modules": [...], "later": [...], "environment": {...}}``. It has one thread, so a child never
+inherits a lock that nobody will release, and it does nothing but fork, reap and report. When the host goes away, in
+whatever way, it kills the process groups of its children and ends; when it is killed itself, the kernel kills its
+children.
 
 Requests: ``{"op": "start", "id", "task"}``. Reports: ``{"op": "loaded", "skipped", "threads"}`` once, then
 ``started`` (id, pid), ``failed`` (id, message) and ``exited`` (pid, code; a negative code is a signal).
@@ -21,12 +25,17 @@ import signal
 import socket
 import sys
 import threading
+import time
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
 from zeroflow.knative.local.processes import child, mounting
 from zeroflow.knative.local.processes.messages import Inbox, Message, encode
 from zeroflow.knative.local.processes.users import User
+
+LULL_S = 1.0
+"""How long nothing must have been started before more is loaded."""
 
 
 class ForkServer:
@@ -36,24 +45,13 @@ class ForkServer:
         self._host = host
         self._inbox = Inbox(host)
         self._children: set[int] = set()
+        self._skipped: dict[str, str] = {}
+        self._started_at_s = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def load(self, modules: list[str]) -> None:
-        """Import `modules`; one that fails is skipped and reported."""
-        skipped = {}
-        for name in modules:
-            try:
-                importlib.import_module(name)
-            except BaseException as error:  # a broken extra, or a module that exits: the others still count
-                skipped[name] = f"{type(error).__name__}: {error}"
-        gc.collect()
-        gc.freeze()
-        with suppress(AttributeError):  # glibc has it
-            ctypes.CDLL(None).malloc_trim(0)
-        self._report({"op": "loaded", "skipped": skipped, "threads": len(os.listdir("/proc/self/task"))})
-
-    def run(self) -> None:
-        """Serve until the host closes its end."""
+    def run(self, modules: list[str], later: list[str]) -> None:
+        """Load `modules`, serve until the host closes its end, and load what is `later` meanwhile."""
+        self._load(modules)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the host decides when it is over
@@ -61,8 +59,13 @@ class ForkServer:
         poll = select.poll()
         for fd in (self._host.fileno(), self._wake_read):
             poll.register(fd, select.POLLIN)
+        waiting = deque(later)
+        if not waiting:
+            self._loaded()
         while not self._inbox.closed:
-            for fd, _ in poll.poll():
+            lull_s = max(0.0, self._started_at_s + LULL_S - time.monotonic())
+            happened = poll.poll(lull_s * 1000 if waiting else None)
+            for fd, _ in happened:
                 if fd == self._wake_read:
                     with suppress(BlockingIOError):
                         os.read(self._wake_read, 4096)
@@ -70,9 +73,29 @@ class ForkServer:
                 else:
                     for message, fds in self._inbox.read():
                         self._start(message, fds)
+            if waiting and not happened:
+                self._load([waiting.popleft()])
+                if not waiting:
+                    self._loaded()
         self._end()
 
+    def _load(self, modules: list[str]) -> None:
+        """Import `modules`; one that fails is skipped and reported."""
+        for name in modules:
+            try:
+                importlib.import_module(name)
+            except BaseException as error:  # a broken extra, or a module that exits: the others still count
+                self._skipped[name] = f"{type(error).__name__}: {error}"
+        gc.collect()
+        gc.freeze()
+        with suppress(AttributeError):  # glibc has it
+            ctypes.CDLL(None).malloc_trim(0)
+
+    def _loaded(self) -> None:
+        self._report({"op": "loaded", "skipped": self._skipped, "threads": len(os.listdir("/proc/self/task"))})
+
     def _start(self, message: Message, fds: tuple[int, ...]) -> None:
+        self._started_at_s = time.monotonic()
         if threading.active_count() != 1:
             names = [thread.name for thread in threading.enumerate()]
             reason = f"a preloaded module has started threads ({', '.join(names)}), which do not survive a fork"
@@ -154,8 +177,7 @@ def main() -> None:
     os.environ.update(runtime["environment"])
     gc.disable()
     server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
-    server.load(runtime["modules"])
-    server.run()
+    server.run(runtime["modules"], runtime["later"])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zeroflow.errors import InvalidInput, Unavailable
+from zeroflow.knative.local.processes.log_times import LogTimes
 from zeroflow.knative.local.processes.logs import Rotation
 from zeroflow.knative.local.processes.process import Process, ProcessSpec
 from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
@@ -32,9 +33,8 @@ class Launcher:
         self._runtimes = runtimes
         self._retention_s = retention_s
         self._servers: dict[str | None, ServerLink] = {}
-        self._rotation = Rotation(
-            lambda: [each.spec.log for server in self._servers.values() for each in server.running()]
-        )
+        self._times = LogTimes()
+        self._rotation = Rotation(lambda: [process.spec.log for process in self.running()])
 
     async def start(self, spec: ProcessSpec) -> Process:
         """Start `spec` and return it running; raise InvalidInput for an unknown runtime, Unavailable when it fails."""
@@ -48,17 +48,27 @@ class Launcher:
                 label = spec.runtime or "command"
                 kept_s = self._retention_s if runtime.modules else min(self._retention_s, _COMMANDS_RETENTION_S)
                 server = self._servers[spec.runtime] = ServerLink(label, runtime, kept_s)
-            process = await server.start(spec)
+            if spec.stdio is None:
+                self._times.watch(spec.log)
+            try:
+                process = await server.start(spec)
+            except BaseException:
+                self._times.ended(spec.log)
+                raise
+            process.when_ended(lambda: self._times.ended(spec.log))
             self._rotation.started()
             return process
         finally:
             if spec.listener is not None:
                 spec.listener.close()
 
+    def running(self) -> list[Process]:
+        """Return the processes that run."""
+        return [process for server in self._servers.values() for process in server.running()]
+
     def find(self, log: Path) -> Process | None:
         """Return the running process that writes this log."""
-        found = (process for server in self._servers.values() for process in server.running())
-        return next((process for process in found if process.spec.log == log and process.exit_code is None), None)
+        return next((one for one in self.running() if one.spec.log == log and one.exit_code is None), None)
 
     def warm(self, runtime: str) -> bool:
         """Return whether the fork server of `runtime` is up and loaded."""
@@ -76,6 +86,7 @@ class Launcher:
             server.close()
         self._servers.clear()
         await asyncio.sleep(0)  # lets those who wait for an exit code see it
+        self._times.close()
 
 
 def listening_socket() -> socket.socket:

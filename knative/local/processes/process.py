@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,10 @@ class Process:
     async def wait(self) -> int:
         """Return the exit code once it has ended; negative means killed by this signal."""
         return await asyncio.shield(self._exit)
+
+    def when_ended(self, do: Callable[[], None]) -> None:
+        """Do something once it has ended."""
+        self._exit.add_done_callback(lambda _: do())
 
     async def serving(self) -> bool:
         """Return True once gunicorn has loaded the application, False when it ends before; only with a listener."""

@@ -16,9 +16,13 @@ ANNOTATION = "zeroflow.dev/runtime"
 
 @dataclass(frozen=True)
 class Runtime:
-    """What one kind of fork server loads."""
+    """What one kind of fork server loads: `modules` before its first child, `later` while nothing is to be started.
+
+    From deep idle a child pays for `modules` and for what it needs itself of `later`; a later one for neither.
+    """
 
     modules: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)  # set before the first import
 
 
@@ -29,39 +33,46 @@ _SERVER = (
     "gunicorn.glogging",
     "gunicorn.http.wsgi",
 )
-_FUNCTION = (
-    *_SERVER,
-    "flask",
-    "cloudevents.core.bindings.http",
-    "cloudevents.core.v1.event",
-    "sqlalchemy.orm",
-    "sqlalchemy.dialects.sqlite.pysqlite",
-    "zeroflow.events.app",
-)
+_FLASK = (*_SERVER, "flask", "cloudevents.core.bindings.http", "cloudevents.core.v1.event")
+_FUNCTION = (*_FLASK, "sqlalchemy.orm", "sqlalchemy.dialects.sqlite.pysqlite", "zeroflow.events.app")
 
 RUNTIMES: Mapping[str, Runtime] = {
     "function": Runtime(
         (
             *_FUNCTION,
-            "kubernetes.client",
-            "kubernetes.config",
             "zeroflow.functions.pipeline.handler",
             "zeroflow.functions.step.handler",
+            "zeroflow.metadata.preload",
+        ),
+        (
+            "kubernetes.client",
+            "kubernetes.config",
             "zeroflow.functions.inference.handler",
             "zeroflow.functions.router.handler",
             "zeroflow.functions.ingest.handler",
             "zeroflow.functions.trial.handler",
             "zeroflow.functions.training.handler",
             "zeroflow.functions.transform.handler",
-            "zeroflow.metadata.preload",
-        )
+        ),
     ),
     # What never talks to the Kubernetes API does without its client, which takes 35 MB of each parent's memory.
     "registry": Runtime((*_FUNCTION, "zeroflow.functions.register.handler", "zeroflow.metadata.preload")),
     # OpenBLAS starts its threads when it is loaded, and they do not survive a fork; requests have threads of their own.
     # libgomp reads its variable when it is loaded, so a container's own setting would come too late.
     "predictor": Runtime(
-        (*_FUNCTION, "zeroflow.functions.predictor.handler", "zeroflow.functions.predictor.preload"),
+        (*_FLASK, "zeroflow.functions.predictor.handler", "zeroflow.functions.predictor.preload"),
+        (
+            "joblib.numpy_pickle",
+            "pandas",
+            "sklearn.linear_model",
+            "sklearn.compose",
+            "sklearn.ensemble",
+            "sklearn.impute",
+            "sklearn.pipeline",
+            "sklearn.preprocessing",
+            "sklearn.tree",
+            "onnx",  # onnxruntime itself starts a thread when it is imported, and is left to the child
+        ),
         {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     ),
 }

@@ -203,7 +203,7 @@ class ServerLink:
 
 def _spawn(theirs: socket.socket, runtime: Runtime) -> subprocess.Popen[bytes]:
     fd = theirs.fileno()
-    wire = json.dumps({"modules": list(runtime.modules), "environment": dict(runtime.environment)})
+    wire = json.dumps(asdict(runtime))
     try:
         return subprocess.Popen(
             [sys.executable, "-m", _MODULE, str(fd), wire],

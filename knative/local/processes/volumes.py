@@ -13,11 +13,13 @@ import posixpath
 import shutil
 from pathlib import Path, PurePosixPath
 
-from zeroflow.knative.local.processes.container import BadContainer, Find, Object, field, read_values
+from zeroflow.knative.local.identity.tokens import KEY_FILE, Tokens
+from zeroflow.knative.local.processes.container import BadContainer, Object, field, read_values
 from zeroflow.knative.local.processes.mounting import Mount
 from zeroflow.knative.local.processes.pods import PodContext
 
 KINDS = ("configMap", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
+TOKEN_S = 365 * 86400
 READ_ONLY = frozenset({"configMap", "downwardAPI", "projected", "secret"})
 
 
@@ -42,7 +44,7 @@ def mount(context: PodContext, pod: Object, container: Object, root: Path) -> tu
         if "persistentVolumeClaim" in volume:
             directory = _claimed(context, namespace, volume["persistentVolumeClaim"])
         elif not directory.exists():
-            _write(volume, pod, directory, context.find)
+            _write(volume, pod, directory, context)
         if wanted.get("subPathExpr"):
             raise BadContainer(f"volumeMount {wanted['name']!r}: this host has subPath, not subPathExpr")
         if sub_path := wanted.get("subPath"):
@@ -68,7 +70,7 @@ def unmount(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
 
 
-def _write(volume: Object, pod: Object, directory: Path, find: Find) -> None:
+def _write(volume: Object, pod: Object, directory: Path, context: PodContext) -> None:
     kinds = set(volume) - {"name"}
     if not kinds & set(KINDS):
         said = ", ".join(sorted(kinds)) or "nothing"
@@ -77,25 +79,45 @@ def _write(volume: Object, pod: Object, directory: Path, find: Find) -> None:
     projected = volume.get("projected")
     try:
         for source in (volume,) if projected is None else projected.get("sources") or ():
-            _write_source(source, pod, directory, find)
+            _write_source(source, pod, directory, context)
     except BadContainer:
         unmount(directory)  # all of it is written when the Pod is tried again
         raise
 
 
-def _write_source(source: Object, pod: Object, directory: Path, find: Find) -> None:
+def _write_source(source: Object, pod: Object, directory: Path, context: PodContext) -> None:
     """Write the files of a volume, or of one source of a projected one."""
     namespace = pod["metadata"]["namespace"]
-    if "serviceAccountToken" in source or "clusterTrustBundle" in source:
+    if "clusterTrustBundle" in source:
         raise BadContainer(
-            "a projected volume has secret, configMap and downwardAPI sources on this host, no tokens and no trust "
-            "bundles: processes of the platform reach its API by KUBECONFIG"
+            "a projected volume has secret, configMap, downwardAPI and serviceAccountToken sources on this host, no "
+            "trust bundles"
         )
+    if (wanted := source.get("serviceAccountToken")) is not None:
+        _write_files(directory, *_token(pod, wanted, context))
     for kind, name in (("Secret", "secret"), ("ConfigMap", "configMap")):
         if (wanted := source.get(name)) is not None:
-            _write_files(directory, wanted, read_values(kind, namespace, wanted, find))
+            _write_files(directory, wanted, read_values(kind, namespace, wanted, context.find))
     if (wanted := source.get("downwardAPI")) is not None:
         _write_files(directory, *_of_pod(pod, wanted))
+
+
+def _token(pod: Object, wanted: Object, context: PodContext) -> tuple[Object, dict[str, bytes]]:
+    """Return a token of a Pod's account, in the form of a ConfigMap and what selects its items.
+
+    Nothing writes it anew while the Pod runs, so that it is valid for a year, as a cluster's are whose clients do not
+    read them again.
+    """
+    namespace, name = pod["metadata"]["namespace"], pod["spec"].get("serviceAccountName") or "default"
+    account = context.find("ServiceAccount", namespace, name)
+    if account is None:
+        raise BadContainer(f'serviceaccounts "{name}" not found')
+    path, audience = wanted.get("path"), wanted.get("audience")
+    if not path:
+        raise BadContainer("serviceAccountToken: path is missing")
+    tokens = Tokens(context.home.secrets / KEY_FILE)
+    token, _ = tokens.issue(namespace, name, account["metadata"]["uid"], [audience] if audience else [], TOKEN_S)
+    return {"items": [{"key": path, "path": path}]}, {path: token.encode()}
 
 
 def _of_pod(pod: Object, source: Object) -> tuple[Object, dict[str, bytes]]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zeroflow.knative.local.api.objects import now, owner
+from zeroflow.knative.local.api.objects import now
 from zeroflow.knative.local.serving import labels
+from zeroflow.resources.owners import owned_by
 
 Object = dict[str, Any]
 
@@ -57,7 +58,7 @@ def revision(config: Object) -> Object:
             "namespace": config["metadata"]["namespace"],
             "labels": (meta.get("labels") or {}) | marks,
             "annotations": (meta.get("annotations") or {}) | annotations,
-            "ownerReferences": [owner(config)],
+            "ownerReferences": owned_by(config),
         },
         "spec": template["spec"],
     }
@@ -75,7 +76,7 @@ def _child(service: Object, kind: str, spec: Object) -> Object:
             "namespace": meta["namespace"],
             "labels": {**shown, labels.SERVICE: meta["name"], labels.SERVICE_UID: meta["uid"]},
             "annotations": {key: value for key, value in meta["annotations"].items() if key != hidden},
-            "ownerReferences": [owner(service)],
+            "ownerReferences": owned_by(service),
         },
         "spec": spec,
     }

@@ -58,6 +58,8 @@ class Estimator:
     """Framework and form, as the Open Inference Protocol's metadata name them."""
     fast: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict, repr=False)
     """Cheaper forms of some methods, with the same answers (zeroflow.models.compiled)."""
+    parts: tuple[str, ...] = ()
+    """What `fast` is made of, where that is known to be exact (zeroflow.models.compiled.parts)."""
     serves: str = "original"
     """What answers, and why not something faster; for people."""
     answers: tuple[Tensor, ...] | None = None
@@ -142,7 +144,7 @@ class Estimator:
         from zeroflow.models.compiled.plan import compiled
 
         plan = compiled(self.model, self.width, self.takes_missing, self.ask_original)
-        return replace(self, fast=plan.methods, serves=plan.why)
+        return replace(self, fast=plan.methods, parts=plan.kinds, serves=plan.why)
 
     def _frame(self, rows: Any) -> Any:
         import pandas as pd

@@ -18,8 +18,10 @@ from zeroflow.errors import Unavailable, ZeroflowError
 from zeroflow.knative.local.api.errors import MethodNotAllowed, NotAcceptable, NotFound, Unauthorized
 from zeroflow.knative.local.api.rest import access, logs, parameters, reads, status
 from zeroflow.knative.local.api.rest.access import CALLER
-from zeroflow.knative.local.api.rest.discovery import REVIEWS, REVIEWS_OF_A_NAMESPACE, Discovery
+from zeroflow.knative.local.api.rest.discovery import UNKEPT, Discovery
 from zeroflow.knative.local.api.rest.logs import LogFiles
+from zeroflow.knative.local.api.rest.metrics import API_VERSION as METRICS
+from zeroflow.knative.local.api.rest.metrics import Metrics, Usage
 from zeroflow.knative.local.api.rest.openapi import OpenApi
 from zeroflow.knative.local.api.rest.replies import reply
 from zeroflow.knative.local.api.rest.reviews import Reviewer
@@ -44,7 +46,8 @@ NOT_ALLOWED: Final = "the server does not allow this method on the requested res
 
 
 class ResourceApi:
-    """The HTTP handler over a store. `home` tells where containers write their logs, `pods` reaches into them."""
+    """The HTTP handler over a store. `home` tells where containers write their logs, `pods` reaches into them,
+    `usage` measures them."""
 
     def __init__(
         self,
@@ -53,11 +56,13 @@ class ResourceApi:
         pods: Pods | None = None,
         version: str = "0.1.0",
         authenticator: Authenticator | None = None,
+        usage: Usage | None = None,
     ) -> None:
         self._store = store
         self._home, self._pods = home, pods
         self._authorizer = Authorizer(store)
         self._reviewer = Reviewer(store, self._authorizer, authenticator)
+        self._metrics = Metrics(store, self._authorizer, usage) if usage is not None else None
         self.version = f"v1.{KUBERNETES_MINOR}.0+zeroflow.{version}"
         """What clients are told of the Kubernetes that this is like."""
         self._discovery = Discovery(store.kinds)
@@ -70,7 +75,7 @@ class ResourceApi:
     @property
     def groups(self) -> frozenset[str]:
         """The API groups that exist now: what the front routes here under /apis."""
-        return frozenset(self._store.kinds.groups()) | {group for group, _ in REVIEWS}
+        return frozenset(self._store.kinds.groups()) | {group for group, _ in UNKEPT}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request; every error becomes a metav1.Status."""
@@ -126,21 +131,23 @@ class ResourceApi:
             case ["api", version, *rest]:
                 return await self._object(request, rest, "", version)
             case ["apis", group, version, *rest]:
-                if (answer := self._review(request, rest, group, version)) is not None:
+                if (answer := self._unkept(request, rest, group, version)) is not None:
                     return await answer
                 return await self._object(request, rest, group, version)
         raise NotFound(NOWHERE)
 
-    def _review(
-        self, request: web.Request, parts: list[str], group: str, version: str
+    def _unkept(
+        self, request: web.Request, asked: list[str], group: str, version: str
     ) -> Awaitable[web.StreamResponse] | None:
-        """Return what answers a review; None when the path is none's."""
-        namespace = None
+        """Return what answers for a review or for metrics; None when the path is none's."""
+        parts, namespace = asked, None
         if len(parts) == 3 and parts[0] == "namespaces":
             namespace, parts = parts[1], parts[2:]
-        for kind, plural in REVIEWS.get((group, version), ()):
-            if parts == [plural] and (namespace is not None) == (kind in REVIEWS_OF_A_NAMESPACE):
-                return self._reviewer.review(request, f"{group}/{version}", kind, plural, namespace)
+        if self._metrics is not None and f"{group}/{version}" == METRICS:
+            return self._metrics.answer(request, asked)
+        for one in UNKEPT.get((group, version), ()):
+            if parts == [one.plural] and (namespace is not None) == one.namespaced:
+                return self._reviewer.review(request, f"{group}/{version}", one.kind, one.plural, namespace)
         return None
 
     def _read(self, request: web.Request, answer: Callable[[], web.Response]) -> web.Response:

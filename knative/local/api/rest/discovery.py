@@ -19,20 +19,39 @@ from zeroflow.knative.local.api.rest.target import NOWHERE
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 STATUS_VERBS: Final = ("get", "patch", "update")
 SCALE: Final = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
-# Requests that answer a question and keep nothing: (group, version) -> (kind, plural).
-REVIEWS: Final[dict[tuple[str, str], tuple[tuple[str, str], ...]]] = {
+
+
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """A resource that is answered and not kept."""
+
+    kind: str
+    plural: str
+    namespaced: bool = False
+    verbs: tuple[str, ...] = ("create",)
+
+    @property
+    def singular(self) -> str:
+        return self.kind.lower() if "create" in self.verbs else ""  # metrics-server gives none
+
+
+# By group and version; what measures comes last, so that "pods" are the core group's.
+UNKEPT: Final[dict[tuple[str, str], tuple[Unkept, ...]]] = {
     ("authorization.k8s.io", "v1"): (
-        ("SelfSubjectAccessReview", "selfsubjectaccessreviews"),
-        ("SelfSubjectRulesReview", "selfsubjectrulesreviews"),
-        ("SubjectAccessReview", "subjectaccessreviews"),
-        ("LocalSubjectAccessReview", "localsubjectaccessreviews"),
+        Unkept("SelfSubjectAccessReview", "selfsubjectaccessreviews"),
+        Unkept("SelfSubjectRulesReview", "selfsubjectrulesreviews"),
+        Unkept("SubjectAccessReview", "subjectaccessreviews"),
+        Unkept("LocalSubjectAccessReview", "localsubjectaccessreviews", namespaced=True),
     ),
     ("authentication.k8s.io", "v1"): (
-        ("SelfSubjectReview", "selfsubjectreviews"),
-        ("TokenReview", "tokenreviews"),
+        Unkept("SelfSubjectReview", "selfsubjectreviews"),
+        Unkept("TokenReview", "tokenreviews"),
+    ),
+    ("metrics.k8s.io", "v1beta1"): (
+        Unkept("PodMetrics", "pods", namespaced=True, verbs=("get", "list")),
+        Unkept("NodeMetrics", "nodes", verbs=("get", "list")),
     ),
 }
-REVIEWS_OF_A_NAMESPACE: Final = ("LocalSubjectAccessReview",)
 TOKEN: Final = {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
 
 
@@ -90,14 +109,14 @@ class Discovery:
                 }
                 for name, verbs in _subresources(kind, version)
             ]
-        for review, plural in REVIEWS.get((group, version), ()):
+        for unkept in UNKEPT.get((group, version), ()):
             found.append(
                 {
-                    "name": plural,
-                    "singularName": review.lower(),
-                    "namespaced": review in REVIEWS_OF_A_NAMESPACE,
-                    "kind": review,
-                    "verbs": ["create"],
+                    "name": unkept.plural,
+                    "singularName": unkept.singular,
+                    "namespaced": unkept.namespaced,
+                    "kind": unkept.kind,
+                    "verbs": list(unkept.verbs),
                 }
             )
         group_version = f"{group}/{version}" if group else version
@@ -112,7 +131,7 @@ class Discovery:
                 names += [kind.storage_version] if kind.storage_version not in names else []
             for kind in kinds:
                 names += [version.name for version in kind.versions if version.name not in names]
-        for group, version in REVIEWS:
+        for group, version in UNKEPT:
             found.setdefault(group, [version])
         return found
 
@@ -153,14 +172,14 @@ class Discovery:
                     ],
                 }
             )
-        for review, plural in REVIEWS.get((group, version), ()):
+        for unkept in UNKEPT.get((group, version), ()):
             found.append(
                 {
-                    "resource": plural,
-                    "responseKind": {"group": group, "version": version, "kind": review},
-                    "scope": "Namespaced" if review in REVIEWS_OF_A_NAMESPACE else "Cluster",
-                    "singularResource": review.lower(),
-                    "verbs": ["create"],
+                    "resource": unkept.plural,
+                    "responseKind": {"group": group, "version": version, "kind": unkept.kind},
+                    "scope": "Namespaced" if unkept.namespaced else "Cluster",
+                    "singularResource": unkept.singular,
+                    "verbs": list(unkept.verbs),
                 }
             )
         return found

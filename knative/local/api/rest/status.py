@@ -39,7 +39,7 @@ def failure(error: ZeroflowError) -> Object:
     details: dict[str, Any] = dict(error.details) if isinstance(error, ApiError) else {}
     if isinstance(error, Invalid) and error.causes:
         details["causes"] = [{"reason": c.reason, "message": c.message, "field": c.field} for c in error.causes]
-    if details:
+    if details or reason == "NotFound":  # kubectl looks into those of a NotFound without asking
         body["details"] = details
     return body
 

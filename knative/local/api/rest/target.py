@@ -53,6 +53,8 @@ def parse(parts: list[str], group: str, version: str, kinds: KindRegistry) -> Ta
         raise NotFound(NOWHERE)
     name = parts[1] if len(parts) > 1 else None
     subresource = parts[2] if len(parts) > 2 else ""
+    if subresource == "ephemeralcontainers" and kind.key == "Pod":  # kubectl debug shows a NotFound's words
+        raise NotFound("this host adds no containers to a Pod: kubectl exec runs beside the container's process")
     if subresource:
         own = (*(("status",) if served.status else ()), *(("scale",) if served.scale else ()))
         if subresource not in SUBRESOURCES.get(kind.key, own):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from zeroflow.knative.local.api import managers
+from zeroflow.knative.local.api.advice import advice
 from zeroflow.knative.local.api.builtin_schemas import mistyped
 from zeroflow.knative.local.api.deletions import DeleteOptions
 from zeroflow.knative.local.api.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, UnsupportedMediaType
@@ -204,7 +205,7 @@ class Writer:
         return obj, warnings
 
     def _check_fields(self, target: Target, obj: Object, options: WriteOptions, duplicates: list[str]) -> list[str]:
-        """Refuse (Strict) or report (Warn) unknown and duplicate fields; unknown ones are dropped."""
+        """Refuse (Strict) or report (Warn) unknown and duplicate fields, and drop the unknown; return all warnings."""
         if wrong := mistyped(target.kind, obj):
             raise BadRequest(
                 f"{target.kind.kind} in version {target.version!r} cannot be handled as a {target.kind.kind}: {wrong}"
@@ -218,7 +219,7 @@ class Writer:
             )
         if unknown:
             bodies.drop_unknown(target.kind, obj)
-        return faults if options.validation == "Warn" else []
+        return [*(faults if options.validation == "Warn" else ()), *advice(target.kind.key, obj)]
 
     async def _delete_options(self, request: web.Request) -> tuple[DeleteOptions, bool]:
         body = await bodies.read(request)

@@ -18,6 +18,8 @@ from zeroflow.knative.local.api.schemas.cel_types import Types
 from zeroflow.knative.local.api.schemas.schema import Schema
 
 COMPILED_KEPT: Final = 4096
+ITERATIONS_EXCEEDED: Final = "Iteration budget exceeded"
+"""What a rule is answered that looks at more than 10,000 items."""
 _STATUS: Final = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 _IN_MESSAGE: Final = re.compile(r" not found in struct '[^']*'")
 _NO_KEY: Final = re.compile(r'Key not found in map : "?([^"]*)"?')

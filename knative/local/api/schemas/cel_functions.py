@@ -10,13 +10,14 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from cel_expr_python import cel
 
+from zeroflow.knative.local.api.schemas.patterns import compiled
 from zeroflow.knative.local.api.schemas.semver import NUMBERS, order_of, read_semver
 
 _T: Final = cel.Type
@@ -67,22 +68,35 @@ def _lists(add: Any) -> None:
     add("max", _T.DYN, _LIST)(max)
     add("isSorted", _T.BOOL, _LIST)(lambda items: all(a <= b for a, b in itertools.pairwise(items)))
     sets = {
-        "sets.contains": lambda items, wanted: all(item in items for item in wanted),
-        "sets.intersects": lambda items, others: any(item in items for item in others),
-        "sets.equivalent": lambda a, b: all(x in b for x in a) and all(x in a for x in b),
+        "sets.contains": lambda items, wanted: _set(items) >= _set(wanted),
+        "sets.intersects": lambda items, others: not _set(items).isdisjoint(_set(others)),
+        "sets.equivalent": lambda a, b: _set(a) == _set(b),
     }
     for name, implementation in sets.items():
         add(name, _T.BOOL, _LIST, _LIST, member=False)(implementation)
 
 
+def _set(items: Iterable[Any]) -> set[Any]:
+    return set(map(_frozen, items))
+
+
+def _frozen(value: Any) -> Any:
+    """Return something hashable that is equal for equal values; true is not 1, as in CEL."""
+    if isinstance(value, dict):
+        return frozenset((key, _frozen(part)) for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(_frozen, value))
+    return (bool, value) if isinstance(value, bool) else value
+
+
 def _texts(add: Any) -> None:
     def find(text: str, pattern: str) -> str:
-        match = re.search(pattern, text)
+        match = compiled(pattern).search(text)
         return match[0] if match else ""
 
     def find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-        matches = [match[0] for match in re.finditer(pattern, text)]
-        return matches if limit < 0 else matches[:limit]
+        matches = (match[0] for match in compiled(pattern).finditer(text))
+        return list(matches if limit < 0 else itertools.islice(matches, limit))
 
     add("find", _T.STRING, _T.STRING, _T.STRING)(find)
     add("findAll", _T.List(_T.STRING), _T.STRING, _T.STRING)(find_all)

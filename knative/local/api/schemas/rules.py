@@ -1,13 +1,15 @@
 """Validation rules of custom kinds (x-kubernetes-validations): checked when they are declared, held against objects.
 
 Guarantees: a rule about `oldSelf` holds for changes alone; a rule without it is not held against a part that an
-update leaves as it was (ratcheting); a rule without an answer refuses the object and says why. What evaluation costs
-is not bounded, as it is by the API server. Source: apiextensions "Validation rules", its error messages
-(pkg/apiserver/schema/cel/validation.go).
+update leaves as it was (ratcheting); a rule without an answer refuses the object and says why. The rules of an object
+take at most about `BUDGET_S` of processor time together, where the API server counts as much in units of its own, and
+one rule looks at 10,000 items at most (the library's bound). Source: apiextensions "Validation rules", its error
+messages (pkg/apiserver/schema/cel/validation.go).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from zeroflow.knative.local.api.schemas.cel_values import cel_value
 from zeroflow.knative.local.api.schemas.schema import BadSchema, Rule, Schema
 from zeroflow.knative.local.api.schemas.validation import MISSING, former_field, former_item, type_of
 
+BUDGET_S: Final = 1.0
 WORDS: Final = {
     "FieldValueInvalid": 'Invalid value: "{}": ',
     "FieldValueForbidden": "Forbidden: ",
@@ -29,24 +32,40 @@ def check_rules(schema: Schema, path: str) -> None:
     _check(schema, path, root=True, correlatable=True)
 
 
-def broken(schema: Schema, value: Any, old: Any = MISSING, path: str = "") -> Iterator[Cause]:
+class _TooExpensive(Exception):
+    """No more rules are evaluated; `cause` says why."""
+
+    def __init__(self, path: str, shown: str, why: str) -> None:
+        super().__init__(why)
+        self.cause = Cause(path, f'Invalid value: "{shown}": {why}')
+
+
+def broken(schema: Schema, value: Any, old: Any = MISSING) -> Iterator[Cause]:
     """Yield a cause for each rule that a valid object breaks; `old` is what it was before."""
+    try:
+        yield from _broken(schema, value, old, "", time.thread_time() + BUDGET_S)
+    except _TooExpensive as error:
+        yield error.cause
+
+
+def _broken(schema: Schema, value: Any, old: Any, path: str, until_s: float) -> Iterator[Cause]:
     if not schema.ruled or value is None:
         return
     if schema.rules:
-        yield from _broken_here(schema, value, old, path)
+        yield from _broken_here(schema, value, old, path, until_s)
     if isinstance(value, dict):
         for name, part in value.items():
             below = schema.below(name)
             if below is not None:
-                yield from broken(below, part, former_field(old, name), f"{path}.{name}" if path else name)
+                place = f"{path}.{name}" if path else name
+                yield from _broken(below, part, former_field(old, name), place, until_s)
     elif isinstance(value, list) and schema.items is not None:
         for number, part in enumerate(value):
-            yield from broken(schema.items, part, former_item(schema, part, old), f"{path}[{number}]")
+            yield from _broken(schema.items, part, former_item(schema, part, old), f"{path}[{number}]", until_s)
 
 
-def _broken_here(schema: Schema, value: Any, old: Any, path: str) -> Iterator[Cause]:
-    from zeroflow.knative.local.api.schemas.cel import NoAnswer, evaluate
+def _broken_here(schema: Schema, value: Any, old: Any, path: str, until_s: float) -> Iterator[Cause]:
+    from zeroflow.knative.local.api.schemas.cel import ITERATIONS_EXCEEDED, NoAnswer, evaluate
 
     root = not path
     seen = cel_value(schema, value, root=root)
@@ -57,17 +76,24 @@ def _broken_here(schema: Schema, value: Any, old: Any, path: str) -> Iterator[Ca
         if not rule.compares and old is not MISSING and old == value:
             continue
         given = before if rule.compares else {}
+        shown = schema.type or type_of(value)
+        if time.thread_time() > until_s:
+            why = "validation failed due to running out of cost budget, no further validation rules will be run"
+            raise _TooExpensive(path, shown, why)
         try:
             if evaluate(rule.rule, seen, optional_old=rule.optional_old, **given) is True:
                 continue
             yield _cause(schema, rule, _message(rule, seen, given), value, path)
         except NoAnswer as error:
+            if str(error) == ITERATIONS_EXCEEDED:
+                why = f"no further validation rules will be run due to call cost exceeds limit for rule: {rule}"
+                raise _TooExpensive(path, shown, why) from error
             said = f"{error} evaluating rule: {rule}"
             if str(error) == "no such overload":
                 said = (
                     f"call arguments did not match a supported operator, function or macro signature for rule: {rule}"
                 )
-            yield Cause(path, f'Invalid value: "{schema.type or type_of(value)}": {said}')
+            yield Cause(path, f'Invalid value: "{shown}": {said}')
 
 
 def _message(rule: Rule, seen: Any, given: dict[str, Any]) -> str:

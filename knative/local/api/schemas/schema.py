@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from zeroflow.knative.local.api.schemas.patterns import BadPattern, compiled
+
 TYPES: Final[dict[str, Callable[[Any], bool]]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
@@ -69,7 +71,7 @@ class Schema:
     int_or_string: bool = False
     embedded: bool = False  # holds an object with apiVersion, kind and metadata
     enum: tuple[Any, ...] = ()
-    pattern: re.Pattern[str] | None = None
+    pattern: Any = None  # of patterns.compiled
     format: str = ""
     bounds: tuple[tuple[str, Any], ...] = ()
     exclusive: tuple[str, ...] = ()  # bounds that are themselves too little or too much
@@ -210,10 +212,12 @@ def _check_list(given: dict[str, Any], path: str) -> None:
             )
 
 
-def _pattern(given: dict[str, Any], path: str) -> re.Pattern[str] | None:
+def _pattern(given: dict[str, Any], path: str) -> Any:
+    if not given.get("pattern"):
+        return None
     try:
-        return re.compile(given["pattern"]) if given.get("pattern") else None
-    except (re.error, TypeError) as error:
+        return compiled(given["pattern"])
+    except (BadPattern, TypeError) as error:
         raise BadSchema(
             f"{path}.pattern", f'Invalid value: "{given["pattern"]}": must be a valid regular expression: {error}'
         ) from error

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from zeroflow.knative.local.api.objects import Object, controller_of, owner
+from zeroflow.knative.local.api.objects import Object, controller_of
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.eventing import destinations
 from zeroflow.knative.local.eventing.cloudevent import Event
@@ -25,6 +25,7 @@ from zeroflow.knative.local.eventing.log import EventLog, NewEvent
 from zeroflow.knative.local.eventing.messaging.spec import API_VERSION
 from zeroflow.knative.local.eventing.status import StatusWriter
 from zeroflow.knative.local.urls import Urls
+from zeroflow.resources.owners import owned_by
 
 _OFF = ("EventPoliciesSkipped", 'feature "authentication-oidc" is disabled')
 
@@ -159,7 +160,7 @@ def _backing(channel: Object) -> Object:
     spec = dict((channel["spec"]["channelTemplate"]).get("spec") or {})
     if delivery := _delivery(channel):
         spec["delivery"] = delivery
-    own = {"name": metadata["name"], "namespace": metadata["namespace"], "ownerReferences": [owner(channel)]}
+    own = {"name": metadata["name"], "namespace": metadata["namespace"], "ownerReferences": owned_by(channel)}
     return {"apiVersion": API_VERSION, "kind": "InMemoryChannel", "metadata": own, "spec": spec}
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from zeroflow.knative.local.api.errors import BadRequest, NotFound
-from zeroflow.knative.local.api.objects import Object, controller_of, owner
+from zeroflow.knative.local.api.objects import Object, controller_of
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.eventing.conditions import Conditions, ready_of
 from zeroflow.knative.local.eventing.destinations import CHANNEL, IN_MEMORY_CHANNEL, Reference
 from zeroflow.knative.local.eventing.messaging.spec import API_VERSION
 from zeroflow.knative.local.eventing.messaging.subscriptions import SUBSCRIPTION
 from zeroflow.knative.local.eventing.status import StatusWriter
+from zeroflow.resources.owners import owned_by
 
 _CONDITIONS = ("ChannelsReady", "SubscriptionsReady", "Addressable")
 _PARTS = (CHANNEL, IN_MEMORY_CHANNEL, SUBSCRIPTION)
@@ -193,7 +194,7 @@ def _reference(flow: Object, channel: str) -> dict[str, Any]:
 
 
 def _metadata(flow: Object, name: str) -> dict[str, Any]:
-    return {"name": name, "namespace": flow["metadata"]["namespace"], "ownerReferences": [owner(flow)]}
+    return {"name": name, "namespace": flow["metadata"]["namespace"], "ownerReferences": owned_by(flow)}
 
 
 def _named(part: Object) -> dict[str, str]:

@@ -5,6 +5,7 @@ float32 and float64 neighbours of the thresholds where the model has such, and m
 is a test, not a proof: the proof, for the plans that claim to be exact, is that they compute the same operations.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -63,6 +64,16 @@ def difference(methods: Mapping[str, Method], original: Callable[[str, Array], A
             gap = np.abs(was[finite] - now[finite]) / np.maximum(1.0, np.abs(was[finite]))
             worst = max(worst, float(gap.max(initial=0.0)))
     return worst
+
+
+def cost_s(call: Callable[[], object]) -> float:
+    """Return the processor seconds that one call takes, however busy the machine is: the best of a few."""
+    best = float("inf")
+    for _ in range(6):
+        began = time.thread_time()
+        call()
+        best = min(best, time.thread_time() - began)
+    return best
 
 
 def _scale(model: Any, width: int) -> tuple[Array, Array]:

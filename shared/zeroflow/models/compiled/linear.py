@@ -20,52 +20,74 @@ REGRESSORS = (
 )
 
 
-def heads(model: Any) -> Mapping[str, Method] | None:
-    """Return a linear model's methods; None when it is not known to be one."""
+def head_kind(model: Any) -> str | None:
+    """Return which of HEADS a model is; None when it is not known to be a linear one."""
     from sklearn import linear_model, svm
     from sklearn.linear_model import LogisticRegression
     from sklearn.linear_model._base import LinearClassifierMixin
 
     kind = type(model)
     if kind is svm.LinearSVR or kind in [getattr(linear_model, name) for name in REGRESSORS]:
-        return {"predict": _affine(model)}
+        return "linear regressor"
     if not _inherits(kind, LinearClassifierMixin, "predict", "decision_function"):
         return None
-    scores, classes = _affine(model), model.classes_
-    logistic = _inherits(kind, LogisticRegression, "predict_proba")
-    if scores(np.zeros((1, model.n_features_in_))).ndim == 1:
-        methods: dict[str, Method] = {"predict": lambda rows: classes[(scores(rows) > 0).astype(int)]}
-        if logistic:
-            methods["predict_proba"] = lambda rows: np.c_[1 - (found := expit(scores(rows))), found]
-    else:
-        methods = {"predict": lambda rows: classes[scores(rows).argmax(axis=1)]}
-        if logistic and model.solver != "liblinear":
-            methods["predict_proba"] = lambda rows: softmax(scores(rows))
-    return methods
+    return "logistic" if _inherits(kind, LogisticRegression, "predict_proba") else "linear classifier"
 
 
-def step(transformer: Any) -> Method | None:
-    """Return what a transformer in front of a model does; None when it is not known here."""
+def step_kind(transformer: Any) -> str | None:
+    """Return which of STEPS a transformer in front of a model is; None when it is not known here."""
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
     if transformer == "passthrough" or transformer is None:
-        return lambda rows: rows
+        return "passthrough"
     kind = type(transformer)
-    if kind is StandardScaler:
-        return _scaled(transformer.mean_ if transformer.with_mean else None, transformer.scale_)
-    if kind is RobustScaler:
-        return _scaled(getattr(transformer, "center_", None), getattr(transformer, "scale_", None))
+    if kind in (StandardScaler, RobustScaler):
+        return str(kind.__name__)
     if kind is MaxAbsScaler and not getattr(transformer, "clip", False):
-        return _scaled(None, transformer.scale_)
+        return str(kind.__name__)
     if kind is MinMaxScaler and not transformer.clip:
-        scale, least = transformer.scale_, transformer.min_
-        return lambda rows: np.asarray(rows * scale + least)
+        return str(kind.__name__)
     if kind is SimpleImputer and not transformer.add_indicator and transformer.strategy != "most_frequent":
         filling = transformer.statistics_
         if isinstance(transformer.missing_values, float) and np.isfinite(np.asarray(filling, dtype=np.float64)).all():
-            return lambda rows: np.where(np.isnan(rows), filling, rows)
+            return str(kind.__name__)
     return None
+
+
+def _regressor(model: Any) -> Mapping[str, Method]:
+    return {"predict": _affine(model)}
+
+
+def _classifier(model: Any) -> Mapping[str, Method]:
+    scores, classes = _affine(model), model.classes_
+    if _is_binary(model):
+        return {"predict": lambda rows: classes[(scores(rows) > 0).astype(int)]}
+    return {"predict": lambda rows: classes[scores(rows).argmax(axis=1)]}
+
+
+def _logistic(model: Any) -> Mapping[str, Method]:
+    scores = _affine(model)
+    methods = dict(_classifier(model))
+    if _is_binary(model):
+        methods["predict_proba"] = lambda rows: np.c_[1 - (found := expit(scores(rows))), found]
+    elif model.solver != "liblinear":
+        methods["predict_proba"] = lambda rows: softmax(scores(rows))
+    return methods
+
+
+def _is_binary(model: Any) -> bool:
+    return bool(model.coef_.ndim == 1 or model.coef_.shape[0] == 1)
+
+
+def _min_max(transformer: Any) -> Method:
+    scale, least = transformer.scale_, transformer.min_
+    return lambda rows: np.asarray(rows * scale + least)
+
+
+def _imputed(transformer: Any) -> Method:
+    filling = transformer.statistics_
+    return lambda rows: np.where(np.isnan(rows), filling, rows)
 
 
 def _inherits(kind: type, base: type, *methods: str) -> bool:
@@ -103,3 +125,23 @@ def _scaled(center: Array | None, scale: Array | None) -> Method:
         return rows if scale is None else np.asarray(rows / scale)
 
     return transform
+
+
+HEADS: Mapping[str, Callable[[Any], Mapping[str, Method]]] = {
+    "linear regressor": _regressor,
+    "linear classifier": _classifier,
+    "logistic": _logistic,
+}
+STEPS: Mapping[str, Callable[[Any], Method]] = {
+    "passthrough": lambda transformer: lambda rows: rows,
+    "StandardScaler": lambda transformer: _scaled(
+        transformer.mean_ if transformer.with_mean else None, transformer.scale_
+    ),
+    "RobustScaler": lambda transformer: _scaled(
+        getattr(transformer, "center_", None), getattr(transformer, "scale_", None)
+    ),
+    "MaxAbsScaler": lambda transformer: _scaled(None, transformer.scale_),
+    "MinMaxScaler": _min_max,
+    "SimpleImputer": _imputed,
+}
+"""What is made of each kind; nothing is asked of a part but the numbers that it has learned."""

@@ -5,10 +5,8 @@ that is no faster, stays as it is, and the reason is in `why` - for the log and 
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -31,6 +29,8 @@ class Plan:
     why: str
     """For people: what serves, and why not something faster."""
     methods: Mapping[str, Method] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
+    """Of an exact plan: what the model's parts are (`parts`)."""
 
 
 def compiled(model: Any, width: int, missing: bool, original: Callable[[str, Array], Array]) -> Plan:
@@ -48,11 +48,11 @@ def _plan(model: Any, width: int, missing: bool, original: Callable[[str, Array]
     if hasattr(model, "boosted"):
         return _boosted(model, width, original)
     rows = check.rows_for(model, width, missing)
-    methods = _exact(model)
+    methods, kinds = _exact(model)
     if methods is not None:
         found = check.difference(methods, original, rows)
         if found <= check.EXACT:
-            return Plan(f"compiled, exact (checked on {len(rows)} rows)", methods)
+            return Plan(f"compiled, exact (checked on {len(rows)} rows)", methods, kinds)
         return Plan(f"original: compiled answers differ by {found:.1e}")
     from zeroflow.models.compiled import converted
 
@@ -76,36 +76,18 @@ def _close(how: str, methods: Mapping[str, Method], original: Callable[[str, Arr
     found = check.difference(methods, original, rows)
     if found > allowed:
         return Plan(f"original: {how}, answers differ by {found:.1e}, allowed are {allowed:.0e}")
-    before, after = _cost(lambda: original("predict", rows[:1])), _cost(lambda: methods["predict"](rows[:1]))
+    before = check.cost_s(lambda: original("predict", rows[:1]))
+    after = check.cost_s(lambda: methods["predict"](rows[:1]))
     if after * WORTH > before:
         return Plan(f"original: {how} it takes {after * 1e6:.0f} us for a row instead of {before * 1e6:.0f}")
     return Plan(f"{how}, equal within {allowed:.0e} (checked on {len(rows)} rows)", methods)
 
 
-def _exact(model: Any) -> Mapping[str, Method] | None:
-    """Return the methods of a pipeline of known parts; None when a part is not known."""
-    from zeroflow.models.compiled import linear, trees
+def _exact(model: Any) -> tuple[Mapping[str, Method] | None, tuple[str, ...]]:
+    """Return the methods of a model of known parts, and what these are; no methods when a part is not known."""
+    from zeroflow.models.compiled import linear, parts, trees
 
-    *before, last = [part for _, part in model.steps] if hasattr(model, "steps") else [model]
-    steps = [linear.step(part) for part in before]
-    known = [each for each in steps if each is not None]
-    if len(known) < len(steps):
-        return None
-    methods = linear.heads(last) or trees.heads(last)
-    if methods is None or not known:
-        return methods
-    return {name: _after(known, method) for name, method in methods.items()}
-
-
-def _after(steps: list[Method], method: Method) -> Method:
-    return lambda rows: method(reduce(lambda found, step: step(found), steps, rows))
-
-
-def _cost(call: Callable[[], object]) -> float:
-    """Return the seconds that one call takes, the best of a few."""
-    best = float("inf")
-    for _ in range(5):
-        began = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - began)
-    return best
+    *before, last = parts.of(model)
+    kinds = [*map(linear.step_kind, before), linear.head_kind(last) or trees.head_kind(last)]
+    known = tuple(kind for kind in kinds if kind is not None)
+    return (parts.methods(model, known), known) if len(known) == len(kinds) else (None, ())

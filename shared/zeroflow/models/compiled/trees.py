@@ -24,26 +24,21 @@ MAX_NODES = 4_000_000
 """Beyond this the graph takes longer to build than a cold start should."""
 
 
-def heads(model: Any) -> Mapping[str, Method] | None:
-    """Return a tree model's methods; None when it is not one of those known here."""
+def head_kind(model: Any) -> str | None:
+    """Return which of HEADS a model is; None when it is not one of those known here."""
     from sklearn import ensemble, tree
 
-    kind = type(model)
-    if getattr(model, "n_outputs_", 1) != 1:
-        return None
-    if kind in (tree.DecisionTreeClassifier, tree.ExtraTreeClassifier):
-        return _classifier(model, _mean([model.tree_], model.n_features_in_))
-    if kind in (tree.DecisionTreeRegressor, tree.ExtraTreeRegressor):
-        return _regressor(_mean([model.tree_], model.n_features_in_))
-    if kind in (ensemble.RandomForestClassifier, ensemble.ExtraTreesClassifier):
-        return _classifier(model, _mean([each.tree_ for each in model.estimators_], model.n_features_in_))
-    if kind in (ensemble.RandomForestRegressor, ensemble.ExtraTreesRegressor):
-        return _regressor(_mean([each.tree_ for each in model.estimators_], model.n_features_in_))
-    if kind in (ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor):
-        return _boosting(model)
-    if kind in (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor):
-        return _histogram_boosting(model)
-    return None
+    if getattr(model, "n_outputs_", 1) != 1 and hasattr(model, "classes_"):
+        return None  # it answers a list of arrays
+    kinds = {
+        "tree classifier": (tree.DecisionTreeClassifier, tree.ExtraTreeClassifier),
+        "tree regressor": (tree.DecisionTreeRegressor, tree.ExtraTreeRegressor),
+        "forest classifier": (ensemble.RandomForestClassifier, ensemble.ExtraTreesClassifier),
+        "forest regressor": (ensemble.RandomForestRegressor, ensemble.ExtraTreesRegressor),
+        "boosting": (ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor),
+        "histogram boosting": (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor),
+    }
+    return next((name for name, classes in kinds.items() if type(model) in classes), None)
 
 
 def _classifier(model: Any, probabilities: Method) -> Mapping[str, Method]:
@@ -54,8 +49,16 @@ def _classifier(model: Any, probabilities: Method) -> Mapping[str, Method]:
     }
 
 
-def _regressor(values: Method) -> Mapping[str, Method]:
-    return {"predict": lambda rows: values(rows)[:, 0]}
+def _regressor(values: Method, outputs: int = 1) -> Mapping[str, Method]:
+    return {"predict": values if outputs > 1 else lambda rows: values(rows)[:, 0]}
+
+
+def _tree(model: Any) -> Method:
+    return _mean([model.tree_], model.n_features_in_)
+
+
+def _forest(model: Any) -> Method:
+    return _mean([each.tree_ for each in model.estimators_], model.n_features_in_)
 
 
 def _mean(trees: Sequence[Any], width: int) -> Method:
@@ -128,7 +131,7 @@ def _nodes(tree: Any, scale: float = 1.0) -> Nodes:
         left=tree.children_left,
         right=tree.children_right,
         missing_left=tree.missing_go_to_left,
-        values=tree.value[:, 0, :] * scale,
+        values=(tree.value[:, 0, :] if tree.value.shape[1] == 1 else tree.value[:, :, 0]) * scale,
     )
 
 
@@ -158,3 +161,15 @@ def sums(
         return result
 
     return total
+
+
+HEADS: Mapping[str, Callable[[Any], Mapping[str, Method] | None]] = {
+    "tree classifier": lambda model: _classifier(model, _tree(model)),
+    "tree regressor": lambda model: _regressor(_tree(model), model.n_outputs_),
+    "forest classifier": lambda model: _classifier(model, _forest(model)),
+    "forest regressor": lambda model: _regressor(_forest(model), model.n_outputs_),
+    "boosting": _boosting,
+    "histogram boosting": _histogram_boosting,
+}
+PLAIN = ("tree classifier", "tree regressor", "forest classifier", "forest regressor")
+"""Those that are made of a model's numbers alone; the others ask parts of scikit-learn for a loss."""
