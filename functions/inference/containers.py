@@ -207,7 +207,7 @@ def _own_env(
 
 
 def _storage(location: Location, platform: Platform) -> Mapping[str, str]:
-    """Return what the platform says of a kind of location: it goes only to predictors of that kind."""
+    """Return what the platform says of a kind of location, for its predictors alone, and where all keep what lasts."""
     scheme = location.uri.partition("://")[0]
     prefixes = {
         "s3": ("AWS_", "S3_"),

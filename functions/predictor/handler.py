@@ -4,7 +4,7 @@ A predictor's one model is loaded while the worker starts, before it accepts a r
 answered by the model. When it cannot be loaded, the process says why in one line on standard error (and in Kubernetes'
 termination message) and ends with code 3. A client's mistake is a 4xx with `{"error": TEXT}`; the connection stays
 usable. Bodies are read as JSON whatever their content type says. Every answer carries `zeroflow-revision` and
-`x-request-id`.
+`x-request-id`. Flask is imported by the first request that needs it: plain predictions and health do not.
 
 Served by `gunicorn zeroflow.functions.predictor.handler:create_app()`, which listens on PORT.
 """
@@ -13,15 +13,17 @@ import gc
 import logging
 import os
 import sys
-from typing import NoReturn
-
-from flask import Flask
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, NoReturn
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.functions.predictor.fast import FastPath
 from zeroflow.functions.predictor.predictor import Predictor
-from zeroflow.functions.predictor.routes import edge, feedback, health, openai, v1, v2
 from zeroflow.functions.predictor.settings import PredictorSettings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 MAX_THREADS = 64
 """Where requests are joined, so many of them may wait for each other."""
@@ -33,7 +35,34 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Requests run side by side in threads of their own; a row is too little work to share between more."""
 
 
-def create_app(settings: PredictorSettings | None = None) -> Flask:
+class Application:
+    """What gunicorn serves; `config` tells a QuickWorker the limits."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        settings = predictor.settings
+        self.config = {
+            "BODY_BYTES": settings.max_body_bytes,
+            "WAITING": settings.max_waiting,
+            "THREADS": 1 if settings.batch_rows is None else min(2 * settings.batch_rows, MAX_THREADS),
+        }
+        self._predictor = predictor
+        self.wsgi_app = FastPath(self._beyond, predictor)
+
+    @cached_property
+    def _behind(self) -> "WSGIApplication":
+        from zeroflow.functions.predictor.behind import application
+
+        return application(self._predictor).wsgi_app
+
+    def _beyond(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        return self._behind(environ, start_response)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer a request."""
+        return self.wsgi_app(environ, start_response)
+
+
+def create_app(settings: PredictorSettings | None = None) -> Application:
     """Load the models and return the WSGI application; end the process when the one model cannot be loaded."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for name in THREADS:
@@ -43,14 +72,7 @@ def create_app(settings: PredictorSettings | None = None) -> Flask:
         predictor = Predictor.start(settings)
     except ZeroflowError as error:
         _give_up(settings, error)
-    app = Flask("zeroflow.functions.predictor", static_folder=None)
-    app.url_map.strict_slashes = False  # the protocol's own description asks for /v2/
-    app.config["BODY_BYTES"], app.config["WAITING"] = settings.max_body_bytes, settings.max_waiting
-    app.config["THREADS"] = 1 if settings.batch_rows is None else min(2 * settings.batch_rows, MAX_THREADS)
-    edge.install(app, predictor)
-    for routes in (health, v1, v2, openai, feedback):
-        routes.add(app, predictor)
-    app.wsgi_app = FastPath(app.wsgi_app, predictor)  # type: ignore[method-assign]
+    app = Application(predictor)
     gc.collect()
     gc.freeze()  # what is loaded stays: workers that are forked from here share it
     return app

@@ -6,8 +6,8 @@ each application's own; nothing about the process itself is exported, which a sc
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import accumulate
 from threading import Lock
 from typing import Any
@@ -51,28 +51,30 @@ class Phases:
 
 
 class Metrics:
-    """The histograms and counters of one predictor."""
+    """The histograms and counters of one predictor; prometheus_client is imported when somebody reads them."""
 
     def __init__(self) -> None:
-        self._registry: Any = None
         self._phases: dict[str, Phases] = {}
-        try:
-            from prometheus_client import CollectorRegistry, Counter, Gauge
-        except ImportError:
-            return
-        self._registry, self._gauge = CollectorRegistry(), Gauge
-        self._registry.register(self)
-        self._failures = Counter(
-            "request_failures", "requests answered 4xx or 5xx", ["model_name", "code"], registry=self._registry
-        )
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._lock = Lock()
+        self._log: PayloadLog | None = None
 
     def recorder(self, model_name: str) -> Record:
         """Return what records one answered prediction of a model, given its moments in seconds of one clock."""
         return self._phases.setdefault(model_name, Phases()).record
 
+    def failed(self, model_name: str, status: int) -> None:
+        """Count a refused or failed request."""
+        with self._lock:
+            self._failures[model_name, str(status)] += 1
+
+    def watch(self, log: PayloadLog) -> None:
+        """Export what becomes of payload events."""
+        self._log = log
+
     def collect(self) -> Iterator[Any]:
-        """Yield the histograms, for prometheus_client."""
-        from prometheus_client.core import HistogramMetricFamily
+        """Yield what there is, for prometheus_client."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         for at, phase in enumerate(PHASES):
             family = HistogramMetricFamily(
@@ -81,24 +83,25 @@ class Metrics:
             for name, phases in list(self._phases.items()):
                 family.add_metric([name], phases.buckets(at), phases.sums[at])
             yield family
-
-    def failed(self, model_name: str, status: int) -> None:
-        """Count a refused or failed request."""
-        if self._registry is not None:
-            self._failures.labels(model_name, str(status)).inc()
-
-    def watch(self, log: PayloadLog) -> None:
-        """Export what becomes of payload events."""
-        if self._registry is None:
-            return
-        gauge = self._gauge("payload_events", "payload events so far, by result", ["result"], registry=self._registry)
-        for result in ("sent", "failed", "dropped"):
-            gauge.labels(result).set_function(partial(getattr, log, result))
+        failures = CounterMetricFamily(
+            "request_failures", "requests answered 4xx or 5xx", labels=["model_name", "code"]
+        )
+        with self._lock:
+            for labels, count in self._failures.items():
+                failures.add_metric(labels, count)
+        yield failures
+        if self._log is not None:
+            payloads = GaugeMetricFamily("payload_events", "payload events so far, by result", labels=["result"])
+            for result in ("sent", "failed", "dropped"):
+                payloads.add_metric([result], getattr(self._log, result))
+            yield payloads
 
     def exposition(self) -> tuple[bytes, str]:
         """Return the text of /metrics and its content type."""
-        if self._registry is None:
-            raise NotImplementedHere("/metrics needs prometheus_client, which is not installed")
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        try:
+            from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+        except ImportError:
+            raise NotImplementedHere("/metrics needs prometheus_client, which is not installed") from None
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -26,6 +26,7 @@ MODULES = (
     "zeroflow.models.compiled.trees",
     "zeroflow.http2.connection",
     "zeroflow.models.loading",
+    "zeroflow.functions.predictor.behind",
 )
 
 for _name in MODULES:

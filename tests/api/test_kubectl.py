@@ -257,3 +257,9 @@ def test_what_has_no_effect_on_this_host_is_said(kubectl: Any) -> None:
     said = kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(service))
     assert f"{path}.readOnlyRootFilesystem: has no effect" in said
     assert "runAsUser" not in said
+
+
+def test_what_other_clusters_have_is_refused_with_what_there_is_instead(kubectl: Any) -> None:
+    said = kubectl("create", "deployment", "web", "--image=nginx", code=1)
+    assert "this host has no Deployments, StatefulSets or DaemonSets: declare a Service of serving.knative.dev" in said
+    assert "this host has no Ingresses" in kubectl("create", "ingress", "i", "--rule=a/b=c:80", code=1)

@@ -58,6 +58,15 @@ def test_answers_are_the_originals(model: Any, data: Any) -> None:
     assert np.array_equal(compiled.call("predict", given), model.predict(given)) or data is SUGAR
 
 
+@pytest.mark.parametrize("made", [tree.DecisionTreeRegressor(random_state=0), ensemble.RandomForestRegressor(**SMALL)])
+def test_several_outputs_are_added_up_alike(made: Any) -> None:
+    rows, _ = load_diabetes(return_X_y=True)
+    model = made.fit(rows[:, 3:], rows[:, :3])
+    compiled = Estimator.of(model, "0").compiled()
+    assert compiled.serves.startswith("compiled, exact"), compiled.serves
+    assert np.allclose(compiled.call("predict", rows[:, 3:]), model.predict(rows[:, 3:]), rtol=1e-13, atol=1e-13)
+
+
 def test_missing_values_take_the_same_way() -> None:
     for made in (ensemble.HistGradientBoostingClassifier(max_iter=15), ensemble.RandomForestClassifier(**SMALL)):
         model, rows = fitted(made, CANCER, holes=True)

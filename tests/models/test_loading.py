@@ -1,6 +1,8 @@
 """Loading runs nobody's code but what somebody accountable vouched for."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,37 @@ def test_private_copy_is_gone_afterwards(stores: Stores, place: Path, classifier
     scratch.mkdir()
     load(stores, URI, Word(by="me"), scratch=scratch)
     assert list(scratch.iterdir()) == []
+
+
+FRAMES = """
+import sys
+from pathlib import Path
+from zeroflow.artifacts import Stores
+from zeroflow.models.loading import load
+from zeroflow.models.trust import Word
+model = load(Stores(Path(sys.argv[1])), "store://models/iris", Word(by="me"))
+print("pandas" in sys.modules, model.call("predict", __import__("numpy").array([[1.0, "a"]], dtype=object)).tolist())
+"""
+
+
+def test_pandas_is_imported_for_models_of_data_frames_only(tmp_path: Path, place: Path, classifier: Any) -> None:
+    import pandas as pd
+    from sklearn.compose import ColumnTransformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    columns = ColumnTransformer([("n", StandardScaler(), ["age"]), ("c", OneHotEncoder(), ["city"])])
+    columns.set_output(transform="default")
+    frame = pd.DataFrame({"age": [1.0, 9.0, 1.0, 9.0], "city": ["a", "b", "a", "b"]})
+    joblib.dump(make_pipeline(columns, LogisticRegression()).fit(frame, [0, 1, 0, 1]), place / "model.joblib")
+    done = subprocess.run(
+        [sys.executable, "-c", FRAMES, str(tmp_path / "store")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "True [0]"
+    joblib.dump(classifier, place / "model.joblib")
+    plain = FRAMES.replace('[[1.0, "a"]], dtype=object', "[[5.1, 3.5, 1.4, 0.2]]")
+    done = subprocess.run(
+        [sys.executable, "-c", plain, str(tmp_path / "store")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False [0]"

@@ -1,5 +1,7 @@
 """PyTorch programs made cheaper: fully connected ones become numpy, convolutions are frozen, all others stay."""
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zeroflow.artifacts import Stores
 from zeroflow.models import torches
 from zeroflow.models.directories import find_model
+from zeroflow.models.loading import load_versioned
+from zeroflow.models.trust import Word
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
 nn = torch.nn
@@ -80,3 +85,50 @@ def test_a_convolution_is_frozen(tmp_path: Path) -> None:
 
 def test_compiling_can_be_switched_off(tmp_path: Path) -> None:
     assert saved(tmp_path, CHAIN.eval(), torch.zeros(2, 4), "script", compiling=False).serves == "original, cpu"
+
+
+AGAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+from zeroflow.artifacts import Stores
+from zeroflow.models.loading import load_versioned
+from zeroflow.models.trust import Word
+root = Path(sys.argv[1])
+stores = Stores(root / "store")
+model, _ = load_versioned(stores, "store://models/net", Word(by="me"), None, None, True, root / "memory")
+assert "torch" not in sys.modules, "it was not remembered"
+rows = np.load(root / "rows.npy")
+np.save(root / "found.npy", model.run({model.inputs[0].name: rows}, ("output-0",))["output-0"])
+assert "torch" not in sys.modules, "its compiled form does not answer"
+one = model.run({model.inputs[0].name: rows[0]}, ("output-0",))["output-0"]  # which torch takes as well
+assert "torch" in sys.modules and np.allclose(one, np.load(root / "found.npy")[0], atol=1e-5)
+"""
+
+
+def remembered_run(root: Path, module: Any) -> subprocess.CompletedProcess[str]:
+    """Load a module, so that it is remembered, and let another process answer with it."""
+    place = root / "store" / "models" / "net"
+    place.mkdir(parents=True)
+    rows = torch.randn(8, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(module.eval(), rows).save(str(place / "model.pt"))
+        load_versioned(Stores(root / "store"), "store://models/net", Word(by="me"), None, None, True, root / "memory")
+    np.save(root / "rows.npy", rows.numpy())
+    return subprocess.run([sys.executable, "-c", AGAIN, str(root)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("case", ["chain", "softmax"])
+def test_network_that_was_compiled_before_answers_without_torch(tmp_path: Path, case: str) -> None:
+    module = CASES[case][0]
+    done = remembered_run(tmp_path, module)
+    assert done.returncode == 0, done.stderr
+    with torch.inference_mode():
+        expected = module(torch.tensor(np.load(tmp_path / "rows.npy"))).numpy()
+    assert np.allclose(np.load(tmp_path / "found.npy"), expected, rtol=0, atol=1e-5)
+
+
+def test_network_that_stays_as_it_is_is_not_remembered(tmp_path: Path) -> None:
+    assert "it was not remembered" in remembered_run(tmp_path, CASES["gelu"][0]).stderr
+    assert not (tmp_path / "memory").exists()

@@ -116,7 +116,7 @@ def test_finding_of_other_versions_is_not_taken(
 ) -> None:
     joblib.dump(classifier, place / "model.joblib")
     with monkeypatch.context() as before:
-        before.setattr(remembered, "_version", lambda name: "0.1")
+        before.setattr(remembered, "_libraries", lambda: iter(["scikit_learn-0.1.dist-info"]))
         load(stores, tmp_path / "memory")
     np.save(tmp_path / "rows.npy", np.zeros((1, 4)))
     assert "it was not remembered" in again(tmp_path).stderr
@@ -129,6 +129,18 @@ def test_model_with_a_part_of_its_own_is_never_remembered(tmp_path: Path, stores
     assert not (tmp_path / "memory").exists()
 
 
+def test_model_that_its_library_reads_otherwise_is_not_remembered(
+    tmp_path: Path, stores: Stores, place: Path, classifier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def migrated(self: Any, state: dict[str, Any]) -> None:
+        self.__dict__.update({**state, "intercept_": state["intercept_"] + 1})
+
+    joblib.dump(classifier, place / "model.joblib")
+    monkeypatch.setattr(linear_model.LogisticRegression, "__setstate__", migrated)
+    assert load(stores, tmp_path / "memory").serves.startswith("compiled, exact")
+    assert not (tmp_path / "memory").exists()
+
+
 def test_finding_leads_to_no_code_of_the_file(
     tmp_path: Path, stores: Stores, place: Path, classifier: Any, attack: bytes, trace: Path
 ) -> None:
@@ -136,7 +148,7 @@ def test_finding_leads_to_no_code_of_the_file(
     found = load(stores, tmp_path / "memory").sha256
     (place / "model.joblib").write_bytes(attack)
     finding = next((tmp_path / "memory").iterdir())
-    assert remembered.recall(tmp_path / "memory", place / "model.joblib", found) is None
+    assert remembered.recall(tmp_path / "memory", place / "model.joblib", found, lambda: None) is None
     assert finding.exists()
     assert not trace.exists()
 

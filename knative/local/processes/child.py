@@ -46,6 +46,7 @@ class Task:
     stdio: tuple[int, ...] = ()  # instead of an empty input and the log
     terminal: bool = False
     user: User | None = None
+    cpus: tuple[int, ...] = ()  # those it may run on; all when there are none
 
 
 class CannotMount(Exception):
@@ -109,6 +110,8 @@ def _isolate(task: Task, parent: int) -> None:
     if task.memory_bytes is not None:
         limit = task.memory_bytes + MEMORY_SLACK_BYTES + _own_data_bytes()
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    if task.cpus:
+        os.sched_setaffinity(0, task.cpus)
     if task.cwd is not None:
         os.chdir(task.cwd)
     if task.user is not None:

@@ -160,6 +160,7 @@ def _task(wire: dict[str, Any], fds: tuple[int, ...]) -> child.Task:
         log=wire["log"],
         cwd=wire["cwd"],
         memory_bytes=wire["memory_bytes"],
+        cpus=tuple(wire["cpus"]),
         user=User(**wire["user"]) if wire["user"] else None,
         mounts=tuple(mounting.Mount(**mount) for mount in wire["mounts"]),
         grace_s=wire["grace_s"],

@@ -15,6 +15,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
+import time
 import traceback
 from contextlib import suppress
 from typing import Any
@@ -29,6 +30,9 @@ from zeroflow.knative.local.processes.child import Task, die_with
 # socket.
 KEEPALIVE_S = 120
 MEMORY_DIR = "/dev/shm"  # noqa: S108 - gunicorn puts an unlinked heartbeat file there
+
+
+LINGERING = "zeroflow.knative.local.processes.worker.LingeringWorker"
 
 
 class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -49,7 +53,7 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
         if not _mentions(given, "--worker-tmp-dir") and os.path.isdir(MEMORY_DIR):
             self.cfg.set("worker_tmp_dir", MEMORY_DIR)
         if not _mentions(given, "--worker-class", "-k", "--threads"):
-            self.cfg.set("worker_class", "gthread")
+            self.cfg.set("worker_class", LINGERING)
         if task.user is not None:  # its files are to be those of whom it runs as
             self.cfg.set("user", str(task.user.uid))
             self.cfg.set("group", str(task.user.gid))
@@ -68,7 +72,7 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
     def _needs_arbiter(self) -> bool:
         """Say whether anything was asked for that only an arbiter does."""
         cfg = self.cfg
-        plain = cfg.worker_class_str in ("gthread", "sync") and cfg.workers == 1 and not cfg.max_requests
+        plain = cfg.worker_class_str in (LINGERING, "gthread", "sync") and cfg.workers == 1 and not cfg.max_requests
         told = any(os.path.exists(file) for file in (cfg.config or "", "gunicorn.conf.py"))
         others = (cfg.daemon, cfg.preload_app, cfg.reload, cfg.print_config, cfg.check_config, cfg.spew, cfg.pythonpath)
         return not plain or told or any(others)
@@ -80,7 +84,7 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
         worker = cfg.worker_class(1, os.getppid(), listeners, self, cfg.timeout / 2.0, cfg, log)
         worker.pid = os.getpid()
         if cfg.timeout:
-            worker.notify = lambda: faulthandler.dump_traceback_later(cfg.timeout, exit=True)
+            worker.notify = _Watchdog(cfg.timeout)
             worker.notify()
         try:
             worker.init_process()
@@ -104,6 +108,23 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
         with suppress(OSError):  # a later worker: the host has heard it from the first
             os.write(self._task.ready, b"1")
         os.close(self._task.ready)
+
+
+class _Watchdog:
+    """Ends this process when it has not been called for so long.
+
+    It is wound up again only once a tenth of the time has gone: that makes a thread, and a worker calls it for every
+    event of every request.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s, self._wound_up = timeout_s, 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self._wound_up > self._timeout_s / 10:
+            self._wound_up = now
+            faulthandler.dump_traceback_later(self._timeout_s, exit=True)
 
 
 def run(task: Task) -> int:

@@ -236,6 +236,7 @@ def _task(spec: ProcessSpec) -> dict[str, object]:
         "log": str(spec.log),
         "cwd": str(spec.cwd) if spec.cwd is not None else None,
         "memory_bytes": spec.memory_bytes,
+        "cpus": list(spec.cpus),
         "mounts": [asdict(mount) for mount in spec.mounts],
         "user": asdict(spec.user) if spec.user is not None else None,
         "grace_s": spec.grace_s,

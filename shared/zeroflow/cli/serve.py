@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from zeroflow.cli.host import home_directory
 from zeroflow.cli.output import fail
 
 WORKER = "zeroflow.functions.predictor.worker.QuickWorker"
@@ -38,6 +39,7 @@ def serve(
         "STORAGE_URI": f"pvc://model/{path.name}",
         "ZEROFLOW_CLAIM": str(path.parent),
         "ZEROFLOW_MODEL_VOUCHED_BY": "zeroflow models serve",
+        "ZEROFLOW_MODEL_CACHE": os.environ.get("ZEROFLOW_MODEL_CACHE") or str(home_directory() / "cache" / "models"),
         "ZEROFLOW_MULTI_MODEL": "true" if many else "false",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "PORT": str(port),

@@ -24,6 +24,8 @@ class Faster:
     """For people."""
     width: int | None = None
     """Columns of the one matrix that it takes, where it only computes on this processor."""
+    parts: tuple[tuple[str, ...], ...] = ()
+    """Of a network that is compiled: its steps, each with the names of its parameters (compiled.networks.Step)."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class TensorModel:
     serves: str = "original"
     width: int | None = None
     """Columns of the one matrix that it takes, where it only computes on this processor."""
+    parts: tuple[tuple[str, ...], ...] = ()
+    """Of a network that is compiled: its steps, as `Faster` has them."""
     language: "Language | None" = field(default=None, repr=False)
     """What it does with text, for models that complete or embed it."""
     keeps: Any = field(default=None, repr=False)

@@ -66,6 +66,7 @@ def read(model: ModelFile, sha256: str, compiling: bool = True) -> TensorModel:
         run=plan.run,
         serves=plan.why,
         width=plan.width,
+        parts=plan.parts,
     )
 
 

@@ -1,14 +1,18 @@
-"""A scikit-learn pickle as plain holders of what its objects have learned, read without scikit-learn.
+"""A scikit-learn pickle, or a TorchScript archive, as plain holders of what its objects have learned, read without
+their libraries.
 
 Guarantees: nothing of the file is run - its classes become holders of attributes, only numpy's own arrays and numbers
 are made - and whatever is not of the plainest form is Unreadable, so that it is loaded as usual.
 
 Sources: Python's pickle (protocols 2 to 5); joblib 1.x, numpy_pickle.NumpyArrayWrapper (an array's bytes follow its
-description in the stream, aligned by a padding of which the first byte tells the length); sklearn.tree._tree.Tree.
+description in the stream, aligned by a padding of which the first byte tells the length); sklearn.tree._tree.Tree;
+TorchScript's archive (torch/csrc/jit/docs/serialization.md): data.pkl, and a file of bytes for each storage.
 """
 
 import io
 import pickle
+import sys
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any, ClassVar
@@ -107,3 +111,37 @@ def read(path: Path) -> Any:
     if data[:1] in (b"\x78", b"\x1f"):
         data = zlib.decompress(data, GZIP_OR_ZLIB)
     return _Reader(io.BytesIO(data)).load()
+
+
+class _Script(_Reader):
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        self._archive, self._root = archive, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__torch__" or module.startswith("__torch__."):
+            return type(name, (Holder,), {"__module__": module})
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor
+        if (module, name) == ("torch", "FloatStorage"):
+            return np.float32
+        return super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        _, kind, key, _, count = pid
+        return np.frombuffer(bytearray(self._archive.read(f"{self._root}/data/{key}")), dtype=kind)[:count]
+
+
+def _tensor(storage: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object) -> Any:
+    size = storage.itemsize
+    return np.ndarray(shape, storage.dtype, storage, offset * size, [each * size for each in strides])
+
+
+def read_script(path: Path) -> Any:
+    """Return a TorchScript module's holder; raise Unreadable, or what a damaged file makes Python raise."""
+    with zipfile.ZipFile(path) as archive:
+        (data,) = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        root = data.removesuffix("/data.pkl")
+        if archive.read(f"{root}/byteorder") != sys.byteorder.encode():
+            raise Unreadable("bytes in another order")
+        return _Script(archive, root).load()

@@ -16,6 +16,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Method = Callable[[Array], Array]
+Step = tuple[str, Array | None, Array | None]
+"""What is done with rows: one of ACTIVATIONS, or `linear` with its weights (outputs, inputs) and its bias."""
 Operation = tuple[str, Sequence[Any]]
 """An ATen operation and its arguments; the chain's tensor is `CHAIN`."""
 
@@ -26,27 +28,30 @@ MAX_FINITE = 1e30
 """Where float32 sums may overflow in another order, nothing is compared."""
 
 
-def of_script(module: Any) -> Sequence[Method] | None:
+def of_script(module: Any) -> Sequence[Step] | None:
     """Return the steps of a frozen TorchScript module; None when it is no such chain."""
     return _steps(_script(module.graph))
 
 
-def of_program(program: Any) -> Sequence[Method] | None:
+def of_program(program: Any) -> Sequence[Step] | None:
     """Return the steps of an exported program; None when it is no such chain."""
     return _steps(_exported(program))
 
 
-def width_of(steps: Sequence[Method]) -> int:
+def width_of(steps: Sequence[Step]) -> int:
     """Return the number of columns that a chain takes."""
-    return int(steps[0].width)  # type: ignore[attr-defined]
+    weight = steps[0][1]
+    assert weight is not None
+    return int(weight.shape[1])
 
 
-def joined(steps: Sequence[Method]) -> Method:
+def joined(steps: Sequence[Step]) -> Method:
     """Return what the steps compute one after the other."""
+    methods = [ACTIVATIONS[name] if weight is None else _linear(weight, bias) for name, weight, bias in steps]
 
     def run(rows: Array) -> Array:
         with np.errstate(all="ignore"):  # torch says nothing of overflow either
-            return reduce(lambda found, step: step(found), steps, rows)
+            return reduce(lambda found, step: step(found), methods, rows)
 
     return run
 
@@ -63,59 +68,52 @@ def difference(was: Array, now: Array) -> float:
     return float(np.where(sizes < MAX_FINITE, gaps, 0.0).max(initial=0.0))
 
 
-class _Linear:
-    def __init__(self, weight: Array, bias: Array | None) -> None:
-        self.width = weight.shape[1]
-        self._weight, self._bias = np.ascontiguousarray(weight.T), bias
+def _linear(weight: Array, bias: Array | None) -> Method:
+    turned = np.ascontiguousarray(weight.T)
 
-    def __call__(self, rows: Array) -> Array:
-        found = rows @ self._weight
-        if self._bias is not None:
-            found += self._bias
+    def method(rows: Array) -> Array:
+        found = rows @ turned
+        if bias is not None:
+            found += bias
         return found  # type: ignore[no-any-return]
 
+    return method
 
-def _steps(operations: Iterator[Operation | None]) -> Sequence[Method] | None:
-    steps: list[Method] = []
+
+def _steps(operations: Iterator[Operation | None]) -> Sequence[Step] | None:
+    steps: list[Step] = []
     for operation in operations:
         made = None if operation is None else _step(*operation)
         if made is None:
             return None
-        if made is not _same:
+        if made[0] != "same":
             steps.append(made)
-    return steps if steps and isinstance(steps[0], _Linear) and steps[0].width <= MAX_WIDTH else None
+    return steps if steps and steps[0][0] == "linear" and width_of(steps) <= MAX_WIDTH else None
 
 
-def _step(name: str, given: Sequence[Any]) -> Method | None:
-    """Return an operation on an array that may be written to; None when it is not known here."""
+def _step(name: str, given: Sequence[Any]) -> Step | None:
+    """Return an operation as a step; None when it is not known here."""
     first, *others = given
     if first is not CHAIN or any(each is CHAIN for each in others):
         return None
-    match name, others:
+    match name.removesuffix("_"), others:
         case "linear", [weight, *bias]:
-            return _linear(weight, bias[0] if bias else None)
-        case "relu" | "relu_", []:
-            return lambda rows: np.maximum(rows, np.float32(0), out=rows)
-        case "tanh" | "tanh_", []:
-            return lambda rows: np.tanh(rows, out=rows)
-        case "sigmoid" | "sigmoid_", []:
-            return _sigmoid
+            return _weighted(weight, bias[0] if bias else None)
+        case "relu" | "tanh" | "sigmoid" as activation, []:
+            return activation, None, None
         case "softmax", [-1 | 1, *dtype] if not any(dtype):
-            return _softmax
-        case "dropout" | "dropout_" | "feature_dropout", [_, False]:
-            return _same
+            return "softmax", None, None
+        case "dropout" | "feature_dropout", [_, False]:
+            return "same", None, None
     return None
 
 
-def _linear(weight: Any, bias: Any) -> Method | None:
+def _weighted(weight: Any, bias: Any) -> Step | None:
     parts = [weight, *([] if bias is None else [bias])]
     if any(str(getattr(each, "dtype", "")) != "torch.float32" for each in parts) or weight.dim() != 2:
         return None
-    return _Linear(*(each.detach().cpu().numpy() for each in parts), *([None] if bias is None else []))
-
-
-def _same(rows: Array) -> Array:
-    return rows
+    found = [each.detach().cpu().numpy() for each in parts]
+    return "linear", found[0], found[1] if bias is not None else None
 
 
 def _sigmoid(rows: Array) -> Array:
@@ -128,6 +126,15 @@ def _softmax(rows: Array) -> Array:
     np.exp(rows, out=rows)
     rows /= rows.sum(axis=-1, keepdims=True)
     return rows
+
+
+ACTIVATIONS: Mapping[str, Method] = {
+    "relu": lambda rows: np.maximum(rows, np.float32(0), out=rows),
+    "tanh": lambda rows: np.tanh(rows, out=rows),
+    "sigmoid": _sigmoid,
+    "softmax": _softmax,
+}
+"""Each writes to the array that it is given, which is a linear layer's own."""
 
 
 def _script(graph: Any) -> Iterator[Operation | None]:

@@ -39,7 +39,8 @@ def faster(torch: Any, module: Any, program: Any, inputs: Sequence[Tensor], orig
             frozen = None if program is not None else torch.jit.freeze(copy.deepcopy(module))
         steps = networks.of_program(program) if frozen is None else networks.of_script(frozen)
         if steps is not None:
-            return _network(steps, inputs[0].name, original)
+            found = _network(steps, inputs[0].name, original)
+            return replace(found, parts=_named(steps, module)) if frozen is not None and found.width else found
         if frozen is None:
             return Faster(original, "original, cpu: it is no fully connected network")
         return _frozen(torch, module, frozen, inputs[0].name, original)
@@ -47,7 +48,8 @@ def faster(torch: Any, module: Any, program: Any, inputs: Sequence[Tensor], orig
         return Faster(original, f"original, cpu: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
-def _network(steps: Sequence[networks.Method], name: str, original: Run) -> Faster:
+def network(steps: Sequence[networks.Step], name: str, original: Run) -> Run:
+    """Return how a network is run on its input `name`; what it does not take goes to the original."""
     width, quick = networks.width_of(steps), networks.joined(steps)
 
     def run(given: Mapping[str, Any], wanted: tuple[str, ...]) -> dict[str, Array]:
@@ -56,10 +58,28 @@ def _network(steps: Sequence[networks.Method], name: str, original: Run) -> Fast
             return original(given, wanted)  # which says what is wrong
         return {each: quick(rows) for each in wanted if each == OUTPUT}
 
+    return run
+
+
+def _network(steps: Sequence[networks.Step], name: str, original: Run) -> Faster:
+    width, run = networks.width_of(steps), network(steps, name, original)
     rows = check.rows_for(None, width, True).astype(np.float32)
     infinite = np.full((2, width), [[np.inf], [-np.inf]], dtype=np.float32)
     found = _checked(original, run, name, [rows, rows[:1], infinite], "compiled to numpy")
     return replace(found, width=width) if found.run is run else found
+
+
+def _named(steps: Sequence[networks.Step], module: Any) -> tuple[tuple[str, ...], ...]:
+    """Return the steps with the names of the module's parameters that they use; none when one is not to be found."""
+    known = {name: each.detach().numpy() for name, each in module.named_parameters()}
+    named = []
+    for kind, *arrays in steps:
+        used = [array for array in arrays if array is not None]
+        names = [next((name for name, each in known.items() if np.array_equal(each, array)), None) for array in used]
+        if None in names:
+            return ()
+        named.append((kind, *map(str, names)))
+    return tuple(named)
 
 
 def _frozen(torch: Any, module: Any, frozen: Any, name: str, original: Run) -> Faster:

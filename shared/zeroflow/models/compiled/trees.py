@@ -28,8 +28,8 @@ def head_kind(model: Any) -> str | None:
     """Return which of HEADS a model is; None when it is not one of those known here."""
     from sklearn import ensemble, tree
 
-    if getattr(model, "n_outputs_", 1) != 1:
-        return None
+    if getattr(model, "n_outputs_", 1) != 1 and hasattr(model, "classes_"):
+        return None  # it answers a list of arrays
     kinds = {
         "tree classifier": (tree.DecisionTreeClassifier, tree.ExtraTreeClassifier),
         "tree regressor": (tree.DecisionTreeRegressor, tree.ExtraTreeRegressor),
@@ -49,8 +49,8 @@ def _classifier(model: Any, probabilities: Method) -> Mapping[str, Method]:
     }
 
 
-def _regressor(values: Method) -> Mapping[str, Method]:
-    return {"predict": lambda rows: values(rows)[:, 0]}
+def _regressor(values: Method, outputs: int = 1) -> Mapping[str, Method]:
+    return {"predict": values if outputs > 1 else lambda rows: values(rows)[:, 0]}
 
 
 def _tree(model: Any) -> Method:
@@ -131,7 +131,7 @@ def _nodes(tree: Any, scale: float = 1.0) -> Nodes:
         left=tree.children_left,
         right=tree.children_right,
         missing_left=tree.missing_go_to_left,
-        values=tree.value[:, 0, :] * scale,
+        values=(tree.value[:, 0, :] if tree.value.shape[1] == 1 else tree.value[:, :, 0]) * scale,
     )
 
 
@@ -165,9 +165,9 @@ def sums(
 
 HEADS: Mapping[str, Callable[[Any], Mapping[str, Method] | None]] = {
     "tree classifier": lambda model: _classifier(model, _tree(model)),
-    "tree regressor": lambda model: _regressor(_tree(model)),
+    "tree regressor": lambda model: _regressor(_tree(model), model.n_outputs_),
     "forest classifier": lambda model: _classifier(model, _forest(model)),
-    "forest regressor": lambda model: _regressor(_forest(model)),
+    "forest regressor": lambda model: _regressor(_forest(model), model.n_outputs_),
     "boosting": _boosting,
     "histogram boosting": _histogram_boosting,
 }
