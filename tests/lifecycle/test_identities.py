@@ -182,6 +182,15 @@ def test_the_kfp_api_is_divided_by_namespaces(host, add, spec):
     assert code_of("dan", "GET", "/apis/v2beta1/auth?namespace=fays&resources=VIEWERS&verb=GET") == 200
     assert code_of("fay", "GET", "/apis/v2beta1/auth?namespace=dans&resources=VIEWERS&verb=GET") == 403
 
+    import kfp
+    import kfp_server_api
+
+    client = kfp.Client(host=host.url, existing_token=tokens["fay"], namespace="fays")
+    assert [run.run_id for run in client.list_runs(namespace="fays").runs] == [hers["run_id"]]
+    with pytest.raises(kfp_server_api.ApiException, match="not authorized") as refused:
+        client.terminate_run(mine["run_id"])
+    assert refused.value.status == 403
+
     forged = {"zeroflow-caller": "dan", "zeroflow-caller-groups": "system:masters"}
     assert ask(host, tokens["fay"], "GET", of_mine, None, **forged)[0] == 403
     assert host.request("GET", of_mine).status == 200  # the owner
