@@ -38,7 +38,7 @@ def test_half_of_a_surrogate_pair_is_the_callers_fault(database):
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_character_that_postgresql_has_not_is_the_callers_fault(database):
     with pytest.raises(InvalidInput, match="a value cannot be recorded: PostgreSQL text fields cannot contain NUL"):
         note(database, "a\x00b")
