@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 WORKERS ?= 3
 MIGRATIONS := shared/zeroflow/metadata/migrations/versions
+unexport PYTHONDONTWRITEBYTECODE # where it is set, each of the processes that tests start would compile its modules again
 
 .PHONY: help install demo test scale soak check format bench clean
 help: ## what there is
@@ -19,7 +20,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module (on Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@$(BIN)/python -m compileall -q shared functions knative  # else every process compiles, where PYTHONDONTWRITEBYTECODE is set
+	@$(BIN)/python -m compileall -q shared functions knative  # the first processes of a new checkout start as fast as the later ones
 	@touch $@
 
 demo: $(STAMP) ## the whole lifecycle on a year of real flights (ARGS=--short: the first part)

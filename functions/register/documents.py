@@ -12,7 +12,7 @@ from typing import Any
 from zeroflow.errors import InvalidInput
 from zeroflow.functions.register import properties
 from zeroflow.functions.register.bodies import json_type
-from zeroflow.functions.register.entities import AS_TEXT, EntityType, Field, Shape
+from zeroflow.functions.register.entities import AS_TEXT, METRIC, PARAMETER, EntityType, Field, Shape
 from zeroflow.functions.register.errors import MissingField, UnknownField
 from zeroflow.functions.register.properties import INT64, MAX_NAME, MAX_TEXT, WireProperties
 from zeroflow.functions.register.reading import Shown
@@ -95,11 +95,17 @@ def write(entity: EntityType, row: Row | Shown, *, v1: bool = False) -> dict[str
 
 
 def _write_artifact(entity: EntityType, row: Row | Shown, document: dict[str, Any], *, v1: bool) -> None:
+    """Write what artifacts have; a metric's step and a parameter's type always, since official clients cannot do
+    without, whoever wrote the artifact.
+    """
     document["artifactType"] = entity.artifact_type
     if isinstance(row, RegistryArtifact | Shown) and row.uri is not None:
         document["uri"] = row.uri
-    if v1 and "step" in document:
-        document["step"] = str(document["step"])
+    if entity.artifact_type == METRIC.artifact_type:
+        step = document.get("step", 0)
+        document["step"] = str(step) if v1 else step
+    elif entity is PARAMETER:
+        document.setdefault("parameterType", "string")
     for name in OF_A_RUN:
         if name in document:
             number = document.pop(name)

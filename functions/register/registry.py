@@ -185,7 +185,7 @@ def _follow(writing: Writing, row: Row, parent: RegistryContext | None) -> None:
                 created_ms=row.updated_ms,
                 updated_ms=row.updated_ms,
                 parent_id=parent.id,
-                step=row.fields.get("step"),
+                step=row.fields.get("step", 0),
             )
         )
         writing.session.flush()

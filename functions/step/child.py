@@ -19,12 +19,14 @@ import json
 import logging
 import os
 import resource
+import select
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -183,14 +185,14 @@ def _execute(step: dict[str, Any]) -> int:
     if not source:  # the component is in its image, and kfp_config.ini in the working directory says where
         executor_main.executor_main()
         return 0
-    _set_up_logging()
-    component = getattr(_loaded(source), function)
+    set_up_logging()
+    component = getattr(loaded(source), function)
     logging.root.info("Got executor_input: %s", given)
     executor.Executor(executor_input=step["executor_input"], function_to_execute=component).execute()
     return 0
 
 
-def _set_up_logging() -> None:
+def set_up_logging() -> None:
     """Let the component's INFO be told on its standard output, as kfp's `executor_main` does."""
     if not logging.root.handlers:
         logging.basicConfig(
@@ -198,7 +200,7 @@ def _set_up_logging() -> None:
         )
 
 
-def _loaded(source: str) -> Any:
+def loaded(source: str) -> Any:
     """Import the component, of whose code nothing is kept: it is loaded once."""
     from kfp.dsl import utils
 
@@ -289,10 +291,17 @@ def told(descriptor: int) -> dict[str, Any]:
     return step
 
 
-def fork_main(parent: int, orders: socket.socket, environment: dict[str, str]) -> NoReturn:
-    """Go on, in a process that was just forked, as that of the attempt which `orders` will name; never returns."""
+def fork_main(
+    parent: int, orders: socket.socket, environment: dict[str, str], rehearse: Callable[[], None]
+) -> NoReturn:
+    """Go on, in a process that was just forked, as that of the attempt which `orders` will name; never returns.
+
+    It does `rehearse` when it has to wait for its orders.
+    """
     try:
         leave(parent, orders.fileno())
+        if not select.select([orders], [], [], 0)[0]:
+            rehearse()
         message, descriptors, _, _ = socket.recv_fds(orders, MAX_MESSAGE_BYTES, 1)
         if not message:
             os._exit(0)

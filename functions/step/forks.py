@@ -17,6 +17,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -179,17 +180,7 @@ class Forks:
 
     def imports(self, source: str) -> frozenset[str]:
         """Return those modules which `source` imports that may be loaded ahead."""
-        try:
-            tree = ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError):
-            return frozenset()
-        found: set[str] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                found.update(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found.add(node.module)
-        return frozenset(name for name in found if name.partition(".")[0] in self._preload)
+        return frozenset(name for name in _imported(source) if name.partition(".")[0] in self._preload)
 
     def close(self) -> None:
         """End all fork servers and their steps."""
@@ -212,3 +203,18 @@ class Forks:
                 self._warm = Zygote(self._environment, self._warm.modules | imports)
             warm = self._warm
         return warm if warm.wait_loaded(LOAD_PATIENCE_S) else self._plain
+
+
+@lru_cache(maxsize=64)
+def _imported(source: str) -> frozenset[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return frozenset()
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return frozenset(found)

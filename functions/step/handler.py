@@ -84,8 +84,12 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def _answer(delivery: Delivery, attempt: Attempt, request: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
-    """Say how an attempt has ended."""
-    with delivery.transaction() as tx:
+    """Say how an attempt has ended.
+
+    It lasts once the pipeline function has taken it in, which waits for the disk. Until then the broker delivers the
+    request again after a loss of power, which this function may have been in the middle of as well.
+    """
+    with delivery.transaction(durable=False) as tx:
         tx.emit(
             FINISHED,
             event_id=f"{attempt.key}.finished",

@@ -12,7 +12,9 @@ first socket, or dies, all are, and the zygote ends. After `{"retire"}` it ends 
 dies, the kernel kills its children.
 
 One process is forked ahead and waits for its orders, so that a step of a chain does not wait for its fork; the next one
-is forked when a step has ended, while the pipeline function finds out what follows.
+is forked when a step has ended, while the pipeline function finds out what follows. While it waits it runs a component
+that does nothing: a forked process pays for each page of memory that it writes to for the first time, and that is most
+of the time that a trivial step takes.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ import select
 import signal
 import socket
 import sys
-import tempfile
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from zeroflow.functions.step import child
 
@@ -134,7 +137,7 @@ class Zygote:
                 ours.close()
                 raise
             if pid == 0:
-                child.fork_main(me, theirs, self._environment)
+                child.fork_main(me, theirs, self._environment, _rehearse)
         return pid, ours
 
     def _fork_ahead(self) -> None:
@@ -173,39 +176,33 @@ class Zygote:
             self._fork_ahead()
 
 
-_REHEARSED = """
-from kfp import dsl
-from kfp.dsl import *
-from typing import *
-
-def rehearsed(text: str, model: Output[Model], metrics: Output[Metrics]) -> NamedTuple("Outputs", length=int, text=str):
-    return len(text), text
-"""
-
-
 def _rehearse() -> None:
-    """Run a component here once and undo its traces: what it imports and compiles is then done for every step."""
-    executor_main = importlib.import_module("kfp.dsl.executor_main")
-    artifact_types = importlib.import_module("kfp.dsl.types.artifact_types")
-    argv, stdout, path = sys.argv, sys.stdout, list(sys.path)
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nothing:
-        source = os.path.join(folder, "rehearsed_component.py")
-        with open(source, "w") as file:
-            file.write(_REHEARSED)
-        artifacts = {name: {"artifacts": [{"name": name, "uri": f"{folder}/{name}"}]} for name in ("model", "metrics")}
-        outputs = {"outputFile": os.path.join(folder, "executor_output.json"), "artifacts": artifacts}
-        executor_input = json.dumps({"inputs": {"parameterValues": {"text": "x"}}, "outputs": outputs})
+    """Run a component that does nothing and undo its traces: what that imports, compiles and touches is then done."""
+    from kfp.dsl import executor, executor_main  # noqa: F401 - what a step imports
+    from kfp.dsl.types import artifact_types
+
+    stdout, path = sys.stdout, list(sys.path)
+    artifacts = {name: {"artifacts": [{"name": name, "uri": f"/dev/{name}"}]} for name in ("model", "metrics")}
+    outputs = {"outputFile": os.devnull, "artifacts": artifacts}
+    given = {"inputs": {"parameterValues": {"text": "x"}}, "outputs": outputs}
+    with open(os.devnull, "w") as nothing:
         try:
             sys.stdout = nothing
-            sys.argv = ["", "--component_module_path", source, "--function_to_execute", "rehearsed"]
-            sys.argv += ["--executor_input", executor_input]
-            executor_main.executor_main()
+            child.set_up_logging()
+            _log_to(nothing)
+            component = child.loaded(str(Path(__file__).with_name("rehearsed.py"))).rehearsed
+            logging.root.info("Got executor_input: %s", json.dumps(json.loads(json.dumps(given))))
+            executor.Executor(executor_input=given, function_to_execute=component).execute()
         finally:
-            sys.argv, sys.stdout, sys.path[:] = argv, stdout, path
-            sys.modules.pop("rehearsed_component", None)
-            artifact_types.CONTAINER_TASK_ROOT = None  # type: ignore[attr-defined]
-            for handler in logging.root.handlers:  # as kfp has set it up, on the standard output of each step
-                handler.setStream(sys.stdout)  # type: ignore[attr-defined]
+            sys.stdout, sys.path[:] = stdout, path
+            sys.modules.pop("rehearsed", None)
+            artifact_types.CONTAINER_TASK_ROOT = None
+            _log_to(sys.stdout)  # as kfp has set it up, on the standard output of each step
+
+
+def _log_to(stream: Any) -> None:
+    for handler in logging.root.handlers:
+        handler.setStream(stream)  # type: ignore[attr-defined]
 
 
 def _say(step: socket.socket, message: dict[str, object]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from zeroflow.functions.training.runtimes import NODE, NotSupported, Plan
 from zeroflow.resources.owners import owned_by
+from zeroflow.tuning.collectors import METRICS_DIRECTORY
 
 Object = dict[str, Any]
 
@@ -22,6 +23,7 @@ HANDED_ON = "katib.kubeflow.org/"
 PORT = "PET_MASTER_PORT"
 DEFAULT_PORT = 29400
 WORKSPACE, VOLUME = "/workspace", "workspace"
+METRICS_VOLUME = "metrics-volume"
 
 
 def job_name(train_job: Object, index: int) -> str:
@@ -60,6 +62,8 @@ def job(train_job: Object, plan: Plan, index: int, port: int) -> Object:
     containers = template["spec"]["containers"]
     first = {**containers[0], "env": [*(containers[0].get("env") or []), *_environment(plan, index, port)]}
     pod = _in_a_directory_of_its_own({**template["spec"], "containers": [first, *containers[1:]]})
+    if folder := (metadata.get("annotations") or {}).get(METRICS_DIRECTORY):
+        pod = _with_empty(pod, METRICS_VOLUME, folder)
     spec = {
         **plan.job,
         "backoffLimit": plan.job.get("backoffLimit", 0),
@@ -91,12 +95,19 @@ def _in_a_directory_of_its_own(pod: Object) -> Object:
     container = pod["containers"][0]
     if container.get("workingDir"):
         return pod
+    pod = {**pod, "containers": [{**container, "workingDir": WORKSPACE}, *pod["containers"][1:]]}
+    return _with_empty(pod, VOLUME, WORKSPACE)
+
+
+def _with_empty(pod: Object, name: str, path: str) -> Object:
+    """Have the trainer see an empty directory at a path, unless something is there already."""
+    container = pod["containers"][0]
     mounts = container.get("volumeMounts") or []
-    if not any(str(each.get("mountPath", "")).rstrip("/") == WORKSPACE for each in mounts):
-        mounts = [*mounts, {"name": VOLUME, "mountPath": WORKSPACE}]
-        pod = {**pod, "volumes": [*(pod.get("volumes") or []), {"name": VOLUME, "emptyDir": {}}]}
-    container = {**container, "workingDir": WORKSPACE, "volumeMounts": mounts}
-    return {**pod, "containers": [container, *pod["containers"][1:]]}
+    if any(str(each.get("mountPath", "")).rstrip("/") == path for each in mounts):
+        return pod
+    container = {**container, "volumeMounts": [*mounts, {"name": name, "mountPath": path}]}
+    volumes = [*(pod.get("volumes") or []), {"name": name, "emptyDir": {}}]
+    return {**pod, "volumes": volumes, "containers": [container, *pod["containers"][1:]]}
 
 
 def _environment(plan: Plan, index: int, port: int) -> list[Object]:

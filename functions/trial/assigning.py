@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from zeroflow.errors import Forbidden, InvalidInput, NotFound
 from zeroflow.functions.trial import checkpoints, conditions, kinds, stopping, suggesting
@@ -17,8 +17,6 @@ from zeroflow.tuning.spec import API_VERSION, SUGGESTION
 
 logger = logging.getLogger(__name__)
 
-TELL_EVERY_S = 1.0
-
 
 @dataclass(frozen=True)
 class Assigner:
@@ -29,17 +27,8 @@ class Assigner:
 
     def next(self, view: View, count: int) -> suggesting.Suggestions:
         """Return up to `count` further assignments; raise SuggestionFailed."""
-        records, namespace = self.records, view.namespace
-        made = suggesting.next_assignments(
-            view.experiment,
-            view.spec,
-            view.given,
-            view.trials,
-            count,
-            view.extensions,
-            (lambda name: records.of_experiment(namespace, name)) if view.extensions.warm_start else None,
-            view.tried,
-        )
+        records = self.records
+        made = self._suggested(view, count)
         if view.spec.early_stopping is None or not made.assignments:
             return made
         compared = [
@@ -56,6 +45,16 @@ class Assigner:
                 assignment["earlyStoppingRules"] = rules
         return made
 
+    def _suggested(self, view: View, count: int) -> suggesting.Suggestions:
+        if view.service is not None:
+            from zeroflow.functions.trial import remote
+
+            return remote.next_assignments(view.service, view.experiment, view.given, view.trials, count)
+        earlier = partial(self.records.of_experiment, view.namespace) if view.extensions.warm_start else None
+        return suggesting.next_assignments(
+            view.experiment, view.spec, view.given, view.trials, count, view.extensions, earlier, view.tried
+        )
+
     def prepare(self, view: View) -> None:
         """Make what all trials need: somebody who hears of them, and a place for checkpoints."""
         try:
@@ -65,11 +64,10 @@ class Assigner:
         except (NotFound, Forbidden, InvalidInput) as error:
             logger.warning("experiment=%s: %s", view.name, error)
 
-    def tell(self, view: View, at_once: bool) -> None:
-        """Write the assignments down; in a hurry of short trials, those of a second together."""
+    def tell(self, view: View) -> None:
+        """Write the assignments down."""
         suggestion, given = view.suggestion, view.given
-        now_s = time.monotonic()
-        if suggestion is None or len(given) == view.told or (now_s - view.told_at_s < TELL_EVERY_S and not at_once):
+        if suggestion is None or len(given) == view.told:
             return
         status = suggestion.get("status") or {}
         status = conditions.marked(status, "Created", "SuggestionCreated", "The Suggestion is created")
@@ -81,7 +79,7 @@ class Assigner:
             "suggestions": given,
         }
         view.suggestion = self.resources().write_status({**suggestion, "status": status})
-        view.told, view.told_at_s = len(given), now_s
+        view.told = len(given)
         if suggestion["spec"].get("requests", 0) < len(given):
             patch = {"spec": {"requests": max(len(given), view.spec.max_trials or 0)}}
             view.suggestion = self.resources().merge(API_VERSION, SUGGESTION, view.namespace, view.name, patch)

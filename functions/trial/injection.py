@@ -1,8 +1,8 @@
 """Puts a trial's marks and its collector into the object that runs it.
 
-Every Pod template gets the labels by which clients find a trial's pods, and the primary container the trial's name in
-KATIB_TRIAL_NAME. Where the metrics are not in the log, or a trial may be ended early, the collector is started in front
-of the primary container's command; a file or directory that it reads lies on a volume of the pod.
+Every Pod template gets the labels by which clients find a trial's pods, and the primary container, or a TrainJob's
+trainer, the trial's name in KATIB_TRIAL_NAME. Where the metrics are not in the log, or a trial may be ended early, the
+collector is started in front of its command; a file or directory that it reads lies on a volume of the pod.
 
 On a cluster this needs an image in which this function's Python and package lie at the same place; a trial whose
 metrics are in its log needs nothing. Source: Katib v1beta1 pod mutation (KATIB_TRIAL_NAME, metrics volume).
@@ -19,10 +19,11 @@ from pathlib import Path
 import zeroflow
 from zeroflow.functions.trial import checkpoints
 from zeroflow.functions.trial.manifests import ALTERNATIVES
-from zeroflow.tuning.collectors import Collector, parse_collector
+from zeroflow.tuning.collectors import METRICS_DIRECTORY, Collector, parse_collector
 from zeroflow.tuning.spec import EXPERIMENT_LABEL, TRIAL_LABEL, Object, Objective, parse_objective
 
 VOLUME = "metrics-volume"
+TRAIN_JOB, NODE = "TrainJob", "node"
 ROOT = Path(zeroflow.__file__).parents[1]
 BOOT = (
     f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
@@ -46,10 +47,25 @@ def injected(trial: Object, run: Object, manager: str | None) -> Object:
         if container.get("name") == name:
             _name_trial(container, trial["metadata"]["name"])
             copied = checkpoints.mount(trial, pod, container)
-            if config is not None or copied:
+            if (config is not None or copied) and container.get("command"):
                 collector = parse_collector(trial["spec"]["metricsCollector"])
-                _wrap(pod, container, {**(config or _plain(trial)), **copied}, collector)
+                _wrap(container, {**(config or _plain(trial)), **copied}, collector)
+                _mount(pod, container, collector)
+    if run.get("kind") == TRAIN_JOB and name == NODE:
+        _inject_trainer(trial, run, config)
     return run
+
+
+def _inject_trainer(trial: Object, train_job: Object, config: Object | None) -> None:
+    """Put the collector into a TrainJob's nodes, which have no Pod template of their own."""
+    trainer = train_job["spec"].setdefault("trainer", {})
+    _name_trial(trainer, trial["metadata"]["name"])
+    if config is not None and trainer.get("command"):
+        collector = parse_collector(trial["spec"]["metricsCollector"])
+        _wrap(trainer, config, collector)
+        if folder := _folder(collector):
+            metadata = train_job["metadata"]
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), METRICS_DIRECTORY: folder}
 
 
 def configuration(trial: Object, manager: str | None) -> Object | None:
@@ -85,14 +101,21 @@ def _rules(trial: Object, objective: Objective, rules: list[Object]) -> Object:
     return {"maximize": objective.maximize, "rules": rules, "needAll": not alternatives}
 
 
-def _wrap(pod: Object, container: Object, config: Object, collector: Collector) -> None:
-    command = [*(container.get("command") or []), *(container.get("args") or [])]
-    if not container.get("command"):
-        return  # the image's own command is not known here; its log is read all the same
+def _wrap(container: Object, config: Object, collector: Collector) -> None:
+    """Start the collector in front of a command; an image's own is not known here, but its log is read all the same."""
+    command = [*container["command"], *(container.get("args") or [])]
     container["command"] = [sys.executable, "-SEc", BOOT]
     container["args"] = [json.dumps(config), collector.path or "-", "--", *command]
-    folder = collector.path if collector.kind == "TensorFlowEvent" else posixpath.dirname(collector.path)
-    if folder and folder != "/" and not _is_mounted(container, folder):
+
+
+def _folder(collector: Collector) -> str:
+    """Return the directory that a collector reads; empty where it reads none, or the root."""
+    return (collector.path if collector.kind == "TensorFlowEvent" else posixpath.dirname(collector.path)).rstrip("/")
+
+
+def _mount(pod: Object, container: Object, collector: Collector) -> None:
+    folder = _folder(collector)
+    if folder and not _is_mounted(container, folder):
         container["volumeMounts"] = [*(container.get("volumeMounts") or []), {"name": VOLUME, "mountPath": folder}]
         pod["volumes"] = [*(pod.get("volumes") or []), {"name": VOLUME, "emptyDir": {}}]
 

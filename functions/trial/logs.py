@@ -36,11 +36,17 @@ def lines(resources: Resources, trial: Object, pod: Object) -> Iterator[str]:
     return resources.log(pod["metadata"]["namespace"], pod["metadata"]["name"], name)
 
 
+def exit_code(pod: Object) -> str:
+    """Return with which code, other than 0, a pod's program has ended, in words."""
+    codes = [code for code in _exit_codes(pod) if code]
+    return f"the program ended with exit code {codes[0]}" if codes else ""
+
+
 def failed_by_itself(found: list[Object]) -> bool:
     """Say whether a program ended with an error of its own, rather than by a signal or with its machine."""
-    codes = [
-        ((status.get("state") or {}).get("terminated") or {}).get("exitCode", 0)
-        for pod in found
-        for status in (pod.get("status") or {}).get("containerStatuses") or ()
-    ]
-    return any(0 < code < SIGNALLED for code in codes)
+    return any(0 < code < SIGNALLED for pod in found for code in _exit_codes(pod))
+
+
+def _exit_codes(pod: Object) -> list[int]:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return [((each.get("state") or {}).get("terminated") or {}).get("exitCode", 0) for each in statuses]

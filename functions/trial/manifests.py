@@ -18,6 +18,8 @@ ALTERNATIVES = "zeroflow.dev/early-stopping-alternatives"
 """Annotation of a Trial whose early stopping rules end it one by one; in Katib all of them must come true."""
 CHECKPOINT_DIRECTORY = "zeroflow.dev/checkpoint-directory"
 """Annotation of a Trial: where its checkpoint lies."""
+SAMPLER = "zeroflow.dev/sampler"
+"""Annotation of a Trial, and of its assignment: what the algorithm goes on from."""
 ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -59,7 +61,7 @@ def trial(experiment: Object, assignment: Object, remaining_s: float | None = No
     }
     made = _metadata(experiment, name)
     made["labels"] |= assignment.get("labels") or {}
-    if annotations := _annotations(spec):
+    if annotations := {**_annotations(spec), **(assignment.get("annotations") or {})}:
         made["annotations"] = annotations
     return {
         "apiVersion": API_VERSION,
@@ -71,9 +73,11 @@ def trial(experiment: Object, assignment: Object, remaining_s: float | None = No
 
 def assignment_of(trial: Object) -> Object:
     """Return the assignment that a Trial was made of."""
-    spec = trial["spec"]
-    kept = ("parameterAssignments", "labels", "earlyStoppingRules")
-    return {"name": trial["metadata"]["name"], **{name: spec[name] for name in kept if name in spec}}
+    spec, annotations = trial["spec"], trial["metadata"].get("annotations") or {}
+    kept = {name: spec[name] for name in ("parameterAssignments", "labels", "earlyStoppingRules") if name in spec}
+    if SAMPLER in annotations:
+        kept["annotations"] = {SAMPLER: annotations[SAMPLER]}
+    return {"name": trial["metadata"]["name"], **kept}
 
 
 def remembered(trial: Object) -> Object:

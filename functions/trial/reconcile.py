@@ -6,40 +6,37 @@ what is missing and nothing twice, and of two at once one fails with Conflict an
 tells of the assignments; those that it does not tell of yet are in their Trials.
 
 The next trial is started before the end of the last is written down, so that writing costs no time in which nothing
-runs. A trial that has ended is read from its record; only the few that have not are read from the API, one by one.
+runs. In a hurry of short trials the status of the Experiment, which has the names of all, and of the Suggestion are
+written once a second. A trial that has ended is read from its record; only the few that have not are read from the
+API, one by one.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock, Timer
 
-from zeroflow.errors import Conflict, NotFound
+from zeroflow.errors import Conflict, NotFound, ZeroflowError
 from zeroflow.functions.trial import conditions, kinds, manifests, progress, suggesting
 from zeroflow.functions.trial.algorithms import nsga2
 from zeroflow.functions.trial.assigning import Assigner
 from zeroflow.functions.trial.progress import MAX_TRIALS_REACHED, Verdict
-from zeroflow.functions.trial.templates import TemplateMissing, template_of
-from zeroflow.functions.trial.trials import Due, Trials
+from zeroflow.functions.trial.reading import Reader
+from zeroflow.functions.trial.trials import Trials
 from zeroflow.functions.trial.view import View
 from zeroflow.resources.client import Resources
 from zeroflow.resources.owners import is_controlled_by
 from zeroflow.resources.starting_over import starting_over
-from zeroflow.tuning.defaults import defaulted
-from zeroflow.tuning.extensions import parse_extensions
-from zeroflow.tuning.spec import (
-    API_VERSION,
-    EXPERIMENT,
-    EXPERIMENT_LABEL,
-    SUGGESTION,
-    TRIAL,
-    Object,
-    parse,
-)
-from zeroflow.tuning.validation import faults
+from zeroflow.tuning.spec import API_VERSION, TRIAL, Object
 
 logger = logging.getLogger(__name__)
 
+TELL_EVERY_S = 1.0
+WRITERS = 4
+"""So many writes that do not wait for each other are on their way at once; they share the server's next flush."""
 MOST_VIEWS = 64
 """So many Experiments are remembered as they were written last."""
 
@@ -54,32 +51,37 @@ class Reconciler:
 
     def __init__(self, resources: Callable[[], Resources], trials: Trials) -> None:
         self.resources, self.trials = resources, trials
+        self._reader = Reader(resources, trials.records)
         self._assigner = Assigner(resources, trials.records)
         self._views: dict[tuple[str, str], View] = {}
+        self._beside = ThreadPoolExecutor(WRITERS, "trials")
+        self._lock = Lock()
+        self._telling: dict[tuple[str, str], Timer] = {}
 
     def reconcile(self, namespace: str, name: str, job: Object | None = None) -> Object | None:
         """Reconcile one Experiment and return it as it is then; None when it is gone. Raises Conflict.
 
         `job` is the Job of a trial when all that is known to have happened is that it ended.
         """
-        view = self._views.pop((namespace, name), None)
-        if view is not None and job is not None:
-            try:
-                return self._once(namespace, name, view, job)
-            except (Conflict, NotFound):
-                logger.debug("experiment=%s: read anew", name)
-        return starting_over(lambda: self._once(namespace, name, None, None))
+        with self._lock:
+            view = self._views.pop((namespace, name), None)
+            if view is not None and job is not None:
+                try:
+                    return self._once(namespace, name, view, job)
+                except (Conflict, NotFound):
+                    logger.debug("experiment=%s: read anew", name)
+            return starting_over(lambda: self._once(namespace, name, None, None))
 
     def _once(self, namespace: str, name: str, view: View | None, job: Object | None) -> Object | None:
         number = view.number_of(job) if view is not None and job is not None else None
         if view is None or job is None or number is None:
-            read = self._read(namespace, name)
+            read = self._reader.read(namespace, name)
             if not isinstance(read, View):
                 return read
             view = read
             self._advance(view)
         else:
-            self._take(view, self.trials.advance(view.trials[job["metadata"]["name"]], number, running=job))
+            view.take(self.trials.advance(view.trials[job["metadata"]["name"]], number, running=job))
         # rules of early stopping are made from what is recorded, the last trial's measurements included
         finished = self._settle(view) if view.spec.early_stopping is not None else []
         ended = self._verdict(view)
@@ -89,59 +91,52 @@ class Reconciler:
         if is_ending:
             self._stop(view)
         finished += self._settle(view)
-        self._assigner.tell(view, at_once=is_ending)
-        status = progress.status_of(view.experiment, view.tally(), ended, self._front(view))
         if is_ending:
             kinds.clean(self.resources(), view.experiment)
-        if status != view.found.get("status"):
-            view.wrote(self.resources().write_status({**view.found, "status": status}))
-        for trial in finished:
-            self.trials.clean(trial)
+        cleaned = self._beside.map(self.trials.clean, finished)
+        if is_ending or time.monotonic() - view.told_at_s >= TELL_EVERY_S:
+            self._tell(view, ended)
+        else:
+            self._tell_later(namespace, name)
+        list(cleaned)
         if not view.is_over:
             self._keep(namespace, name, view)
         return view.found
+
+    def _tell(self, view: View, ended: Verdict | None) -> None:
+        """Write what has become of the Experiment, and its assignments."""
+        self._assigner.tell(view)
+        status = progress.status_of(view.experiment, view.tally(), ended, self._front(view))
+        if status != view.found.get("status"):
+            view.wrote(self.resources().write_status({**view.found, "status": status}))
+        view.told_at_s = time.monotonic()
+
+    def _tell_later(self, namespace: str, name: str) -> None:
+        """Have the status written soon: in a hurry of short trials, those of a second together.
+
+        What is lost when this process is killed meanwhile is written when the next trial ends.
+        """
+        if (namespace, name) not in self._telling:
+            timer = self._telling[namespace, name] = Timer(TELL_EVERY_S, self._told, (namespace, name))
+            timer.daemon = True
+            timer.start()
+
+    def _told(self, namespace: str, name: str) -> None:
+        with self._lock:
+            del self._telling[namespace, name]
+            view = self._views.get((namespace, name))
+            if view is None:
+                return
+            try:
+                self._tell(view, None)
+            except ZeroflowError as error:  # the next event has it read anew
+                logger.debug("experiment=%s: not told: %s", name, error)
+                del self._views[namespace, name]
 
     def _keep(self, namespace: str, name: str, view: View) -> None:
         if len(self._views) >= MOST_VIEWS:
             self._views.pop(next(iter(self._views)))
         self._views[namespace, name] = view
-
-    def _read(self, namespace: str, name: str) -> View | Object | None:
-        """Return an Experiment as it is now; the object itself when it is refused, None when it is gone."""
-        resources = self.resources()
-        found = resources.find(API_VERSION, EXPERIMENT, namespace, name)
-        if found is None:
-            self._clear_orphans(namespace, name)
-            return None
-        if found["metadata"].get("deletionTimestamp"):
-            return None  # what it owned goes with it
-        experiment = defaulted(found)
-        try:
-            experiment["spec"]["trialTemplate"] = template_of(experiment, resources)
-        except TemplateMissing as error:
-            return self._refused(found, [("spec.trialTemplate.configMap", str(error))])
-        if wrong := faults(experiment):
-            return self._refused(found, wrong)
-        suggestion = resources.find(API_VERSION, SUGGESTION, namespace, name)
-        if suggestion is not None and not is_controlled_by(suggestion, experiment):
-            raise Conflict(f"Suggestion {name!r} belongs to another Experiment")  # which is being deleted
-        given = list(((suggestion or {}).get("status") or {}).get("suggestions") or [])
-        return View(
-            found,
-            experiment,
-            parse(experiment["spec"]),
-            parse_extensions(experiment["metadata"]),
-            suggestion,
-            given,
-            self.trials.records.ended(experiment["metadata"]["uid"]),
-            told=len(given),
-        )
-
-    def _clear_orphans(self, namespace: str, name: str) -> None:
-        """Delete a Trial that was created while its Experiment was being deleted."""
-        for trial in self.resources().list(API_VERSION, TRIAL, namespace, {EXPERIMENT_LABEL: name}):
-            if not trial["metadata"].get("deletionTimestamp"):
-                self.resources().delete(API_VERSION, TRIAL, namespace, trial["metadata"]["name"])
 
     def _advance(self, view: View) -> None:
         """Take every Trial that has not ended as far as it goes, and create those that are missing."""
@@ -177,12 +172,7 @@ class Reconciler:
         if trial is None:
             made = manifests.trial(view.experiment, assignment, progress.remaining_s(view.experiment, view.extensions))
             trial = self.resources().create(made)
-        self._take(view, self.trials.advance(trial, number, is_new=is_new))
-
-    def _take(self, view: View, due: Due) -> None:
-        """Have a Trial in the view as it is to be."""
-        view.trials[due.trial["metadata"]["name"]] = due.trial
-        view.due.append(due)
+        view.take(self.trials.advance(trial, number, is_new=is_new))
 
     def _stop(self, view: View) -> None:
         """End the trials that go on."""
@@ -194,17 +184,15 @@ class Reconciler:
     def _end(self, view: View, trial: Object, number: int) -> None:
         if conditions.outcome(trial.get("status") or {}) is None:
             view.due = [each for each in view.due if each.number != number]
-            self._take(view, self.trials.killed(trial, number))
+            view.take(self.trials.killed(trial, number))
 
     def _settle(self, view: View) -> list[Object]:
         """Write what has become of Trials; return those that have ended, which are to be cleaned up."""
         finished = []
-        for due in view.due:
-            trial = self.trials.settle(due)
+        for due, trial in zip(view.due, self._beside.map(self.trials.settle, view.due), strict=True):
             if due.has_ended:
                 finished.append(trial)
-                trial = manifests.remembered(trial)
-            view.trials[trial["metadata"]["name"]] = trial
+            view.trials[trial["metadata"]["name"]] = manifests.remembered(trial) if due.has_ended else trial
         view.due = []
         return finished
 
@@ -255,12 +243,3 @@ class Reconciler:
             return []
         search = suggesting.begun(view.experiment, view.spec, view.given, view.trials, view.extensions)
         return [each.name for each in nsga2.front(search, search.history)]
-
-    def _refused(self, experiment: Object, wrong: list[tuple[str, str]]) -> Object:
-        """Say in the conditions what admission would have refused."""
-        message = "; ".join(f"{field}: {fault}" for field, fault in wrong)
-        status = conditions.ended(experiment.get("status") or {}, "Failed", "ExperimentInvalid", message)
-        status = {**status, "observedGeneration": experiment["metadata"].get("generation")}
-        if status == experiment.get("status"):
-            return experiment
-        return self.resources().write_status({**experiment, "status": status})

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.functions.trial import conditions, manifests
 from zeroflow.functions.trial.algorithms import (
-    bayesian,
     evolution,
+    gaussian,
     hyperband,
     nas,
     nsga2,
@@ -44,7 +44,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "tpe": tpe.by_tpe,
     "multivariate-tpe": tpe.by_tpe,
     "cmaes": evolution.by_cmaes,
-    "bayesianoptimization": bayesian.by_gaussian_process,
+    "bayesianoptimization": gaussian.by_gaussian_process,
     "hyperband": hyperband.by_hyperband,
     "pbt": population.by_population,
     "nsga2": nsga2.by_nsga2,
@@ -96,6 +96,8 @@ def next_assignments(
         }
         if suggested.labels:
             assignment["labels"] = dict(suggested.labels)
+        if suggested.memory:
+            assignment["annotations"] = {manifests.SAMPLER: suggested.memory}
         made.append(assignment)
         tried = _tried(assignment, None, spec, extensions, search.parameters)
         search = replace(search, history=(*search.history, tried))
@@ -147,7 +149,7 @@ def _feasible(algorithm: str, search: Search, extensions: Extensions) -> Suggest
             assigned[name] = extensions.conditional[name].otherwise
         try:
             if suggested.repairs or search.is_feasible(assigned):
-                return Suggested(assigned, suggested.labels)
+                return Suggested(assigned, suggested.labels, memory=suggested.memory)
         except InvalidInput as error:
             raise SuggestionFailed(str(error)) from error
     raise SuggestionFailed(
@@ -193,6 +195,7 @@ def _tried(
         values=_values(measured, spec),
         name=assignment["name"],
         inactive=frozenset(_inactive(assigned, extensions, {each.name: each for each in parameters})),
+        memory=(assignment.get("annotations") or {}).get(manifests.SAMPLER, ""),
     )
 
 

@@ -130,6 +130,7 @@ class Trials:
         if pod is not None:
             try:
                 output = observing.read(logs.lines(self.resources(), trial, pod), objective, collector)
+                output.last_words = output.last_words or logs.exit_code(pod)
             except (NotFound, InvalidInput) as error:  # the pod went, or its container never started
                 logger.warning("trial=%s: no log: %s", trial["metadata"]["name"], error)
         else:
@@ -191,7 +192,7 @@ def _failed(trial: Object, state: State, output: observing.Output | None) -> Obj
     because = f"{state.reason or 'Failed'}: {state.message}"
     status = _running(trial.get("status") or {})
     said = (output.error or output.last_words) if output is not None else ""
-    if said and state.reason not in ("DeadlineExceeded", "ContainerMissing"):
+    if said and state.reason not in ("DeadlineExceeded", "ContainerMissing", workload.CONDITIONS_UNMET):
         because = diagnosis.diagnosed(said)
     return conditions.ended(status, "Failed", "TrialFailed", because)
 

@@ -33,18 +33,30 @@ class View:
     """Its Trials by name; of those that have ended before, what their records tell."""
     due: list[Due] = field(default_factory=list)
     """What is to be written of Trials."""
+    service: str | None = None
+    """Who suggests, as host:port, when it is none of this function's algorithms."""
     told: int = 0
     """How many assignments the Suggestion's status tells of."""
     told_at_s: float = -math.inf
+    """When its status, and that of the Suggestion, were written last."""
     counted: dict[str, Counted] = field(default_factory=dict)
     tried: dict[str, Tried] = field(default_factory=dict)
     """Of trials that have ended: what is counted of them, and what the search learns."""
 
+    _tally: Tally | None = field(default=None, init=False)
+
+    def take(self, due: Due) -> None:
+        """Have a Trial as it is to be."""
+        self.trials[due.trial["metadata"]["name"]] = due.trial
+        self.due.append(due)
+        self._tally = None
+
     def tally(self) -> Tally:
-        """Count the trials."""
-        return progress.tally(
-            (self.trials[each["name"]] for each in self.given if each["name"] in self.trials), self.spec, self.counted
-        )
+        """Count the trials; once, until another one is taken."""
+        if self._tally is None:
+            found = (self.trials[each["name"]] for each in self.given if each["name"] in self.trials)
+            self._tally = progress.tally(found, self.spec, self.counted)
+        return self._tally
 
     @property
     def is_over(self) -> bool:

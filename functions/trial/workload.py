@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from zeroflow.errors import NotFound
 from zeroflow.resources.client import Resources
+from zeroflow.resources.conditions import is_true
 from zeroflow.tuning.defaults import CONDITIONS, condition_path
 from zeroflow.tuning.gjson import is_met
 from zeroflow.tuning.spec import Object
@@ -71,8 +72,14 @@ class Workloads:
             return
 
 
+CONDITIONS_UNMET = "ConditionsUnmet"
+
+
 def state(trial: Object, workload: Object) -> State:
-    """Return how the object of a Trial stands; failure is looked for first, as in Katib."""
+    """Return how the object of a Trial stands; failure is looked for first, as in Katib.
+
+    A Job that is over, of which neither condition says so, has failed: nothing will come of waiting for it.
+    """
     spec = trial["spec"]
     defaults = CONDITIONS.get(str(workload.get("kind")), ("Succeeded", "Failed"))
     for kind, field, default in (
@@ -82,6 +89,13 @@ def state(trial: Object, workload: Object) -> State:
         met = is_met(workload, spec.get(field) or condition_path(default))
         if met is not None:
             return State(kind, str(met.get("reason") or ""), str(met.get("message") or ""))
+    over = next((each for each in defaults if is_true(workload, each)), None) if is_job(workload) else None
+    if over is not None:
+        said = (
+            f"the Job is {over}, and neither successCondition {spec.get('successCondition')!r} nor failureCondition "
+            f"{spec.get('failureCondition')!r} finds an object, or a list that is not empty, in it"
+        )
+        return State("Failed", CONDITIONS_UNMET, said)
     return State("Running")
 
 

@@ -259,3 +259,12 @@ def test_patterns_are_those_of_an_api_server():
     assert schema.pattern.search("aa1")
     with pytest.raises(BadSchema, match=r"must be a valid regular expression: invalid perl operator"):
         compile_schema({"type": "string", "pattern": "(?<=a)b"}, "schema")
+
+
+def test_a_loop_over_a_long_text_is_not_begun():
+    words = {"type": "array", "items": TEXT}
+    schema = thing("self.words.all(w, !self.text.matches('^[ab]*c$'))", words=words, text=TEXT)
+    assert said(schema, {"words": ["w"] * 200, "text": "ab" * 500_000}) == []
+    assert said(schema, {"words": ["w"] * 5000, "text": "ab" * 5000}) == []
+    (cause,) = said(schema, {"words": ["w"] * 5000, "text": "ab" * 500_000})
+    assert "call cost exceeds limit for rule: self.words.all" in cause

@@ -38,7 +38,7 @@ def test_half_of_a_surrogate_pair_is_the_callers_fault(database):
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_character_that_postgresql_has_not_is_the_callers_fault(database):
     with pytest.raises(InvalidInput, match="a value cannot be recorded: PostgreSQL text fields cannot contain NUL"):
         note(database, "a\x00b")
@@ -52,3 +52,13 @@ def test_postgresql_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(InvalidInput, match=r"pip install 'zeroflow\[postgres\]'"):
         Database("postgresql://someone@/db")
+
+
+def test_only_a_transaction_that_need_not_last_skips_the_wait_for_the_disk(database):
+    def waits(**options: bool) -> bool:
+        with database.transaction(**options) as session:
+            if database.url.startswith("sqlite"):
+                return session.connection().exec_driver_sql("PRAGMA synchronous").scalar() == 2
+            return session.connection().exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+
+    assert [waits(), waits(durable=False), waits(durable=False), waits()] == [True, False, False, True]

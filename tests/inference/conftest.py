@@ -172,7 +172,7 @@ def started(home: Path, *options: str) -> Iterator[Cluster]:
             url = server.stdout.readline().strip()
             assert url.startswith("http://")
             cluster = Cluster(home, url)
-            for runtime in yaml.safe_load_all((MANIFESTS / "config" / "runtimes.yaml").read_text()):
+            for runtime in yaml.load_all((MANIFESTS / "config" / "runtimes.yaml").read_text(), yaml.CSafeLoader):
                 cluster.resources.apply(runtime)
             yield cluster
             cluster.database.close()

@@ -1,6 +1,7 @@
 """What can go wrong at the start is one clear line; a stop is clean."""
 
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import kubernetes
 import pytest
 
+from lifecycle.conftest import running
 from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.program import lacking
 
@@ -24,6 +26,27 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     assert done.stdout == ""
     [line] = done.stderr.strip().splitlines()
     return line
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The home of a host that ran once, to be copied."""
+    with running(tmp_path_factory.mktemp("home")) as host:
+        host.stop()
+    return host.home
+
+
+@pytest.fixture
+def used_home(stopped, tmp_path):
+    """A home of the test's own that a host used before."""
+    return Path(shutil.copytree(stopped, tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory):
+    """A host that listens beyond loopback."""
+    with running(tmp_path_factory.mktemp("home"), "--listen", "0.0.0.0") as host:
+        yield host
 
 
 def test_a_busy_port(tmp_path):
@@ -51,24 +74,21 @@ def test_a_home_whose_path_is_too_long_for_its_databases(tmp_path):
     assert "--home" in line
 
 
-def test_a_damaged_database(start_host):
-    host = start_host()
-    host.stop()
-    for path in sorted((host.home / "db").glob("*.sqlite")):
+def test_a_damaged_database(used_home):
+    for path in sorted((used_home / "db").glob("*.sqlite")):
         whole = path.read_bytes()
         for damaged in (b"no database" * 100, whole[: len(whole) // 2]):
             path.write_bytes(damaged)
-            line = one_line(up(host.home, "--port", "0"))
+            line = one_line(up(used_home, "--port", "0"))
             assert f"the database {path} is damaged" in line
             assert "backup" in line
         path.write_bytes(whole)
 
 
-def test_an_empty_token_is_made_anew(start_host):
-    home = start_host().home
-    token = home / "secrets" / "platform.token"
+def test_an_empty_token_is_made_anew(used_home):
+    token = used_home / "secrets" / "platform.token"
     token.write_text("")
-    assert Home(home).platform_token() == token.read_text() != ""
+    assert Home(used_home).platform_token() == token.read_text() != ""
 
 
 def test_an_address_of_another_machine(tmp_path):
@@ -97,8 +117,7 @@ def test_missing_packages_of_functions_are_named(monkeypatch):
     assert lacking() == ["step"]
 
 
-def test_a_home_that_another_host_uses(start_host):
-    host = start_host()
+def test_a_home_that_another_host_uses(host):
     assert "already runs" in one_line(up(host.home, "--port", "0"))
 
 
@@ -110,13 +129,11 @@ def test_a_home_that_another_host_uses(start_host):
         ("broker.sqlite", "PRAGMA user_version = 9999"),
     ],
 )
-def test_a_home_written_by_a_newer_schema(start_host, database, statement):
-    host = start_host()
-    host.stop()
-    with sqlite3.connect(host.home / "db" / database) as connection:
+def test_a_home_written_by_a_newer_schema(used_home, database, statement):
+    with sqlite3.connect(used_home / "db" / database) as connection:
         connection.execute(statement)
     connection.close()
-    assert "newer" in one_line(up(host.home, "--port", "0"))
+    assert "newer" in one_line(up(used_home, "--port", "0"))
 
 
 def test_a_stop_is_clean_and_leaves_no_process(start_host, is_alive):
@@ -140,25 +157,22 @@ def test_a_stop_is_clean_and_leaves_no_process(start_host, is_alive):
     ],
     ids=str,
 )
-def test_pages_of_others_cannot_use_the_platform(start_host, headers, status):
-    host = start_host()
+def test_pages_of_others_cannot_use_the_platform(host, headers, status):
     assert host.request("GET", "/healthz", headers=headers).status == status
 
 
-def test_beyond_loopback_the_token_is_needed(start_host):
-    host = start_host("--listen", "0.0.0.0")
-    assert host.request("GET", "/healthz").status == 401
-    token = (host.home / "secrets" / "platform.token").read_text()
-    assert host.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"}).status == 200
-    assert (host.home / "secrets" / "platform.token").stat().st_mode & 0o077 == 0
+def test_beyond_loopback_the_token_is_needed(listening):
+    assert listening.request("GET", "/healthz").status == 401
+    token = (listening.home / "secrets" / "platform.token").read_text()
+    assert listening.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"}).status == 200
+    assert (listening.home / "secrets" / "platform.token").stat().st_mode & 0o077 == 0
 
 
-def test_beyond_loopback_the_homes_owner_works_on_and_nobody_else_comes_in(start_host, tmp_path, monkeypatch):
-    host = start_host("--listen", "0.0.0.0")
+def test_beyond_loopback_the_homes_owner_works_on_and_nobody_else_comes_in(listening, tmp_path):
     for headers in ({}, {"authorization": "Bearer x"}, {"authorization": b"Bearer \xff"}):
-        assert host.request("GET", "/api/v1/secrets", headers=headers).status == 401
+        assert listening.request("GET", "/api/v1/secrets", headers=headers).status == 401
     (tmp_path / "100%41 rows.csv").write_text("a,b\n")
-    environment = {**os.environ, "ZEROFLOW_HOME": str(host.home)}
+    environment = {**os.environ, "ZEROFLOW_HOME": str(listening.home)}
     commands = [
         ["store", "put", str(tmp_path / "100%41 rows.csv"), "store://data/100%41 rows.csv"],
         ["store", "list", "store://data/"],
@@ -170,6 +184,6 @@ def test_beyond_loopback_the_homes_owner_works_on_and_nobody_else_comes_in(start
             [sys.executable, "-m", "zeroflow", *command], env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-    assert (host.home / "store/data/100%41 rows.csv").read_text() == "a,b\n"
-    api = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(str(host.home / "kubeconfig")))
+    assert (listening.home / "store/data/100%41 rows.csv").read_text() == "a,b\n"
+    api = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(str(listening.home / "kubeconfig")))
     assert "zeroflow" in {found.metadata.name for found in api.list_namespace().items}

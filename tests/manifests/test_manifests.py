@@ -1,5 +1,6 @@
 """What is declared fits what runs: the YAML of both hosts, against the code and against the official schemas."""
 
+import functools
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,12 +21,13 @@ ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "knative" / "manifests"
 
 
+@functools.cache
 def documents() -> list[Any]:
-    """Return every declared object but the CRDs, with a readable id."""
+    """Return every declared object but the CRDs, with a readable id; once, since every worker collects these tests."""
     found = []
     for path in sorted(MANIFESTS.rglob("*.yaml")):
         if path.name != "kustomization.yaml" and path.parent.name != "crds":
-            for document in filter(None, yaml.safe_load_all(path.read_text())):
+            for document in filter(None, yaml.load_all(path.read_text(), yaml.CSafeLoader)):
                 name = f"{path.relative_to(MANIFESTS)}:{document['metadata']['name']}"
                 found.append(pytest.param(document, id=name))
     return found
@@ -81,18 +83,24 @@ def test_a_cluster_can_render_it(folder):
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     rendered = subprocess.run(["kubectl", "kustomize", str(ROOT / folder)], capture_output=True, text=True, check=True)
-    assert len(list(yaml.safe_load_all(rendered.stdout))) > 3
+    assert len(list(yaml.load_all(rendered.stdout, yaml.CSafeLoader))) > 3
+
+
+@pytest.fixture(scope="module")
+def schemas(contracts) -> dict[tuple[str, str], Any]:
+    """Return the official schemas by apiVersion and kind."""
+    found = {}
+    for path in contracts.glob("knative/*/crds/*.yaml"):
+        for crd in filter(None, yaml.load_all(path.read_text(), yaml.CSafeLoader)):
+            for version in crd["spec"]["versions"]:
+                key = (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"])
+                found[key] = version["schema"]["openAPIV3Schema"]
+    return found
 
 
 @pytest.mark.parametrize("document", documents())
-def test_it_fits_the_official_schema(document, contracts):
+def test_it_fits_the_official_schema(document, schemas):
     jsonschema = pytest.importorskip("jsonschema")
-    schemas = {}
-    for path in [*contracts.glob("knative/*/crds/*.yaml")]:
-        for crd in filter(None, yaml.safe_load_all(path.read_text())):
-            for version in crd["spec"]["versions"]:
-                key = (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"])
-                schemas[key] = version["schema"]["openAPIV3Schema"]
     schema = schemas.get((document["apiVersion"], document["kind"]))
     if schema is None:
         pytest.skip(f"no official schema for {document['apiVersion']} {document['kind']}")

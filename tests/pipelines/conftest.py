@@ -16,12 +16,6 @@ from pipelines.serving import served
 
 
 @pytest.fixture
-def database_url(empty_database_url: str) -> str:
-    """Return the URL of an empty database; the platform makes its tables."""
-    return empty_database_url
-
-
-@pytest.fixture
 def broker() -> Iterator[Broker]:
     """A broker that keeps what it is given."""
     made = Broker()
@@ -38,11 +32,12 @@ def platform(database_url: str, tmp_path: Path, broker: Broker) -> Iterator[Plat
 
 
 @pytest.fixture
-def local(tmp_path: Path, broker: Broker) -> Iterator[Platform]:
+def local(new_database: Any, tmp_path: Path, broker: Broker) -> Iterator[Platform]:
     """The pipeline function on SQLite alone, for what does not depend on the database."""
-    made = Platform(f"sqlite:///{tmp_path}/metadata.sqlite", tmp_path, broker)
-    yield made
-    made.close()
+    with new_database("sqlite", tmp_path) as url:
+        made = Platform(url, tmp_path, broker)
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,11 @@ from werkzeug.serving import make_server
 
 from zeroflow.artifacts import Stores
 from zeroflow.functions.pipeline.handler import create_app
-from zeroflow.metadata import Base, Database, schema
+from zeroflow.metadata import Database
 from zeroflow.metadata.pipelines import Task
 from zeroflow.settings import Settings
 
 Event = dict[str, Any]
-assert schema.Base is Base
 
 
 class Broker:
@@ -123,7 +122,6 @@ class Platform:
 
     def __init__(self, url: str, root: Path, broker: Broker, resources: Any = None) -> None:
         self.database = Database(url)
-        Base.metadata.create_all(self.database.engine)
         self.broker, self.store = broker, root / "store"
         self.settings = Settings(database_url=url, store=self.store, sink=broker.url, service="pipeline")
         self.app = create_app(self.settings, resources)

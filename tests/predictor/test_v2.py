@@ -152,9 +152,8 @@ def test_versions(launcher: Any, iris: Any, iris_model: Any) -> None:
 
 def test_answers_match_the_protocols_schema(iris: Any, contracts: Path) -> None:
     """Every field that the Open Inference Protocol's OpenAPI requires is there, and of its type."""
-    schemas = yaml.safe_load((contracts / "kserve/protocol/open_inference_rest.yaml").read_text())["components"][
-        "schemas"
-    ]
+    text = (contracts / "kserve/protocol/open_inference_rest.yaml").read_text()
+    schemas = yaml.load(text, yaml.CSafeLoader)["components"]["schemas"]
     body = {"id": "1", "inputs": [TENSOR], "outputs": [{"name": "predict_proba"}]}
     for name, answer in (
         ("metadata_server_response", iris.get("/v2")),

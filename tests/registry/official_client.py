@@ -17,7 +17,7 @@ from mr_openapi import MetricCreate  # noqa: E402  (present in every release: a 
 assert MetricCreate
 
 
-def main(url: str, name: str) -> dict[str, object]:
+def main(url: str, name: str, foreign: str) -> dict[str, object]:
     host, _, port = url.rpartition(":")
     registry = ModelRegistry(host, int(port), author="Ada", is_secure=False)
     model = registry.register_model(
@@ -64,6 +64,7 @@ def main(url: str, name: str) -> dict[str, object]:
     }
     names = [m.name for m in registry.get_registered_models().page_size(2)]
     artifacts = registry.async_runner(registry._api.get_model_version_artifacts(version.id))
+    of_others = registry.async_runner(registry._api.get_model_version_artifacts(foreign))
     missing_model = registry.get_registered_model("no such model")
     assert isinstance(model, RegisteredModel)
     assert isinstance(version, ModelVersion)
@@ -78,6 +79,7 @@ def main(url: str, name: str) -> dict[str, object]:
         "pages": pages,
         "listed": name in names and len(names) == len(set(names)),
         "artifacts": [type(one).__name__ for one in artifacts],
+        "of_others": [one.model_dump(mode="json") for one in of_others],
         "missing_model": missing_model,
     }
 

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from zeroflow.cli import audit as command
 from zeroflow.metadata import Database, audit
 from zeroflow.metadata.audit import AuditHead, AuditRecord, Origin
-from zeroflow.metadata.migrate import upgrade
 
 TRAIL = "/api/model_registry/zeroflow/audit"
 
@@ -111,15 +110,14 @@ def test_command_verifies_lists_and_exports(registry: Any, monkeypatch: pytest.M
 
 
 @pytest.fixture
-def trail(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'metadata.sqlite'}"
-    upgrade(url)
-    database = Database(url)
-    for number in range(1, 8):
-        with database.transaction() as session:
-            audit.append(session, Origin("user:ada"), "update", ("thing", str(number), "n"), after={"n": number})
-    yield database
-    database.close()
+def trail(new_database: Any, tmp_path: Path) -> Iterator[Database]:
+    with new_database("sqlite", tmp_path) as url:
+        database = Database(url)
+        for number in range(1, 8):
+            with database.transaction() as session:
+                audit.append(session, Origin("user:ada"), "update", ("thing", str(number), "n"), after={"n": number})
+        yield database
+        database.close()
 
 
 def swap(session: Session) -> None:
@@ -127,19 +125,25 @@ def swap(session: Session) -> None:
         session.execute(update(AuditRecord).where(AuditRecord.seq == seq).values(seq=new))
 
 
-def rewrite(session: Session) -> None:
+def rewritten(change: Callable[[str], str]) -> Callable[[Session], None]:
     """Change a record and give it the hash that fits."""
-    row = session.get_one(AuditRecord, 3)
-    previous = session.get_one(AuditRecord, 2)
-    row.record = row.record.replace('"n":3', '"n":4')
-    row.hash = audit.chained(previous.hash, row.record)
+
+    def forge(session: Session) -> None:
+        row = session.get_one(AuditRecord, 3)
+        row.record = change(row.record)
+        row.hash = audit.chained(session.get_one(AuditRecord, 2).hash, row.record)
+
+    return forge
 
 
 FORGERIES: dict[str, tuple[Callable[[Session], object], int]] = {
     "text": (lambda s: s.execute(text("UPDATE audit_records SET record = replace(record, 'ada', 'eve')")), 1),
     "column": (lambda s: s.execute(update(AuditRecord).where(AuditRecord.seq == 5).values(actor="user:eve")), 5),
     "hash": (lambda s: s.execute(update(AuditRecord).where(AuditRecord.seq == 2).values(hash="0" * 64)), 2),
-    "rewritten": (rewrite, 4),
+    "rewritten": (rewritten(lambda told: told.replace('"n":3', '"n":4')), 4),
+    "rewritten as no JSON": (rewritten(lambda told: "{" + told), 3),
+    "rewritten as a list": (rewritten(lambda _: "[]"), 3),
+    "rewritten without its fields": (rewritten(lambda _: "{}"), 3),
     "dropped": (lambda s: s.execute(delete(AuditRecord).where(AuditRecord.seq == 4)), 4),
     "first dropped": (lambda s: s.execute(delete(AuditRecord).where(AuditRecord.seq == 1)), 1),
     "cut off": (lambda s: s.execute(delete(AuditRecord).where(AuditRecord.seq > 5)), 6),

@@ -113,7 +113,8 @@ def contract(request: pytest.FixtureRequest) -> Callable[[str, Any], None]:
 
     from registry.conftest import by_discriminator
 
-    document = yaml.safe_load((Path(os.environ["ZEROFLOW_CONTRACTS"]) / "model-registry/catalog.yaml").read_text())
+    contract = Path(os.environ["ZEROFLOW_CONTRACTS"]) / "model-registry/catalog.yaml"
+    document = yaml.load(contract.read_text(), yaml.CSafeLoader)
     components = by_discriminator(json.loads(json.dumps(document).replace('"nullable": true', '"x": 1')))
     schemas = {"models": "CatalogModelList", "sources": "CatalogSourceList", "labels": None}
 

@@ -15,8 +15,11 @@ SCRIPT = Path(__file__).parent / "official_client.py"
 def seen(request: pytest.FixtureRequest, registry: Any, client_python: Callable[[str], str]) -> dict[str, Any]:
     """Return what the script saw through one release of the client."""
     name = f"official % client's_{request.param}"
+    foreign = registry.version()["id"]
+    for artifact in ({"artifactType": "metric", "value": 0.5}, {"artifactType": "parameter", "value": "x"}):
+        registry.ok("POST", f"model_versions/{foreign}/artifacts", {"name": artifact["artifactType"], **artifact})
     ran = subprocess.run(
-        [client_python(request.param), str(SCRIPT), registry.url, name],
+        [client_python(request.param), str(SCRIPT), registry.url, name, foreign],
         capture_output=True,
         text=True,
         timeout=120,
@@ -43,6 +46,12 @@ def test_reads_the_model_artifact_back(seen: dict[str, Any]) -> None:
     assert artifact["model_source_name"] == "a run"
     assert artifact["state"] == "UNKNOWN"
     assert seen["artifacts"] == ["ModelArtifact"]
+
+
+def test_reads_metrics_and_parameters_that_others_wrote_without_step_and_type(seen: dict[str, Any]) -> None:
+    metric, parameter = seen["of_others"]
+    assert (metric["value"], metric["step"]) == (0.5, 0)
+    assert (parameter["value"], parameter["parameter_type"]) == ("x", "string")
 
 
 def test_sees_that_a_version_is_there_already(seen: dict[str, Any]) -> None:

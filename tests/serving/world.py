@@ -109,7 +109,7 @@ async def world(root, *, window_s=60.0, retention_s=60.0, pace=PACE, runtimes=No
     home = Home(root)
     home.prepare()
     store = Store(home.db / "resources.sqlite")
-    for definition in yaml.safe_load_all(CRDS.read_text()):
+    for definition in yaml.load_all(CRDS.read_text(), yaml.CSafeLoader):
         await store.apply(definition)
     launcher = Launcher(runtimes=runtimes or {"test": Runtime(PRELOADED)}, retention_s=retention_s)
     app = web.Application()

@@ -413,3 +413,12 @@ def look_around() -> str:
             "cwd": os.getcwd(),
         }
     )
+
+
+@component
+def look_for_another() -> NamedTuple("Seen", [("modules", list), ("path", list), ("argv", list)]):
+    import logging
+    import sys
+
+    logging.getLogger().info("said by %d handler(s)", len(logging.root.handlers))
+    return ([name for name in sys.modules if "rehearsed" in name], sys.path[:3], sys.argv[1:3])

@@ -45,6 +45,20 @@ def test_multiprocessing_works_in_a_step(function, task, components):
     assert answer["outputs"]["parameterValues"] == {"Output": [1, 2]}, answer
 
 
+def test_what_a_process_ran_while_it_waited_for_its_step_has_left_no_trace(function, task, components):
+    for _ in range(2):  # the second finds a process that was forked ahead
+        wanted = task(components.look_for_another)
+        seen = function.request(wanted)["outputs"]["parameterValues"]
+        source = str(function.folder(wanted) / "control" / "ephemeral_component.py")
+        assert seen["modules"] == []
+        assert seen["path"][0] == os.path.dirname(source)
+        assert "/functions/step" not in "".join(seen["path"])
+        assert seen["argv"] == ["--component_module_path", source]
+        log = function.log_of(wanted)
+        assert log.count("said by 1 handler(s)") == 1
+        assert log.count("Got executor_input") == 1
+
+
 def test_abandoned_folders_are_removed_when_the_function_starts(own_function):
     function = own_function()
     function.stop()

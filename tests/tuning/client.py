@@ -8,6 +8,7 @@ import sys
 import time
 
 from kubeflow import katib
+from kubernetes.client import V1ObjectMeta
 
 
 def objective(parameters):
@@ -50,8 +51,52 @@ def pushing(parameters):
         katib.report_metrics({"result": float(parameters["a"]) + step, "other": step})
 
 
+def declared(name):
+    """An Experiment made of the client's own models."""
+    container = {"name": "main", "image": "python", "command": ["echo", "result=${trialParameters.a}"]}
+    job = {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}
+    return katib.V1beta1Experiment(
+        api_version="kubeflow.org/v1beta1",
+        kind="Experiment",
+        metadata=V1ObjectMeta(name=name, namespace="kubeflow"),
+        spec=katib.V1beta1ExperimentSpec(
+            max_trial_count=2,
+            algorithm=katib.V1beta1AlgorithmSpec(algorithm_name="random"),
+            objective=katib.V1beta1ObjectiveSpec(type="maximize", objective_metric_name="result"),
+            parameters=[
+                katib.V1beta1ParameterSpec(
+                    name="a",
+                    parameter_type="int",
+                    feasible_space=katib.V1beta1FeasibleSpace(min="1", max="9"),
+                )
+            ],
+            parallel_trial_count=2,
+            trial_template=katib.V1beta1TrialTemplate(
+                primary_container_name="main",
+                trial_parameters=[katib.V1beta1TrialParameterSpec(name="a", reference="a")],
+                trial_spec={"apiVersion": "batch/v1", "kind": "Job", "spec": job},
+            ),
+        ),
+    )
+
+
+def public(cls):
+    return [name for name in dir(cls) if not name.startswith("_") and callable(getattr(cls, name))]
+
+
+USED = set()
+
+
+class Noting(katib.KatibClient):
+    """The client, which notes what is called of it."""
+
+    def __getattribute__(self, name):
+        USED.add(name)
+        return super().__getattribute__(name)
+
+
 def main(kubeconfig, manager):
-    client = katib.KatibClient(config_file=kubeconfig, namespace="kubeflow")
+    client = Noting(config_file=kubeconfig, namespace="kubeflow")
     client.tune(
         name="tutorial",
         objective=objective,
@@ -117,8 +162,14 @@ def main(kubeconfig, manager):
     )
     client.edit_experiment_budget("budget", max_trial_count=5, parallel_trial_count=1)
     seen["budget"] = client.get_experiment("budget").spec.max_trial_count
-    for name in ("tutorial", "unimported", "budget", "pushing"):
+    seen["running"] = [client.is_experiment_created("tutorial"), client.is_experiment_restarting("tutorial")]
+    client.is_experiment_running("budget")
+    client.create_experiment(declared("declared"))
+    seen["declared"] = client.wait_for_experiment_condition("declared", polling_interval=1).metadata.name
+    seen["told"] = len(client.list_suggestions())
+    for name in ("tutorial", "unimported", "budget", "pushing", "declared"):
         client.delete_experiment(name)
+    seen["unused"] = sorted(set(public(katib.KatibClient)) - USED)
     seen["left"] = [found.metadata.name for found in client.list_experiments()]
     return seen
 

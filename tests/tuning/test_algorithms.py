@@ -30,7 +30,7 @@ def searched(name: str, space, objective, trials: int, seed: int = 7, maximize: 
     for number in range(trials):
         suggested = ALGORITHMS[name](search)
         value = None if number % 10 == 4 else objective(suggested.parameters)  # now and then a trial fails
-        tried = Tried(suggested.parameters, value, labels=suggested.labels)
+        tried = Tried(suggested.parameters, value, labels=suggested.labels, memory=suggested.memory)
         search = replace(search, history=(*search.history, tried))
     return search
 

@@ -1,6 +1,7 @@
 """Experiments on a running host, by kubectl and HTTP."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -191,3 +192,45 @@ def test_tune_says_in_one_line_why_every_trial_failed(tuned_host, tmp_path):
     assert done.returncode == 1
     assert "none succeeded" in done.stderr.splitlines()[-1]
     assert "ValueError: no model for" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_trials_with_a_limit_have_processors_of_their_own(tuning):
+    script = "import os, time; time.sleep(0.6); [cpu] = os.sched_getaffinity(0); print('loss=%d' % cpu)"
+    obj = experiment("pinned", script)
+    container = obj["spec"]["trialTemplate"]["trialSpec"]["spec"]["template"]["spec"]["containers"][0]
+    container |= {"resources": {"limits": {"cpu": "500m"}}, "env": [{"name": "X", "value": "${trialParameters.x}"}]}
+    tuning.apply(obj)
+    assert tuning.ended("pinned")["status"]["trialsSucceeded"] == 4
+    assert len({each["status"]["observation"]["metrics"][0]["latest"] for each in tuning.trials("pinned")}) == 2
+
+
+def test_a_silent_failure_is_told_by_its_exit_code(tuning):
+    tuning.apply(experiment("silent", "import sys; '${trialParameters.x}'; sys.exit(3)", maxTrialCount=1))
+    assert "exit code 3" in outcome(tuning.ended("silent"))["message"]
+
+
+def test_conditions_that_never_come_true_fail_a_job_that_is_over(tuning):
+    unmet = {"successCondition": "status.succeeded", "failureCondition": "status.failed"}  # numbers are no conditions
+    tuning.apply(experiment("unmet", maxTrialCount=1, template=unmet))
+    said = outcome(tuning.ended("unmet"))["message"]
+    assert "the Job is Complete, and neither successCondition 'status.succeeded' nor" in said
+
+
+def test_what_came_of_short_trials_is_told_while_a_long_one_runs(tuning, wait_until):
+    script = "import time; x = float('${trialParameters.x}'); time.sleep(600 if x > 1 else 0); print(f'loss={x}')"
+    points = {"name": "x", "parameterType": "discrete", "feasibleSpace": {"list": ["0.1", "0.2", "0.3", "9"]}}
+    tuning.apply(
+        experiment("hurry", script, parameters=[points], algorithm={"algorithmName": "grid"}, parallelTrialCount=1)
+    )
+
+    def told() -> bool:
+        status = tuning.get("experiments", "hurry").get("status", {})
+        return (status.get("trialsSucceeded"), status.get("trialsRunning")) == (3, 1)
+
+    wait_until(told, "the Experiment to tell of all four")
+    assert tuning.get("suggestions", "hurry")["status"]["suggestionCount"] == 4
+    assert tuning.get("experiments", "hurry")["status"]["currentOptimalTrial"]["parameterAssignments"] == [
+        {"name": "x", "value": "0.1"}
+    ]
+    tuning.host.kubectl("delete", "experiment", "hurry")

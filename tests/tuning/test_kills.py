@@ -96,7 +96,9 @@ def test_a_log_outlives_the_host_until_it_is_collected(own_host, wait_until, not
 
     def complete() -> bool:
         jobs = tuning.jobs("killed")
-        return bool(jobs) and all(done & {each["type"] for each in job["status"].get("conditions", ())} for job in jobs)
+        return bool(jobs) and all(
+            done & {each["type"] for each in job.get("status", {}).get("conditions", ())} for job in jobs
+        )
 
     wait_until(complete, "Jobs to complete unseen")
     own_host.kill()

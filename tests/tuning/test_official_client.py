@@ -65,6 +65,13 @@ def test_experiments_are_listed_edited_and_deleted(seen):
     assert seen["left"] == []
 
 
+def test_every_method_of_the_client_was_called(seen):
+    assert seen["unused"] == []
+    assert seen["running"] == [True, False]
+    assert seen["declared"] == "declared"
+    assert seen["told"] == 5  # it lists Experiments where it says suggestions
+
+
 def test_what_a_trial_has_measured_is_read_by_grpc(seen):
     assert seen["metrics"] == [["result", seen["observed"]]]
     assert "NOT_FOUND" in seen["nobody"]

@@ -2,11 +2,13 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
-from zeroflow.cli.tuning_report import Report, Row, history, parallel
+from zeroflow.cli.tuning_report import HEIGHT, WIDTH, Report, Row, history, parallel
 
 ROWS = [
     Row(0, "t-a", "Succeeded", 3.0, {"x": "0.1", "kind": "<a>"}, {"loss": "3"}),
@@ -40,11 +42,18 @@ def test_a_page_keeps_what_users_wrote_as_text():
     assert "KeyError" in page
 
 
-def test_tune_finds_the_best_and_writes_a_page(tuned_host, tmp_path):
+def test_the_drawings_make_a_picture():
+    drawn, empty = REPORT.image(), replace(REPORT, rows=[]).image()
+    assert drawn[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", drawn[16:24]) == (2 * WIDTH, 4 * HEIGHT)
+    assert len(drawn) > len(empty) + 2000
+
+
+def test_tune_finds_the_best_and_writes_a_page_and_a_picture(tuned_host, tmp_path):
     (tmp_path / "objective.py").write_text("def loss(x, kind):\n    return (x - 0.3) ** 2 + (kind == 'b')\n")
-    page = tmp_path / "page.html"
+    page, picture = tmp_path / "page.html", tmp_path / "plots.png"
     words = ["tune", "objective.py:loss", "--space", "x=0.0..1.0", "--space", "kind=a,b", "--trials", "6"]
-    more = ["--constraint", "x < 0.8", "--html", str(page), "-o", "json"]
+    more = ["--constraint", "x < 0.8", "--html", str(page), "--png", str(picture), "-o", "json"]
     done = subprocess.run(
         [sys.executable, "-m", "zeroflow", *words, *more],
         capture_output=True,
@@ -62,3 +71,4 @@ def test_tune_finds_the_best_and_writes_a_page(tuned_host, tmp_path):
     assert float(found) == (x - 0.3) ** 2 + (best["kind"] == "b")
     assert x < 0.8
     assert page.read_text().count("<circle") == 6
+    assert picture.read_bytes()[:4] == b"\x89PNG"

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tuning.experiments import experiment
+from zeroflow.functions.trial import manifests
 from zeroflow.functions.trial.algorithms import hyperband, nsga2, population
 from zeroflow.functions.trial.algorithms.history import Search, Suggested, Tried, Wait
 from zeroflow.functions.trial.records import Ended
@@ -207,6 +208,24 @@ def test_a_conditional_parameter_is_searched_only_where_its_condition_holds():
     made = suggested({"zeroflow.dev/conditional": conditional}, 20, "tpe", parameters=TWO)
     assert {each["x"] == "-1" for each in made if each["kind"] == "b"} == {True}
     assert all(0 <= float(each["x"]) <= 1 for each in made if each["kind"] == "a")
+
+
+def test_what_an_algorithm_remembers_comes_back_from_its_trial(monkeypatch):
+    counted = []
+
+    def counting(search):
+        counted.append([each.memory for each in search.history])
+        return Suggested({"x": "0"}, memory=f"word {search.number}")
+
+    monkeypatch.setitem(ALGORITHMS, "random", counting)
+    obj = experiment("e")
+    obj["metadata"]["uid"] = "u-1"
+    obj = defaulted(obj)
+    made = next_assignments(obj, parse(obj["spec"]), [], {}, 2).assignments
+    back = [manifests.assignment_of(manifests.trial(obj, each)) for each in made]
+    assert back == made
+    next_assignments(obj, parse(obj["spec"]), back, {}, 1)
+    assert counted == [[], ["word 0"], ["word 0", "word 1"]]
 
 
 def test_a_search_learns_from_earlier_experiments():

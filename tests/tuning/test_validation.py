@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from tuning.experiments import X, experiment
+from zeroflow.knative.local.api.store import Store
+from zeroflow.knative.local.tuning import job_faults
 from zeroflow.tuning.defaults import defaulted
 from zeroflow.tuning.validation import faults
 
@@ -210,3 +212,34 @@ def test_a_template_in_a_config_map_must_be_there(contracts):
 
 def test_the_experiment_of_the_tutorial_is_accepted(contracts):
     assert faults(defaulted(official(contracts, "tutorial-experiment.yaml"))) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("spec.backofLimit", {"backofLimit": 3}),
+        ("spec.backoffLimit", {"backoffLimit": "three"}),
+        ("spec.template.spec.containers[0].comand", {"template": {"spec": {"containers": [{"comand": ["true"]}]}}}),
+        ("spec.activeDeadlineSeconds", {"activeDeadlineSeconds": -1}),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_template_that_is_no_job_of_this_cluster_is_refused_at_apply(tuning, field, change):
+    obj = experiment("nojob")
+    job = obj["spec"]["trialTemplate"]["trialSpec"]["spec"]
+    if "template" in change:
+        job["template"]["spec"]["containers"][0] |= change["template"]["spec"]["containers"][0]
+    else:
+        job |= change
+    said = tuning.apply(obj, check=False)
+    assert f"spec.trialTemplate.trialSpec.{field}" in said, said
+
+
+def test_every_job_of_the_official_examples_is_one_of_this_host(contracts):
+    store, refused = Store(), {}
+    for path in sorted((contracts / "katib/examples").rglob("*.yaml")):
+        obj = official(contracts, f"examples/{path.parent.name}/{path.name}")
+        template = obj["spec"]["trialTemplate"].get("trialSpec")
+        if found := [cause.field for cause in job_faults(store, template)]:
+            refused[path.name] = found
+    assert refused == {}

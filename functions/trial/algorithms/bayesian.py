@@ -1,8 +1,8 @@
 """Bayesian optimisation: a Gaussian process over the unit cube, by scikit-learn.
 
-Coordinates are those of `space`, lists one coordinate per value. After `n_initial_points` random ones, the next point
-is the best of many candidates by an acquisition function, looked for ever closer around the best of them; trials that
-run count as if they had come out at the mean of the others. `gp_hedge` takes expected improvement, probability of
+Coordinates are those of `space`, lists one coordinate per value. The next point is the best of many candidates by an
+acquisition function, looked for ever closer around the best of them; trials that run count as if they had come out at
+the mean of the others. `gp_hedge` takes expected improvement, probability of
 improvement and the confidence bound in turns.
 Source: Katib's scikit-optimize settings (n_initial_points, acq_func).
 """
@@ -29,13 +29,11 @@ EXPLORATION, KAPPA = 0.01, 1.96
 """Of expected and probable improvement, in standard deviations; of the confidence bound. As in scikit-optimize."""
 
 
-def by_gaussian_process(search: Search) -> Suggested:
-    """Return the most promising of many candidates."""
+def by_scikit_learn(search: Search) -> Suggested:
+    """Return the most promising of many candidates; there are trials with a value."""
     import numpy
 
     done = [each for each in search.known if each.value is not None]
-    if len(done) < int(search.settings.get("n_initial_points", INITIAL_POINTS)):
-        return by_chance(search)
     losses = numpy.array([search.loss(each) for each in done])
     running = [each for each in search.history if each.running]
     known = numpy.array([features(search.parameters, each.parameters, each.inactive) for each in (*done, *running)])

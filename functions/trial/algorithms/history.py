@@ -38,6 +38,8 @@ class Tried:
     name: str = ""
     inactive: frozenset[str] = frozenset()
     """Parameters that were not searched here, because the condition on them did not hold."""
+    memory: str = ""
+    """What the algorithm remembered with this suggestion."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Suggested:
     labels: Mapping[str, str] = field(default_factory=dict)
     repairs: bool = False
     """The algorithm has seen to the constraints itself."""
+    memory: str = ""
+    """What the algorithm goes on from, where the history does not tell it."""
 
 
 Algorithm = Callable[[Search], Suggested | Wait | None]

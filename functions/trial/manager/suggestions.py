@@ -124,7 +124,7 @@ def _valid(experiment: Any) -> Object:
     wrong = [] if spec["objective"]["type"] else [("objective.type", "must be MINIMIZE or MAXIMIZE")]
     if "nasConfig" not in spec:
         wrong += list(parameter_faults(spec["parameters"]))
-    wrong += list(settings.faults(made["spec"], spec["parameters"]))
+    wrong += list(settings.faults(made["spec"], spec["parameters"], lambda _: False))
     _refuse([*wrong, *early_stopping_faults(made["spec"])])
     return made
 

@@ -78,7 +78,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "Container.envFrom": "ConfigMaps and Secrets whose entries become environment variables.",
     "Container.workingDir": "The directory in which the program starts.",
     "Container.volumeMounts": "Where the Pod's volumes are seen.",
-    "Container.resources": "limits.memory bounds the process; the rest has no effect on this host.",
+    "Container.resources": "limits.memory bounds the process, limits.cpu a Job's to whole processors; no other counts.",
     "Volume.persistentVolumeClaim": "The volume of a PersistentVolumeClaim in the same namespace.",
     "Volume.emptyDir": "A directory that lives as long as the Pod.",
     "LeaseSpec.holderIdentity": "Who holds the Lease.",

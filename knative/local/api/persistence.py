@@ -56,6 +56,7 @@ class ResourceFile:
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
         try:
             self._prepare()
+            self._kept = [row[0] for row in self._db.execute("SELECT version FROM deletions ORDER BY version")]
         except BaseException:
             self._db.close()
             raise
@@ -107,24 +108,27 @@ class ResourceFile:
                         "DO UPDATE SET body = excluded.body, created = coalesce(?, created)",
                         (kind, namespace, name, orjson.dumps(obj), created, created),
                     )
+            kept = list(self._kept)  # their bodies are not read again to count them
             for deleted_at, key, obj in deletions:
                 row = (deleted_at, *key, orjson.dumps(obj))
                 self._db.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?, ?, ?, ?)", row)
-                self._forget_deletions()
+                kept.append(deleted_at)
+            kept = self._newest(kept)
             self._count("resource_version", version)
             self._db.execute("COMMIT")
+            self._kept = kept
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise StorageFailed(f"nothing was changed, as it could not be written to {self._path}: {error}") from error
 
-    def _forget_deletions(self) -> None:
-        """Keep the newest, and note up to which version something is missing."""
-        newest = "SELECT version FROM deletions ORDER BY version DESC LIMIT 1 OFFSET ?"
-        row = self._db.execute(newest, (DELETIONS_KEPT,)).fetchone()
-        if row is not None:
-            self._db.execute("DELETE FROM deletions WHERE version <= ?", row)
-            self._count("forgotten", row[0])
+    def _newest(self, kept: list[int]) -> list[int]:
+        """Keep the newest deletions of these, and note up to which version something is missing."""
+        forgotten = kept[:-DELETIONS_KEPT]
+        if forgotten:
+            self._db.execute("DELETE FROM deletions WHERE version <= ?", forgotten[-1:])
+            self._count("forgotten", forgotten[-1])
+        return kept[len(forgotten) :]
 
     def _count(self, name: str, value: int) -> None:
         self._db.execute(

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 CLOCK_STEP_S = 1.0  # less is the clock being kept right
 ERROR_MAX_CHARS = 500
+QUICK_BYTES = 64 * 1024
+"""What a reply may hold to be stored without a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ class EventLog:
             if result is not None and outcome.reply is not None:
                 self._stored(outcome.reply, result)
 
-        await self._writer.run(lambda connection: _settle(connection, outcome), stored, durable=False)
+        quick = outcome.reply is None or len(outcome.reply.event.data or b"") <= QUICK_BYTES
+        await self._writer.run(lambda connection: _settle(connection, outcome), stored, durable=False, quick=quick)
 
     async def waiting(self, subscription: str, limit: int) -> tuple[list[Delivery], float | None]:
         """Return deliveries that are due, oldest first, and when the next one after now is due."""

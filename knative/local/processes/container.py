@@ -5,13 +5,15 @@ Kubernetes' rules hold where a process can follow them: `command` then `args`, `
 a Pod status can carry.
 
 `resources.limits.memory` bounds the process's data (RLIMIT_DATA, with some slack, see child.py): what asks for more
-gets an error from its allocator. `limits.cpu` and `requests` have no effect on this host; `securityContext` is read
-by security.py. Source: Kubernetes core/v1 Container.
+gets an error from its allocator. `limits.cpu` is whole processors of their own for what runs to its end, a Job's Pod
+(pod_run.py), and has no effect on a Service; `requests` have none on this host; `securityContext` is read by
+security.py. Source: Kubernetes core/v1 Container.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -187,9 +189,20 @@ def _memory_bytes(container: Object) -> int | None:
     return None if limit is None else quantity(str(limit))
 
 
+def processors(container: Object) -> int | None:
+    """Return how many whole processors a container may use, None without a limit; half of one is not enforced."""
+    limit = ((container.get("resources") or {}).get("limits") or {}).get("cpu")
+    return None if limit is None else max(1, math.ceil(amount(str(limit))))
+
+
 def quantity(written: str) -> int:
     """Return a Kubernetes quantity as a whole number; raise BadContainer for another notation."""
+    return int(amount(written))
+
+
+def amount(written: str) -> float:
+    """Return a Kubernetes quantity; raise BadContainer for another notation."""
     match = _QUANTITY.fullmatch(written)
     if match is None:
-        raise BadContainer(f"quantity {written!r}: expected a number with Ki, Mi, Gi, ... or k, M, G, ...")
-    return int(float(match[1]) * _SCALE.get(match[2] or "", 1.0))
+        raise BadContainer(f"quantity {written!r}: expected a number with Ki, Mi, Gi, ... or m, k, M, G, ...")
+    return float(match[1]) * _SCALE.get(match[2] or "", 1.0)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from zeroflow.errors import InvalidInput, Unavailable
 from zeroflow.knative.local.processes.log_times import LogTimes
 from zeroflow.knative.local.processes.logs import Rotation
 from zeroflow.knative.local.processes.process import Process, ProcessSpec
+from zeroflow.knative.local.processes.processors import Processors
 from zeroflow.knative.local.processes.runtimes import RUNTIMES, Runtime
 from zeroflow.knative.local.processes.server_link import ServerLink
 
@@ -33,6 +35,7 @@ class Launcher:
         self._runtimes = runtimes
         self._retention_s = retention_s
         self._servers: dict[str | None, ServerLink] = {}
+        self._processors = Processors()
         self._times = LogTimes()
         self._rotation = Rotation(lambda: [process.spec.log for process in self.running()])
 
@@ -42,6 +45,7 @@ class Launcher:
         if runtime is None:
             raise InvalidInput(f"no runtime {spec.runtime!r}; there are: {', '.join(sorted(self._runtimes))}")
         spec.log.parent.mkdir(parents=True, exist_ok=True)
+        spec = replace(spec, cpus=self._processors.give(spec.processors))
         try:
             server = self._servers.get(spec.runtime)
             if server is None or server.closed:
@@ -56,8 +60,12 @@ class Launcher:
                 self._times.ended(spec.log)
                 raise
             process.when_ended(lambda: self._times.ended(spec.log))
+            process.when_ended(lambda: self._processors.take_back(spec.cpus))
             self._rotation.started()
             return process
+        except BaseException:
+            self._processors.take_back(spec.cpus)
+            raise
         finally:
             if spec.listener is not None:
                 spec.listener.close()

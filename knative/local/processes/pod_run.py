@@ -13,7 +13,7 @@ from typing import Any
 from zeroflow.errors import ZeroflowError
 from zeroflow.knative.local.processes import volumes
 from zeroflow.knative.local.processes.companions import CompanionFailed, Companions, process_spec
-from zeroflow.knative.local.processes.container import BadContainer
+from zeroflow.knative.local.processes.container import BadContainer, processors
 from zeroflow.knative.local.processes.pods import PodContext, PodRecord
 from zeroflow.knative.local.processes.process import Process
 from zeroflow.knative.local.processes.server_link import inherited_environment
@@ -93,4 +93,4 @@ class PodRun:
         spec = process_spec(self._context, self.record, self._container, base)
         self._companions = Companions(self._context, self.record, self._container["name"], base)
         await self._companions.start()
-        return await self._context.launcher.start(replace(spec, runtime=None))
+        return await self._context.launcher.start(replace(spec, runtime=None, processors=processors(self._container)))

@@ -29,7 +29,7 @@ class Runtime:
 _SERVER = (
     "gunicorn.app.wsgiapp",
     "gunicorn.arbiter",
-    "gunicorn.workers.gthread",
+    "zeroflow.knative.local.processes.worker",
     "gunicorn.glogging",
     "gunicorn.http.wsgi",
 )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
+import time
 import traceback
 from contextlib import suppress
 from typing import Any
@@ -30,7 +31,8 @@ from zeroflow.knative.local.processes.child import Task, die_with
 KEEPALIVE_S = 120
 MEMORY_DIR = "/dev/shm"  # noqa: S108 - gunicorn puts an unlinked heartbeat file there
 
-LONELY = ("gthread", "sync", "zeroflow.functions.predictor.worker.QuickWorker")
+LINGERING = "zeroflow.knative.local.processes.worker.LingeringWorker"
+LONELY = (LINGERING, "gthread", "sync", "zeroflow.functions.predictor.worker.QuickWorker")
 """The workers that need no arbiter."""
 
 
@@ -52,7 +54,7 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
         if not _mentions(given, "--worker-tmp-dir") and os.path.isdir(MEMORY_DIR):
             self.cfg.set("worker_tmp_dir", MEMORY_DIR)
         if not _mentions(given, "--worker-class", "-k", "--threads"):
-            self.cfg.set("worker_class", "gthread")
+            self.cfg.set("worker_class", LINGERING)
         if task.user is not None:  # its files are to be those of whom it runs as
             self.cfg.set("user", str(task.user.uid))
             self.cfg.set("group", str(task.user.gid))
@@ -83,7 +85,7 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
         worker = cfg.worker_class(1, os.getppid(), listeners, self, cfg.timeout / 2.0, cfg, log)
         worker.pid = os.getpid()
         if cfg.timeout:
-            worker.notify = lambda: faulthandler.dump_traceback_later(cfg.timeout, exit=True)
+            worker.notify = _Watchdog(cfg.timeout)
             worker.notify()
         try:
             worker.init_process()
@@ -107,6 +109,23 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
         with suppress(OSError):  # a later worker: the host has heard it from the first
             os.write(self._task.ready, b"1")
         os.close(self._task.ready)
+
+
+class _Watchdog:
+    """Ends this process when it has not been called for so long.
+
+    It is wound up again only once a tenth of the time has gone: that makes a thread, and a worker calls it for every
+    event of every request.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s, self._wound_up = timeout_s, 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self._wound_up > self._timeout_s / 10:
+            self._wound_up = now
+            faulthandler.dump_traceback_later(self._timeout_s, exit=True)
 
 
 def run(task: Task) -> int:

@@ -20,6 +20,7 @@ def trials(
     experiment: Annotated[str, typer.Argument(help="Name of the Experiment.")],
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace.")] = "default",
     html: Annotated[Path | None, typer.Option(help="Write history and parallel coordinates to this page.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write them to this picture.")] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="table or json")] = "table",
     home: Annotated[Path | None, typer.Option(envvar="ZEROFLOW_HOME", help="Home of the host.")] = None,
 ) -> None:
@@ -28,8 +29,7 @@ def trials(
         fail(f"--output must be table or json, got {output!r}", 2)
     try:
         report = report_of(Host(host_url(home)), namespace, experiment)
-        if html is not None:
-            written(report, html)
+        written(report, html, png)
     except ZeroflowError as error:
         fail(str(error))
     if output == "json":
@@ -50,10 +50,17 @@ def trials(
     )
 
 
-def written(report: Report, path: Path) -> None:
-    """Write the page; say where."""
+def written(report: Report, html: Path | None, png: Path | None) -> None:
+    """Write the page and the picture, where they are asked for; raise Unavailable as `Report.image`."""
+    if html is not None:
+        _write(html, report.page().encode())
+    if png is not None:
+        _write(png, report.image())
+
+
+def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_text(report.page())
+        path.write_bytes(content)
     except OSError as error:
         fail(f"cannot write {path}: {error.strerror}")
     typer.echo(f"written: {path}", err=True)

@@ -47,6 +47,7 @@ def tune(
     warm_start: Annotated[str, typer.Option(help="Earlier Experiments to learn from, by name.")] = "",
     max_duration: Annotated[str, typer.Option(help="How long it may run in all: 90s, 30m, 2h.")] = "",
     html: Annotated[Path | None, typer.Option(help="Write history and parallel coordinates to this page.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write them to this picture.")] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="table or json")] = "table",
     home: Annotated[Path | None, typer.Option(envvar="ZEROFLOW_HOME", help="Home of the host.")] = None,
 ) -> None:
@@ -85,13 +86,12 @@ def tune(
         host = Host(host_url(home))
         host.json("POST", f"{API}/namespaces/{namespace}/experiments", experiment)
         ended = _follow(host, metadata)
+        written(ended, html, png)
     except ZeroflowError as error:
         fail(str(error))
     except KeyboardInterrupt:
         typer.echo(f"\ndetached: the Experiment {namespace}/{metadata['name']} goes on", err=True)
         raise typer.Exit(130) from None
-    if html is not None:
-        written(ended, html)
     _show(host, ended, metadata, output)
 
 

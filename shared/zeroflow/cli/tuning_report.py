@@ -1,6 +1,7 @@
 """An Experiment as one HTML page without a script: its best trial, the history, parallel coordinates, all trials.
 
-Drawn as SVG, so that the page needs nothing from elsewhere and can be kept or sent. Hovering tells of a trial.
+Drawn as SVG, so that the page needs nothing from elsewhere and can be kept or sent. Hovering tells of a trial. The
+same drawings make a PNG.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zeroflow.errors import Unavailable
+
 WIDTH, HEIGHT, MARGIN = 860, 300, 48
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 900px; margin: 2rem auto; padding: 0 1rem; color: #1c2330; }
@@ -20,6 +23,12 @@ td, th { padding: .15rem .9rem .15rem 0; text-align: left }
 th { color: #5a6472; font-weight: 600 } .quiet { color: #5a6472 } svg { width: 100%; height: auto; display: block }
 svg text { font: 11px system-ui, sans-serif; fill: #5a6472 } .best { font-weight: 600 }
 """
+FONTS = ("DejaVu Sans", "Liberation Sans", "Noto Sans", "Helvetica", "Arial", "Verdana", "sans-serif")
+PNG_STYLE = f"""
+text {{ font-family: {", ".join(f"'{font}'" for font in FONTS)}; font-size: 11px; fill: #5a6472 }}
+.title {{ font-size: 15px; fill: #1c2330 }}
+"""
+PNG_ZOOM = 2
 GOOD, BAD, AXIS = (38, 110, 224), (214, 220, 228), "#9aa4b1"
 
 
@@ -67,6 +76,27 @@ class Report:
         ]
         head = f"<meta charset=utf-8><title>{_safe(self.title)}</title><style>{STYLE}</style>"
         return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+    def image(self) -> bytes:
+        """Return history and parallel coordinates as a PNG; raise Unavailable where nothing can draw one.
+
+        Words are drawn with a font of this machine, as a browser does.
+        """
+        try:
+            from resvg_py import svg_to_bytes
+        except ImportError as error:
+            raise Unavailable("a PNG needs resvg-py: pip install 'zeroflow[plots]'") from error
+        best = self.best
+        told = f"{self.title}: {self.state}" + (f", best {self.metric}={best.value:.6g}" if best else "")
+        parts = [
+            f'<rect width="{WIDTH}" height="{2 * HEIGHT}" fill="white"/>',
+            f'<text class="title" x="{MARGIN}" y="24">{_safe(told)}</text>',
+            history(self),
+            f'<g transform="translate(0 {HEIGHT})">{parallel(self)}</g>',
+        ]
+        sheet = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{2 * HEIGHT}">{"".join(parts)}</svg>'
+        drawn: bytes = svg_to_bytes(svg_string=sheet, style_sheet=PNG_STYLE, zoom=PNG_ZOOM)
+        return drawn
 
     def _best(self) -> str:
         best = self.best
@@ -198,7 +228,7 @@ def _tip(report: Report, row: Row) -> str:
 
 
 def _svg(parts: Iterable[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">{"".join(parts)}</svg>'
 
 
 def _rgb(colour: Sequence[int]) -> str:

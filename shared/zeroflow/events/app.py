@@ -25,7 +25,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
 
 from zeroflow.errors import InvalidInput, ZeroflowError
-from zeroflow.events.http import data_of, from_record, from_request, to_message
+from zeroflow.events.edge import Answer, EventEdge, Incoming
+from zeroflow.events.http import data_of, from_record, to_message
 from zeroflow.events.outbox import REPLIES, Outbox, Transaction
 from zeroflow.events.publisher import NoSink, SinkPublisher
 from zeroflow.events.retention import forget
@@ -41,6 +42,7 @@ HTTP_STATUS = {"InvalidInput": 400, "Forbidden": 403, "NotFound": 404, "Conflict
 EVENT_STATUS = {**HTTP_STATUS, "NotFound": 400}
 """The same for a broker, which would retry a 404: an object that is gone will not come back. It retries 409 and 503."""
 
+NO_REPLY = Answer(204)
 
 _KEY = (
     HandledEvent.consumer == bindparam("of"),
@@ -61,7 +63,7 @@ class Delivery:
         self.committed: Transaction | None = None
         self.reply: EventRecord | None = None
         self.consumer = consumer
-        self._outbox, self._wants_reply = outbox, wants_reply
+        self._outbox, self.wants_reply = outbox, wants_reply
 
     @property
     def id(self) -> str:
@@ -100,11 +102,15 @@ class Delivery:
         return data_of(self.event)
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Open the one transaction in which this event is handled; long work belongs before it, not inside."""
+    def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
+        """Open the one transaction in which this event is handled; long work belongs before it, not inside.
+
+        One that need not be `durable` only notes an answer: when power is lost, the event that it answers is delivered
+        again.
+        """
         if self.committed is not None:
             raise RuntimeError(f"event {self.id!r} was already handled by a transaction of this delivery")
-        with self._outbox.database.transaction() as session:
+        with self._outbox.database.transaction(durable=durable) as session:
             note = {"consumer": self.consumer, "source": self.source, "id": self.id, "handled_ms": now_ms()}
             # a concurrent delivery of the same event fails here, before it has done anything
             session.connection().execute(_NOTE_HANDLED, {**note, "reply_seq": None})
@@ -114,7 +120,7 @@ class Delivery:
                 self.consumer,
                 (self.source, self.id),
                 self.traceparent,
-                self.replies if self._wants_reply else None,
+                self.replies if self.wants_reply else None,
             )
             yield transaction
             session.flush()
@@ -163,7 +169,9 @@ class FunctionApp:
         self.flask = _Application(f"zeroflow.functions.{name}", static_folder=None)
         self.flask.extensions["zeroflow"] = self
         self._handlers: dict[str, _Registered] = {}
-        self.flask.post("/")(self._on_event)
+        self.flask.wsgi_app = EventEdge(  # type: ignore[method-assign]
+            self.flask.wsgi_app, self._on_event, lambda: self.flask.config["MAX_CONTENT_LENGTH"]
+        )
         self.flask.post("/outbox/sweep")(self._on_sweep)
         self.flask.get("/health/<any(liveness, readiness):_aspect>")(_on_health)
         self.flask.register_error_handler(ZeroflowError, _answer_error)
@@ -210,36 +218,31 @@ class FunctionApp:
         return self.outbox.transaction(request.headers.get("traceparent"))
 
     def receive(self, handler: Handler, consumer: str | None = None) -> Response:
-        """Handle the event in the current request with `handler`, once, and answer for the broker.
+        """Handle the event in Flask's current request with `handler`, once, and answer for the broker.
 
         One event may reach a function at several addresses: each is a `consumer` of its own, which handles it once.
         """
-        return self._receive(_Registered(handler), consumer or self.name)
+        incoming = Incoming.of(request.environ, self.flask.config["MAX_CONTENT_LENGTH"])
+        answer = self._receive(incoming, _Registered(handler), consumer or self.name)
+        return Response(answer.body, answer.status, headers=dict(answer.headers))
 
-    def _receive(self, registered: _Registered, consumer: str) -> Response:
+    def _receive(self, incoming: Incoming, registered: _Registered, consumer: str) -> Answer:
         try:
-            delivery = Delivery(self.outbox, consumer, _event_of_request(), _wants_reply())
+            delivery = Delivery(self.outbox, consumer, incoming.event(), incoming.wants_reply)
             if registered.concerns is not None and not registered.concerns(delivery):
-                return Response(status=204)
+                return NO_REPLY
             return self._deliver(delivery, registered)
         except ZeroflowError as error:
             logger.warning("event refused: %s", error)
-            return Response(f"{error}\n", EVENT_STATUS.get(error.reason, 500), mimetype="text/plain")
+            return Answer.saying(str(error), EVENT_STATUS.get(error.reason, 500))
 
-    def _on_event(self) -> Response:
-        event_type = request.headers.get("ce-type")
-        if event_type is None:
-            try:
-                event_type = str(_event_of_request().get_type())
-            except ZeroflowError as error:
-                return Response(f"{error}\n", 400, mimetype="text/plain")
+    def _on_event(self, incoming: Incoming) -> Answer:
+        event_type = incoming.headers.get("ce-type") or str(incoming.event().get_type())
         registered = self._handlers.get(event_type)
         if registered is None:
             known = ", ".join(self.handled_types) or "none"
-            return Response(
-                f"function {self.name} does not handle {event_type}; it handles: {known}\n", 400, mimetype="text/plain"
-            )
-        return self._receive(registered, self.name)
+            return Answer.saying(f"function {self.name} does not handle {event_type}; it handles: {known}", 400)
+        return self._receive(incoming, registered, self.name)
 
     def _on_sweep(self) -> Response:
         age = request.args.get("older_than_ms", "5000")
@@ -250,12 +253,12 @@ class FunctionApp:
             logger.info("events forgotten after %g days: %d", self._event_retention_days, forgotten)
         return Response(status=204)
 
-    def _deliver(self, delivery: Delivery, registered: _Registered) -> Response:
+    def _deliver(self, delivery: Delivery, registered: _Registered) -> Answer:
         if registered.asks_itself or registered.repeatable or not self.handled(delivery):
             try:
                 registered.handler(delivery)
                 if delivery.committed is None and registered.repeatable:
-                    return Response(status=204)
+                    return NO_REPLY
                 if delivery.committed is None and not (registered.asks_itself and self.handled(delivery)):
                     with delivery.transaction():
                         pass
@@ -265,16 +268,16 @@ class FunctionApp:
                 delivery.committed = None
         emitted = delivery.committed.emitted if delivery.committed else self._emitted_before(delivery)
         self.outbox.publish(emitted)
-        return self._reply(delivery, emitted) if _wants_reply() else Response(status=204)
+        return self._reply(delivery, emitted) if delivery.wants_reply else NO_REPLY
 
     def handled(self, delivery: Delivery) -> bool:
         """Say whether an event was handled before, or meanwhile by another delivery of it."""
-        with self.database.reading() as session:
-            return session.execute(_FIND_HANDLED, delivery.key).first() is not None
+        with self.database.looking() as connection:
+            return connection.execute(_FIND_HANDLED, delivery.key).first() is not None
 
     def _replied(self, delivery: Delivery) -> int | None:
-        with self.database.reading() as session:
-            return session.scalar(_FIND_HANDLED, delivery.key)
+        with self.database.looking() as connection:
+            return connection.scalar(_FIND_HANDLED, delivery.key)
 
     def _emitted_before(self, delivery: Delivery) -> list[EventRecord]:
         with self.database.reading() as session:
@@ -290,7 +293,7 @@ class FunctionApp:
                 )
             )
 
-    def _reply(self, delivery: Delivery, emitted: list[EventRecord]) -> Response:
+    def _reply(self, delivery: Delivery, emitted: list[EventRecord]) -> Answer:
         """Answer with the event that was chosen as the reply when this delivery was first handled."""
         if delivery.committed:
             reply = delivery.reply
@@ -298,20 +301,9 @@ class FunctionApp:
             seq = self._replied(delivery)
             reply = next((record for record in emitted if record.seq == seq), None)
         if reply is None:
-            return Response(status=204)
+            return NO_REPLY
         message = to_message(from_record(reply))
-        return Response(message.body, 200, headers=message.headers)
-
-
-def _event_of_request() -> BaseCloudEvent:
-    body = request.get_data()
-    if request.content_length is not None and len(body) != request.content_length:
-        raise InvalidInput(f"the body ended after {len(body)} of {request.content_length} bytes")
-    return from_request(dict(request.headers), body)
-
-
-def _wants_reply() -> bool:
-    return "reply" in request.headers.get("prefer", "")
+        return Answer(200, message.body, message.headers)
 
 
 def _on_health(_aspect: str) -> Response:

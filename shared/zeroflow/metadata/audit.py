@@ -219,7 +219,7 @@ def verify(session: Session, expected: Iterable[Mark] = ()) -> Verdict:
             reason = f"its hash is {row.hash}, and {wanted[row.seq]} was expected: the chain was written anew"
         if reason is not None:
             return Verdict(count - began, count, previous, count, reason)
-        pruned = pruned or (row.verb == PRUNE and parse(row)["after"] == {"seq": began, "hash": base and base.hash})
+        pruned = pruned or (row.verb == PRUNE and parse(row).get("after") == {"seq": began, "hash": base and base.hash})
         previous = row.hash
     head = session.get(AuditHead, 1)
     end = head.seq if head else 0
@@ -256,8 +256,13 @@ def _fault(row: AuditRecord, seq: int, previous: str) -> str | None:
         return f"it is missing: record {row.seq} comes next"
     if chained(previous, row.record) != row.hash:
         return "its text and its hash do not fit each other and the record before it"
-    told = json.loads(row.record)
+    try:
+        told = json.loads(row.record)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        return "its text is no record"
     for column in ("seq", "time_ms", "actor", "verb", "entity_type", "entity_id"):
-        if getattr(row, column) != told[column]:
-            return f"its column {column} says {getattr(row, column)!r}, its record {told[column]!r}"
+        if getattr(row, column) != told.get(column):
+            return f"its column {column} says {getattr(row, column)!r}, its record {told.get(column)!r}"
     return None

@@ -1,7 +1,8 @@
 """Transactions on the metadata database: SQLite in WAL mode by default, PostgreSQL by URL.
 
 A write transaction on SQLite takes the write lock at its start (BEGIN IMMEDIATE), so that two writers wait for each
-other instead of failing half way; `synchronous=FULL` makes a commit survive power loss. On PostgreSQL, rows that are
+other instead of failing half way; `synchronous=FULL` makes a commit survive power loss, and with it all earlier ones,
+also those that did not wait for the disk (as PostgreSQL's `synchronous_commit` does). On PostgreSQL, rows that are
 read to be changed are locked with `with_for_update()`, which SQLite ignores because the whole database is locked.
 """
 
@@ -31,16 +32,21 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self._writer = self.engine.execution_options(zeroflow_write=True)
+        self._quick_writer = self.engine.execution_options(zeroflow_write=True, zeroflow_quick=True)
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self, *, durable: bool = True) -> Iterator[Session]:
         """Open a read-write transaction; it commits at the end of the block and rolls back on any exception.
+
+        One that is not `durable` survives a kill; a loss of power may take it until the next one that is. It is for
+        what somebody else will ask for again unless it has become part of a durable commit.
 
         Raises Unavailable when the database's disk is full, and InvalidInput for a value that it cannot hold: half of
         a surrogate pair; on PostgreSQL the character U+0000.
         """
         try:
-            with _told("recorded"), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            writer = self._writer if durable else self._quick_writer
+            with _told("recorded"), Session(writer, expire_on_commit=False) as session, session.begin():
                 yield session
         except OperationalError as error:
             if any(words in str(error.orig) for words in _DISK_FULL):
@@ -95,11 +101,13 @@ def _postgres_engine(url: URL) -> Engine:
     if url.drivername == "postgresql":  # SQLAlchemy's own choice would be psycopg2
         url = url.set(drivername="postgresql+psycopg")
     try:
-        return create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise InvalidInput(
             f"PostgreSQL needs the package {error.name}, which is not installed here: pip install 'zeroflow[postgres]'"
         ) from error
+    event.listen(engine, "begin", _begin_postgres)
+    return engine
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -111,5 +119,17 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("zeroflow_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("zeroflow_write", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    wanted = "NORMAL" if options.get("zeroflow_quick", False) else "FULL"
+    if connection.info.get("synchronous", "FULL") != wanted:  # nothing that a transaction could undo
+        connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+        connection.info["synchronous"] = wanted
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_postgres(connection: Connection) -> None:
+    if connection.get_execution_options().get("zeroflow_quick", False):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")

@@ -17,6 +17,8 @@ Fault = tuple[str, str]
 KINDS = ("StdOut", "File", "TensorFlowEvent", "PrometheusMetric", "Custom", "Push", "None")
 REPORTING = ("Push", "None", "Custom")
 """Kinds whose metrics come through the DB manager instead of the trial's log."""
+METRICS_DIRECTORY = "zeroflow.dev/metrics-directory"
+"""Annotation of a TrainJob, which has no field for volumes: an empty directory of each node, by its path."""
 WHERE = "spec.metricsCollectorSpec"
 FILE_PATH, EVENT_PATH = "/var/log/katib/metrics.log", "/var/log/katib/tfevent/"
 HTTP_PORT, HTTP_PATH = 8080, "/metrics"

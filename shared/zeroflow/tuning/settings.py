@@ -169,18 +169,23 @@ DARTS_DEFAULTS: Mapping[str, float] = {
 }
 
 
-def faults(spec: Object, parameters: list[Any]) -> Iterator[tuple[str, str]]:
-    """Yield (field, fault) of an Experiment's algorithm and its settings."""
+def faults(spec: Object, parameters: list[Any], is_served: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Yield (field, fault) of an Experiment's algorithm and its settings.
+
+    `is_served` tells of another algorithm whether a service suggests by it, which knows its settings.
+    """
     algorithm, where = spec["algorithm"], "spec.algorithm"
     name = algorithm.get("algorithmName")
     if not name:
         yield f"{where}.algorithmName", "Required value: must name an algorithm"
         return
     if name not in ALGORITHMS:
-        yield (
-            f"{where}.algorithmName",
-            f'Invalid value: "{name}": is not an algorithm; there are: {", ".join(ALGORITHMS)}',
-        )
+        if not is_served(str(name)):
+            yield (
+                f"{where}.algorithmName",
+                f'Invalid value: "{name}": is not an algorithm; there are: {", ".join(ALGORITHMS)}, and those that '
+                "the ConfigMap kubeflow/katib-config gives the address of a service for",
+            )
         return
     written = algorithm.get("algorithmSettings") or []
     found = list(setting_faults(f"{where}.algorithmSettings", str(name), written, ALGORITHMS[name]))

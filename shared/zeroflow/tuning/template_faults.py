@@ -5,18 +5,17 @@ Source: Katib v1beta1 experiment validation (trialTemplate, trialParameters, tri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
 
 from zeroflow.tuning.gjson import is_path
+from zeroflow.tuning.services import FindConfigMap
 from zeroflow.tuning.spec import Object
 from zeroflow.tuning.template import METADATA, placeholders
 
 Fault = tuple[str, str]
-FindConfigMap = Callable[[str, str], Object | None]
-"""(namespace, name) -> the ConfigMap."""
 WHERE = "spec.trialTemplate"
 
 

@@ -16,8 +16,9 @@ from zeroflow.tuning.architectures import PLACEHOLDERS, architecture_faults
 from zeroflow.tuning.collectors import collector_faults
 from zeroflow.tuning.early_stopping import early_stopping_faults
 from zeroflow.tuning.extensions import extension_faults
+from zeroflow.tuning.services import FindConfigMap, address_of
 from zeroflow.tuning.spec import DISTRIBUTIONS, GOALS, STRATEGIES, TYPES, Object, number
-from zeroflow.tuning.template_faults import FindConfigMap, template_faults
+from zeroflow.tuning.template_faults import template_faults
 
 Fault = tuple[str, str]
 
@@ -30,7 +31,7 @@ EDITABLE = ("parallelTrialCount", "maxTrialCount", "maxFailedTrialCount")
 def faults(experiment: Object, old: Object | None = None, config_map: FindConfigMap | None = None) -> list[Fault]:
     """Return every fault of an Experiment, or of its change from `old`.
 
-    With `config_map` the template in a ConfigMap is looked at too.
+    With `config_map` what ConfigMaps say is looked at too: the template, and who else suggests.
     """
     spec = experiment.get("spec")
     if not isinstance(spec, dict) or not spec:
@@ -69,7 +70,9 @@ def _faults(experiment: Object, spec: Object, config_map: FindConfigMap | None) 
     if not isinstance(algorithm, dict):
         yield "spec.algorithm", "Required value: which algorithm suggests"
     else:
-        yield from settings.faults(spec, parameters)
+        yield from settings.faults(
+            spec, parameters, lambda other: config_map is not None and address_of(other, config_map) is not None
+        )
     yield from collector_faults(spec["metricsCollectorSpec"])
     references = [each.get("name") for each in parameters if isinstance(each, dict)]
     yield from template_faults(spec.get("trialTemplate"), [*references, *PLACEHOLDERS.get(name, ())], config_map)

@@ -14,6 +14,14 @@ from zeroflow.knative.local.api.kinds import Kind, KindRegistry
 from zeroflow.knative.local.api.objects import Object
 
 NOWHERE: Final = "the server could not find the requested resource"
+ABSENT: Final = {
+    "apps": "this host has no Deployments, StatefulSets or DaemonSets: declare a Service of serving.knative.dev or a "
+    "Job",
+    "networking.k8s.io": "this host has no Ingresses and no network policies: a Service of serving.knative.dev has a "
+    "URL",
+    "autoscaling": "this host has no HorizontalPodAutoscalers: Services of serving.knative.dev scale by annotations",
+}
+"""Groups that every cluster has and that are looked for here in vain: what there is instead."""
 SUBRESOURCES: Final = {
     "Pod": ("status", "log", "exec", "attach", "portforward"),
     "Namespace": ("status",),
@@ -50,7 +58,7 @@ def parse(parts: list[str], group: str, version: str, kinds: KindRegistry) -> Ta
     kind = kinds.find_plural(group, parts[0])
     served = kind.version(version) if kind is not None else None
     if kind is None or served is None or (namespace is not None and not kind.namespaced):
-        raise NotFound(NOWHERE)
+        raise NotFound(ABSENT.get(group, NOWHERE))
     name = parts[1] if len(parts) > 1 else None
     subresource = parts[2] if len(parts) > 2 else ""
     if subresource == "ephemeralcontainers" and kind.key == "Pod":  # kubectl debug shows a NotFound's words
