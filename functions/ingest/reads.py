@@ -34,9 +34,8 @@ def note(app: FunctionApp, uri: URI, size_bytes: int, origin: Origin) -> None:
 
 def origin(header: Callable[[str], str | None], address: str | None, token: str | None) -> Origin:
     """Return who asks, as far as the host has said so."""
-    name = header(callers.HEADER)
-    if name and token and callers.is_proven(token, name, header(callers.PROOF) or ""):
-        return Origin(f"user:{name}", True, address)
+    if caller := callers.proven(token, header):
+        return Origin(f"user:{caller.name}", True, address)
     return Origin("anonymous", False, address)
 
 

@@ -5,7 +5,7 @@ Source: the swagger of KFP's API server, v2beta1; `/runs/{id}/tasks`, `/artifact
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from flask import Blueprint, Response, request
@@ -22,6 +22,9 @@ from zeroflow.functions.pipeline.fields import check_depth, snake_names
 from zeroflow.functions.pipeline.listing import Columns, Page, page_of
 from zeroflow.metadata.pipelines import RecurringRun, Run
 
+if TYPE_CHECKING:
+    from zeroflow.functions.pipeline.access import Access
+
 PREFIX = "/apis/v2beta1"
 
 
@@ -32,6 +35,7 @@ class Context:
     app: FunctionApp
     engine: Engine
     stores: Stores
+    access: "Access"
     trusted_hosts: Collection[str] = ()
     """Hosts in private networks, as `host:port`, from which a pipeline package may be fetched."""
 
@@ -49,6 +53,7 @@ def blueprint(context: Context) -> Blueprint:
     )
 
     routes = Blueprint("kfp", __name__, url_prefix=PREFIX)
+    routes.before_request(context.access.check)
     routes.register_error_handler(ZeroflowError, errors.answer)
     routes.register_error_handler(Exception, errors.answer_unexpected)
     routes.record(lambda state: state.app.register_error_handler(HTTPException, _answer_unrouted))

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 
 from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline import catalog
+from zeroflow.functions.pipeline.access import VIEWERS
 from zeroflow.functions.pipeline.api import Context, answer
 from zeroflow.functions.pipeline.errors import NotHere
 
@@ -20,15 +21,17 @@ def register(routes: Blueprint, context: Context) -> None:
 
     @routes.get("/healthz")
     def get_healthz() -> Response:
-        return answer({"multi_user": False, "pipeline_store": "database"})
+        return answer({"multi_user": context.access.caller() is not None, "pipeline_store": "database"})
 
     @routes.get("/auth")
     def authorize() -> Response:
-        # Whoever could ask was let in by the host: a token of this platform opens all namespaces.
-        catalog.namespace_of(request.args.get("namespace"))
+        namespace = catalog.namespace_of(request.args.get("namespace"))
         for name, known in (("resources", RESOURCES), ("verb", VERBS)):
             if request.args.get(name, "") not in known:
                 raise InvalidInput(f"{name} must be one of {', '.join(known[1:])}, found {request.args[name]!r}")
+        caller, verb = context.access.caller(), request.args.get("verb", "").lower()
+        if caller is not None:
+            context.access.require(caller, VIEWERS, "viewers", verb, namespace)
         return answer({})
 
     @routes.get("/filters")

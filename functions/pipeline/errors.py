@@ -21,6 +21,7 @@ CODES = {
     "Forbidden": (7, 403),
     "Unimplemented": (12, 501),
     "Unavailable": (14, 503),
+    "Unauthenticated": (16, 401),
 }
 """reason -> (google.rpc.Code, HTTP status); any other is INTERNAL."""
 

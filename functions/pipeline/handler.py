@@ -5,6 +5,7 @@ at `POST /dead-letters`, the clock at `POST /recurringruns/<id>/tick`. Everythin
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from flask import Flask, Response, request
 from zeroflow.artifacts import Stores
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.pipeline import deadletters, outcomes, recurring, triggers
+from zeroflow.functions.pipeline.access import Access
 from zeroflow.functions.pipeline.api import Context, blueprint
 from zeroflow.functions.pipeline.capabilities import Capabilities
 from zeroflow.functions.pipeline.clock import Clock
@@ -83,5 +85,6 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     app.flask.post("/recurringruns/<recurring_run_id>/tick")(clock.tick)
     app.flask.post("/recurringruns/sweep")(clock.sweep)
 
-    app.flask.register_blueprint(blueprint(Context(app, engine, stores, settings.trusted_hosts)))
+    access = Access(app.database, resources, settings.token, os.environ)
+    app.flask.register_blueprint(blueprint(Context(app, engine, stores, access, settings.trusted_hosts)))
     return app.flask

@@ -31,9 +31,8 @@ class Identify:
                 return Origin(f"user:{name}", True, address)
             if self._platform_token and hmac.compare_digest(token.encode(), self._platform_token.encode()):
                 return Origin("platform", True, address)
-        told = header(callers.HEADER)
-        if told and self._platform_token and callers.is_proven(self._platform_token, told, header(callers.PROOF) or ""):
-            return Origin(f"user:{told[:MAX_NAME]}", True, address)
+        if caller := callers.proven(self._platform_token, header):
+            return Origin(f"user:{caller.name[:MAX_NAME]}", True, address)
         if policy.trusted_header and (name := header(policy.trusted_header)):
             return Origin(f"user:{name[:MAX_NAME]}", True, address)
         claimed = header(CLAIM)

@@ -52,6 +52,8 @@ SERVICE_PROXY = re.compile(
 """The API server's way to a Service, as kubectl and `kfp.Client()` without a host go it."""
 PATHS_OF_SERVICES = ("ml-pipeline",)
 """Services of a Kubeflow cluster whose paths are those of the bare host here, in whichever namespace."""
+ASKING_THEMSELVES = ("pipeline",)
+"""Functions of the platform that ask what a caller may do at their paths here, namespace by namespace."""
 WELCOME = """Zeroflow runs here.
 
   KFP API            {base}/apis/v2beta1
@@ -271,7 +273,7 @@ class Front:
                 return self._admitted(request, service), f"/{proxied['rest'] or ''}"
             path = f"/{proxied['rest'] or ''}"
         if (found := self._platform_service(path)) is not None:
-            return self._told(request, Target(PLATFORM_NAMESPACE, found)), path
+            return self._told(request, Target(PLATFORM_NAMESPACE, found), asks=found not in ASKING_THEMSELVES), path
         return None, path
 
     def _admitted(self, request: Request, service: Target) -> Target:
@@ -284,10 +286,10 @@ class Front:
             )
         return service
 
-    def _told(self, request: Request, service: Target) -> Target:
-        """Return the Service, which will be told who asks; raise 403 when they may not."""
+    def _told(self, request: Request, service: Target, *, asks: bool = True) -> Target:
+        """Return the Service, which will be told who asks; raise 403 when they may not, unless it asks by itself."""
         caller = self._guard.caller(request)
-        if caller is not OWNER:
+        if caller is not OWNER and asks:
             self._gate.check_service(caller, request.method, service)
         if request.headers.get("Authorization"):
             passport = self._gate.passport(caller, platform=service.namespace == PLATFORM_NAMESPACE)

@@ -28,6 +28,12 @@ class Conflict(ZeroflowError):
     reason = "Conflict"
 
 
+class Unauthenticated(ZeroflowError):
+    """Nobody says who asks."""
+
+    reason = "Unauthenticated"
+
+
 class Forbidden(ZeroflowError):
     """The caller may not do this."""
 

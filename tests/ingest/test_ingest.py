@@ -147,7 +147,7 @@ def test_reading_a_registered_models_bytes_leaves_a_record(client, database):
         session.flush()
         number, uri = version.id, "store://models/iris/1"
         session.add(RegistryArtifact(kind="model-artifact", name="m", parent_id=number, uri=uri, **times))
-    told = {callers.HEADER: "ada", callers.PROOF: callers.prove("secret", "ada")}
+    told = callers.told("secret", callers.Caller("ada"))
     forged = told | {callers.PROOF: "00"}
     for path, headers in (("iris/1/parts/a.bin", told), ("iris/1/model.pkl", forged), ("other/x", told)):
         with client.get(f"/objects/models/{path}", headers=headers) as answer:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from zeroflow.knative.local.api.errors import Invalid
+from zeroflow.knative.local.processes import mounting
 
 
 def alive(pid):
@@ -322,5 +323,22 @@ def test_a_job_selects_its_own_pods_and_an_update_may_leave_the_selector_out(run
         assert (
             updated["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"] == job["metadata"]["uid"]
         )
+
+    run(scenario)
+
+
+def test_a_container_with_a_read_only_root_writes_to_its_volumes_alone(run, tmp_path):
+    if not mounting.possible():
+        pytest.skip("this kernel lets this user make no mount namespace")
+
+    async def scenario(place):
+        container = {
+            "securityContext": {"readOnlyRootFilesystem": True},
+            "volumeMounts": [{"name": "v", "mountPath": "/var/zeroflow-test"}],
+        }
+        script = f"touch {tmp_path}/made 2>/dev/null || echo refused; echo x > /var/zeroflow-test/x && echo kept"
+        await place.create("sh", "-c", script, container=container, pod={"volumes": [{"name": "v", "emptyDir": {}}]})
+        assert (await place.finished())[0] == "Complete"
+        assert place.log() == "refused\nkept\n"
 
     run(scenario)

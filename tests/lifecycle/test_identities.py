@@ -105,3 +105,111 @@ def test_the_registry_is_told_who_asks_and_believes_nobody_else(host, add):
     assert written["hers"] == ("user:carol", True)
     assert written["nobodys"] == ("anonymous", False)
     assert "refused" not in written
+
+
+RUNS = "/apis/v2beta1/runs"
+
+
+@pytest.fixture(scope="module")
+def spec():
+    """Return a pipeline that only passes a parameter on: it takes no step to run."""
+    return {
+        "pipelineInfo": {"name": "nothing"},
+        "root": {
+            "dag": {"tasks": {"read": {"componentRef": {"name": "comp-read"}, "taskInfo": {"name": "read"}}}},
+        },
+        "components": {"comp-read": {"executorLabel": "exec-read", "outputDefinitions": {"artifacts": {
+            "artifact": {"artifactType": {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}}}}}},
+        "deploymentSpec": {"executors": {"exec-read": {"importer": {
+            "artifactUri": {"constant": "https://example.com/data"},
+            "typeSchema": {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}}}}},
+        "schemaVersion": "2.1.0",
+        "sdkVersion": "kfp-2.17.0",
+    }  # fmt: skip
+
+
+def submitted(host, token, spec, namespace):
+    """Create an experiment and a run in it; return the status and the answer of what came last."""
+    code, said = ask(host, token, "POST", "/apis/v2beta1/experiments", {"display_name": "e", "namespace": namespace})
+    if code != 200:
+        return code, json.loads(said)
+    asked = {"display_name": "r", "pipeline_spec": spec, "experiment_id": json.loads(said)["experiment_id"]}
+    code, said = ask(host, token, "POST", RUNS, asked)
+    return code, json.loads(said)
+
+
+def test_the_kfp_api_is_divided_by_namespaces(host, add, spec):
+    tokens = {name: add(name, *options) for name, options in {"dan": (), "fay": ("--group", "blue")}.items()}
+    for namespace, binding in {
+        "dans": ("--clusterrole=edit", "--user=dan"),
+        "fays": ("--clusterrole=edit", "--group=blue"),
+    }.items():
+        host.kubectl("create", "namespace", namespace)
+        host.kubectl("create", "rolebinding", "editors", *binding, "-n", namespace)
+    host.kubectl("create", "rolebinding", "guests", "--clusterrole=view", "--user=dan", "-n", "fays")
+
+    code, mine = submitted(host, tokens["dan"], spec, "dans")
+    assert code == 200, mine
+    code, hers = submitted(host, tokens["fay"], spec, "fays")
+    assert code == 200, hers
+    code, said = submitted(host, tokens["dan"], spec, "fays")
+    assert (code, said["code"]) == (403, 7)
+    assert said["message"].startswith("User 'dan' is not authorized with reason: ")
+    assert "create experiments.pipelines.kubeflow.org in namespace fays" in said["message"]
+
+    def code_of(name, method, path):
+        return ask(host, tokens[name], method, path)[0]
+
+    of_hers, of_mine = f"{RUNS}/{hers['run_id']}", f"{RUNS}/{mine['run_id']}"
+    assert code_of("dan", "GET", f"{RUNS}?namespace=fays") == 200
+    assert code_of("dan", "GET", of_hers) == 200
+    assert code_of("dan", "GET", f"{of_hers}/tasks") == 200
+    assert code_of("dan", "POST", f"{of_hers}:archive") == 403
+    assert code_of("dan", "DELETE", of_hers) == 403
+    for path in (
+        of_mine,
+        f"{of_mine}/tasks",
+        f"{of_mine}/events",
+        f"{RUNS}?namespace=dans",
+        f"{of_hers}/diff/{mine['run_id']}",
+    ):
+        assert code_of("fay", "GET", path) == 403
+    assert code_of("fay", "GET", f"{RUNS}?experiment_id={mine['experiment_id']}") == 403
+    assert code_of("fay", "GET", RUNS) == 403  # the namespace `default`
+    assert code_of("fay", "GET", f"{RUNS}/00000000-0000-0000-0000-000000000000") == 404
+    assert code_of("fay", "POST", f"{of_hers}:archive") == 200
+    assert json.loads(ask(host, tokens["fay"], "GET", "/apis/v2beta1/healthz")[1])["multi_user"] is True
+    assert code_of("dan", "GET", "/apis/v2beta1/auth?namespace=fays&resources=VIEWERS&verb=GET") == 200
+    assert code_of("fay", "GET", "/apis/v2beta1/auth?namespace=dans&resources=VIEWERS&verb=GET") == 403
+
+    import kfp
+    import kfp_server_api
+
+    client = kfp.Client(host=host.url, existing_token=tokens["fay"], namespace="fays")
+    assert [run.run_id for run in client.list_runs(namespace="fays").runs] == [hers["run_id"]]
+    with pytest.raises(kfp_server_api.ApiException, match="not authorized") as refused:
+        client.terminate_run(mine["run_id"])
+    assert refused.value.status == 403
+
+    forged = {"zeroflow-caller": "dan", "zeroflow-caller-groups": "system:masters"}
+    assert ask(host, tokens["fay"], "GET", of_mine, None, **forged)[0] == 403
+    assert host.request("GET", of_mine).status == 200  # the owner
+    assert json.loads(host.request("GET", "/apis/v2beta1/healthz").data)["multi_user"] is False
+
+
+def test_a_run_is_made_only_from_pipelines_that_one_may_read(host, add, spec):
+    token = add("gil")
+    host.kubectl("create", "namespace", "gils")
+    host.kubectl("create", "rolebinding", "gil", "--clusterrole=edit", "--user=gil", "-n", "gils")
+    versions = {}
+    for namespace in ("gils", "default"):
+        uploaded = host.request(
+            "POST",
+            f"/apis/v2beta1/pipelines/upload?name=shared&namespace={namespace}",
+            fields={"uploadfile": ("shared.yaml", json.dumps(spec))},
+        )
+        pipeline_id = json.loads(uploaded.data)["pipeline_id"]
+        versions[namespace] = {"pipeline_id": pipeline_id}
+    for namespace, expected in (("gils", 200), ("default", 403)):
+        asked = {"display_name": "r", "namespace": "gils", "pipeline_version_reference": versions[namespace]}
+        assert ask(host, token, "POST", RUNS, asked)[0] == expected

@@ -162,6 +162,52 @@ def test_more_workers_than_one_have_an_arbiter(run):
     run(scenario)
 
 
+PREDICTOR = """
+import os
+
+
+class Application:
+    config = {"THREADS": 1, "BODY_BYTES": 1000, "WAITING": 10}
+
+    @property
+    def wsgi_app(self):
+        return self
+
+    def is_quick(self, environ):
+        return True
+
+    busy = None
+
+    def close(self):
+        print("closed", flush=True)
+
+    def __call__(self, environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(os.getsid(0) == os.getpid()).encode()]
+
+
+application = Application()
+"""
+
+
+def test_a_predictors_worker_has_no_arbiter_and_stops_in_order(run, tmp_path):
+    (tmp_path / "predictor.py").write_text(PREDICTOR)
+
+    async def scenario(launcher, spec):
+        listener = listening_socket()
+        port = listener.getsockname()[1]
+        worker = "--worker-class=zeroflow.functions.predictor.worker.QuickWorker"
+        command = ("gunicorn", worker, "--timeout=0", "predictor:application")
+        process = await launcher.start(spec(*command, runtime="test", listener=listener))
+        assert await process.serving()
+        assert await get(port) == "True"  # the session is its own
+        process.terminate()
+        assert await process.wait() == 0
+        assert "closed" in (tmp_path / "logs" / "test.log").read_text()
+
+    run(scenario)
+
+
 def test_an_application_that_cannot_be_loaded_is_not_ready_and_says_why(run, tmp_path):
     async def scenario(launcher, spec):
         process = await launcher.start(

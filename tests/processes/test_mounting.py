@@ -33,13 +33,13 @@ def namespaces():
 def run(tmp_path):
     """Run a shell script as a container with mounts and return (exit code, what it wrote)."""
 
-    def runner(script, *mounts, cwd=None):
+    def runner(script, *mounts, cwd=None, **settings):
         async def main():
             launcher = Launcher()
             log = tmp_path / "logs" / "log"
             try:
                 argv = ("sh", "-c", script)
-                spec = ProcessSpec("test", argv, {"PATH": os.environ["PATH"]}, log, cwd=cwd, mounts=mounts)
+                spec = ProcessSpec("test", argv, {"PATH": os.environ["PATH"]}, log, cwd=cwd, mounts=mounts, **settings)
                 process = await launcher.start(spec)
                 return await asyncio.wait_for(process.wait(), 30), log.read_text()
             finally:
@@ -127,3 +127,21 @@ def test_without_namespaces_paths_in_words_and_values_lead_to_the_directory():
     assert found.argv == ("cat", "/real/file", f"in {NEW}")
     assert found.env == {"WHERE": "/real", "OTHER": f"{NEW}x"}
     assert (found.cwd, found.mounts) == ("/real/inner", ())
+
+
+def test_with_a_read_only_root_only_volumes_can_be_written_to(run, volume, tmp_path):
+    script = f"""
+    for path in {tmp_path}/x /tmp/zeroflow-x /etc/zeroflow-x /zeroflow-x {NEW}-fixed/x {NEW}-gone/x; do
+        touch $path 2>/dev/null && echo wrote $path
+    done
+    cat {NEW}/file; echo new > {NEW}/inner/made && echo x > /dev/null
+    echo x > /dev/shm/zeroflow-x && rm /dev/shm/zeroflow-x
+    cat /proc/self/comm; echo done
+    """
+    mounts = (Mount(NEW, str(volume)), Mount(f"{NEW}-fixed", str(volume), read_only=True))
+    assert run(script, *mounts, read_only_root=True) == (0, "hello\ncat\ndone\n")
+    assert (volume / "inner" / "made").read_text() == "new\n"
+    code, said = run(f"touch {tmp_path}/x || echo refused", read_only_root=True)
+    assert code == 0
+    assert said.endswith("refused\n")
+    assert run(f"touch {tmp_path}/x && echo wrote")[1].endswith("wrote\n")

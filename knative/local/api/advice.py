@@ -23,7 +23,7 @@ _TEMPLATES: Final = {
     "Service.serving.knative.dev": ("template",),
     "Configuration.serving.knative.dev": ("template",),
 }
-_BOUNDS: Final = ("readOnlyRootFilesystem", "capabilities", "seccompProfile", "appArmorProfile", "seLinuxOptions")
+_BOUNDS: Final = ("capabilities", "seccompProfile", "appArmorProfile", "seLinuxOptions")
 _USERS: Final = ("runAsUser", "runAsGroup", "fsGroup", "supplementalGroups")
 
 

@@ -13,6 +13,7 @@ from zeroflow.knative.local.identity.authorization import GROUP
 from zeroflow.knative.local.identity.callers import AUTHENTICATED, MASTERS
 
 READ: Final = ["get", "list", "watch"]
+PIPELINES: Final = "pipelines.kubeflow.org"
 WRITE: Final = [*READ, "create", "update", "patch", "delete", "deletecollection"]
 _SHOWN: Final = [
     *("configmaps", "events", "persistentvolumeclaims", "pods", "pods/log", "pods/status"),
@@ -24,13 +25,17 @@ _OURS: Final = [
 ]
 _KINDS: Final = {"apiGroups": _OURS, "resources": ["*"]}
 _MEASURED: Final = {"apiGroups": ["metrics.k8s.io"], "resources": ["pods", "nodes"], "verbs": ["get", "list"]}
+_RUNS: Final = ["archive", "retry", "terminate", "unarchive", "readArtifact", "reportMetrics", "enable", "disable"]
+"""KFP's own verbs, beside those of any resource."""
 _VIEW: Final = [
     _MEASURED,
+    {"apiGroups": [PIPELINES], "resources": ["*"], "verbs": [*READ, "readArtifact"]},
     {"apiGroups": [""], "resources": [*_SHOWN, "namespaces"], "verbs": READ},
     {**_KINDS, "verbs": READ},
 ]
 _EDIT: Final = [
     _MEASURED,
+    {"apiGroups": [PIPELINES], "resources": ["*"], "verbs": [*WRITE, *_RUNS]},
     {"apiGroups": [""], "resources": [*_SHOWN, "secrets", "serviceaccounts/token"], "verbs": WRITE},
     {"apiGroups": [""], "resources": ["pods/attach", "pods/exec", "pods/portforward"], "verbs": ["create", "get"]},
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": READ},

@@ -55,10 +55,10 @@ class Gate:
         if caller is OWNER:
             return Passport(hidden=hidden)
         name = caller.name.encode()
-        said = [(callers.HEADER.encode(), name), (KUBEFLOW, name)]
+        said = {callers.HEADER: caller.name}
         if platform:
-            said.append((callers.PROOF.encode(), callers.prove(self.token, caller.name).encode()))
-        return Passport(tuple(said), hidden)
+            said = callers.told(self.token, callers.Caller(caller.name, caller.groups))
+        return Passport((*((key.encode(), value.encode()) for key, value in said.items()), (KUBEFLOW, name)), hidden)
 
     def _check(self, caller: Caller, action: Action) -> None:
         if not self.authorizer.allows(caller, action):

@@ -46,6 +46,7 @@ class Task:
     stdio: tuple[int, ...] = ()  # instead of an empty input and the log
     terminal: bool = False
     user: User | None = None
+    read_only_root: bool = False
     cpus: tuple[int, ...] = ()  # those it may run on; all when there are none
 
 
@@ -61,6 +62,7 @@ def relocated(task: Task) -> Task:
         env={name: mounting.relocated(value, task.mounts) for name, value in task.env.items()},
         cwd=mounting.relocated(task.cwd, task.mounts) if task.cwd is not None else None,
         mounts=(),
+        read_only_root=False,
     )
 
 
@@ -101,9 +103,9 @@ def _isolate(task: Task, parent: int) -> None:
     _redirect(task)
     kept = {0, 1, 2} | {fd for fd in (task.listener, task.ready) if fd is not None}
     _close_others(kept)
-    if task.mounts:
+    if task.mounts or task.read_only_root:
         try:
-            mounting.enter(task.mounts)
+            mounting.enter(task.mounts, read_only_root=task.read_only_root)
         except OSError as error:
             raise CannotMount(f"cannot mount the volumes: {error.filename}: {error.strerror}") from error
         die_with(parent)  # new credentials may have made the kernel forget it

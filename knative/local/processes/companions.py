@@ -57,6 +57,7 @@ def process_spec(
         runtime=resolved.runtime,
         memory_bytes=resolved.memory_bytes,
         mounts=mounts,
+        read_only_root=bool((container.get("securityContext") or {}).get("readOnlyRootFilesystem")),
     )
 
 

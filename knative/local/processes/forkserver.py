@@ -107,7 +107,7 @@ class ForkServer:
 
     def _fork(self, message: Message, fds: tuple[int, ...]) -> None:
         task = _task(message["task"], fds)
-        if task.mounts and not mounting.possible():
+        if (task.mounts or task.read_only_root) and not mounting.possible():
             task = child.relocated(task)
         me = os.getpid()
         try:
@@ -163,6 +163,7 @@ def _task(wire: dict[str, Any], fds: tuple[int, ...]) -> child.Task:
         cpus=tuple(wire["cpus"]),
         user=User(**wire["user"]) if wire["user"] else None,
         mounts=tuple(mounting.Mount(**mount) for mount in wire["mounts"]),
+        read_only_root=wire["read_only_root"],
         grace_s=wire["grace_s"],
         listener=fds[0] if fds else None,
         ready=fds[1] if fds else None,

@@ -6,14 +6,19 @@ for this process alone: its nearest existing parent is replaced by a view of the
 kernel refuses namespaces, a mount path that is the whole of an environment value or of a word of the command line, or
 the beginning of the path in it, is replaced by the directory itself (`relocated`).
 
+With a read-only root the process can change nothing of the machine but its volumes that are not read-only, /dev and
+/proc, as in a container; from Linux 5.12 on, and where it may make namespaces.
+
 Runs in freshly forked children, so it needs nothing but the standard library. Source: mount_namespaces(7),
-user_namespaces(7), pivot_root(2).
+user_namespaces(7), pivot_root(2), mount_setattr(2).
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +30,9 @@ MNT_DETACH = 2
 STAGE = "/tmp"  # noqa: S108 - a place to mount at that exists everywhere; nothing is written to it
 # What statvfs says of a mount -> what a remount must repeat, since an unprivileged user may not take it away.
 KEPT = ((2, MS_NOSUID), (4, MS_NODEV), (8, MS_NOEXEC), (1024, MS_NOATIME), (2048, MS_NODIRATIME), (4096, MS_RELATIME))
+SYS_MOUNT_SETATTR, MOUNT_ATTR_RDONLY = 442, 1  # the same number for every processor
+AT_FDCWD, AT_RECURSIVE = -100, 0x8000
+STAYS_WRITABLE = frozenset({"dev", "proc"})
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 
@@ -58,7 +66,7 @@ def possible() -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
-def enter(mounts: Sequence[Mount]) -> None:
+def enter(mounts: Sequence[Mount], *, read_only_root: bool = False) -> None:
     """Give this process a root of its own with `mounts` in it; raise OSError, which leaves it in no useful state."""
     directory = os.getcwd()
     placed = [Mount(os.path.realpath(m.path), os.path.realpath(m.source), m.read_only) for m in mounts]
@@ -74,6 +82,8 @@ def enter(mounts: Sequence[Mount]) -> None:
     view = _View({"/"})
     for mount in sorted(placed, key=lambda mount: mount.path.count("/")):
         view.place(mount)
+    if read_only_root:
+        _seal([mount.path for mount in placed if not mount.read_only])
     os.chdir("/new")
     _pivot(".", ".")
     _check(_libc().umount2(b".", MNT_DETACH), "the old root")
@@ -128,6 +138,27 @@ def _mirror(old: str, new: str) -> None:
             else:
                 os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
             _mount(entry.path, target, "", MS_BIND | MS_REC)
+
+
+def _seal(writable: Iterable[str]) -> None:
+    """Make the new root read-only, except /dev, /proc and these volumes."""
+    for name in os.listdir("/new"):
+        if name not in STAYS_WRITABLE and not os.path.islink(f"/new/{name}"):
+            _set_read_only(f"/new/{name}", recursive=True)
+    _set_read_only("/new")
+    for path in writable:
+        _set_read_only(f"/new{path}", recursive=True, to=False)
+
+
+def _set_read_only(path: str, *, recursive: bool = False, to: bool = True) -> None:
+    attributes = struct.pack("=QQQQ", *((MOUNT_ATTR_RDONLY, 0) if to else (0, MOUNT_ATTR_RDONLY)), 0, 0)
+    flags = AT_RECURSIVE if recursive else 0
+    number = ctypes.c_long(SYS_MOUNT_SETATTR)
+    if _libc().syscall(number, AT_FDCWD, path.encode(), flags, attributes, ctypes.c_size_t(len(attributes))) == 0:
+        return
+    # EINVAL: a directory of the root itself, no mount of its own. ENOSYS: a kernel that is older.
+    if ctypes.get_errno() not in (errno.EINVAL, errno.ENOSYS):
+        _check(-1, path)
 
 
 def _own_namespace() -> None:

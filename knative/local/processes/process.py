@@ -47,6 +47,7 @@ class ProcessSpec:
     processors: int | None = None  # how many it may run on; None: on all
     cpus: tuple[int, ...] = ()  # which they are: the launcher chooses
     mounts: tuple[Mount, ...] = ()
+    read_only_root: bool = False  # but for its mounts; where the kernel lets it
     stdio: Stdio | None = None  # instead of an empty input and the log
     user: User | None = None  # None: as the host does
     grace_s: float = 30.0  # how long gunicorn lets requests finish after SIGTERM

@@ -31,8 +31,9 @@ from zeroflow.knative.local.processes.child import Task, die_with
 KEEPALIVE_S = 120
 MEMORY_DIR = "/dev/shm"  # noqa: S108 - gunicorn puts an unlinked heartbeat file there
 
-
 LINGERING = "zeroflow.knative.local.processes.worker.LingeringWorker"
+LONELY = (LINGERING, "gthread", "sync", "zeroflow.functions.predictor.worker.QuickWorker")
+"""The workers that need no arbiter."""
 
 
 class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -72,7 +73,7 @@ class _Server(WSGIApplication):  # type: ignore[misc]  # gunicorn has no types
     def _needs_arbiter(self) -> bool:
         """Say whether anything was asked for that only an arbiter does."""
         cfg = self.cfg
-        plain = cfg.worker_class_str in (LINGERING, "gthread", "sync") and cfg.workers == 1 and not cfg.max_requests
+        plain = cfg.worker_class_str in LONELY and cfg.workers == 1 and not cfg.max_requests
         told = any(os.path.exists(file) for file in (cfg.config or "", "gunicorn.conf.py"))
         others = (cfg.daemon, cfg.preload_app, cfg.reload, cfg.print_config, cfg.check_config, cfg.spew, cfg.pythonpath)
         return not plain or told or any(others)

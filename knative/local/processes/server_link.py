@@ -238,6 +238,7 @@ def _task(spec: ProcessSpec) -> dict[str, object]:
         "memory_bytes": spec.memory_bytes,
         "cpus": list(spec.cpus),
         "mounts": [asdict(mount) for mount in spec.mounts],
+        "read_only_root": spec.read_only_root,
         "user": asdict(spec.user) if spec.user is not None else None,
         "grace_s": spec.grace_s,
         "gunicorn": spec.runtime is not None,

@@ -19,7 +19,7 @@ HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"}
     | {b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-CALLER, PROOF = callers.HEADER.encode(), callers.PROOF.encode()
+_CALLER = {name.encode() for name in (callers.HEADER, callers.GROUPS, callers.PROOF)}
 """Who asks, as the host knows it; nobody can say it of themselves."""
 # `expect` was answered by this host's server already; the length is that of what this host sends.
 _TO_POD = HOP_BY_HOP | {
@@ -30,8 +30,7 @@ _TO_POD = HOP_BY_HOP | {
     b"knative-serving-revision",
     b"k-proxy-request",
     b"k-network-probe",
-    CALLER,
-    PROOF,
+    *_CALLER,
     b"forwarded",
     b"x-forwarded-for",
     b"x-forwarded-proto",
