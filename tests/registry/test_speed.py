@@ -25,7 +25,8 @@ def test_reads_among_ten_thousand_versions(registry: Any) -> None:
     calls = {
         "find by name": ("model_version", {"name": "1", "parentResourceId": model["id"]}),
         "list of 100": (path, {"pageSize": "100", "orderBy": "LAST_UPDATE_TIME", "sortOrder": "DESC"}),
-        "by property": (path, {"pageSize": "100", "filterQuery": "team = 'blue-7'"}),
+        "one by property": (path, {"pageSize": "100", "filterQuery": "serial = 'n-7'"}),
+        "100 of a hundredth by property": (path, {"pageSize": "100", "filterQuery": "team = 'blue-7'"}),
         "get": (f"registered_models/{model['id']}", {}),
     }
     _add(registry, model["id"], 1, 101)
@@ -64,7 +65,7 @@ def _add(registry: Any, model_id: str, start: int, stop: int) -> None:
                 "name": str(number),
                 "state": "LIVE",
                 "fields": {},
-                "custom_properties": wire({"team": f"blue-{number % 100}", "auc": number / stop}),
+                "custom_properties": wire({"team": f"blue-{number % 100}", "serial": f"n-{number}"}),
                 "created_ms": time_ms - stop + number,
                 "updated_ms": time_ms - stop + number,
             }
