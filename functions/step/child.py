@@ -38,8 +38,11 @@ MAX_CAUSE_CHARS = 1000
 SLACK_BYTES = 256 << 20  # reserved and never touched: stacks of threads, buffers of libraries
 
 
-def leave(parent: int, kept: int) -> None:
-    """Leave the world of the fork server, but for one descriptor, without knowing yet what is to be done."""
+def leave(parent: int, kept: int) -> str:
+    """Leave the world of the fork server, but for one descriptor, without knowing yet what is to be done.
+
+    Return what tells this process from any other that ever has its number: number and beginning.
+    """
     os.setsid()
     PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the call
@@ -51,11 +54,13 @@ def leave(parent: int, kept: int) -> None:
     os.closerange(3, kept)
     os.closerange(kept + 1, 1 << 16)
     _prefer_to_die()
+    with open("/proc/self/stat") as stat:  # a number alone may be another process's by the time it is read
+        return f"{os.getpid()} {stat.read().rpartition(')')[2].split()[19]}"
 
 
-def enter(folder: str, step: dict[str, Any], environment: dict[str, str]) -> None:
+def enter(folder: str, step: dict[str, Any], environment: dict[str, str], identity: str) -> None:
     """Become the process of the attempt in `folder`; `environment` is what this process has."""
-    _hold(f"{folder}/control/pid")
+    _hold(f"{folder}/control/pid", identity)
     if os.path.exists(
         f"{folder}/control/canceled"
     ):  # noted before anyone could have seen that this process holds its pid file
@@ -73,16 +78,14 @@ def enter(folder: str, step: dict[str, Any], environment: dict[str, str]) -> Non
     os.chdir(step["cwd"])
 
 
-def _hold(pid_file: str) -> None:
+def _hold(pid_file: str, identity: str) -> None:
     """Lock the pid file for as long as this process or a fork of it lives."""
     held = os.open(pid_file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os._exit(EXIT_BUSY)
-    with open("/proc/self/stat") as stat:  # a number alone may be another process's by the time it is read
-        began = stat.read().rpartition(")")[2].split()[19]
-    os.pwrite(held, f"{os.getpid()} {began}".encode(), 0)
+    os.pwrite(held, identity.encode(), 0)
     os.set_inheritable(held, True)
 
 
@@ -292,15 +295,15 @@ def told(descriptor: int) -> dict[str, Any]:
 
 
 def fork_main(
-    parent: int, orders: socket.socket, environment: dict[str, str], rehearse: Callable[[], None]
+    parent: int, orders: socket.socket, environment: dict[str, str], rehearse: Callable[[], None] | None
 ) -> NoReturn:
     """Go on, in a process that was just forked, as that of the attempt which `orders` will name; never returns.
 
     It does `rehearse` when it has to wait for its orders.
     """
     try:
-        leave(parent, orders.fileno())
-        if not select.select([orders], [], [], 0)[0]:
+        identity = leave(parent, orders.fileno())
+        if rehearse is not None and not select.select([orders], [], [], 0)[0]:
             rehearse()
         message, descriptors, _, _ = socket.recv_fds(orders, MAX_MESSAGE_BYTES, 1)
         if not message:
@@ -308,7 +311,7 @@ def fork_main(
         orders.close()
         wanted, descriptor = json.loads(message), descriptors[0]
         folder, python, step = wanted["folder"], wanted["python"], told(descriptor)
-        enter(folder, step, environment)
+        enter(folder, step, environment, identity)
         if python is not None:
             os.set_inheritable(descriptor, True)
             argv = [python, "-P", __file__, folder, str(descriptor)]
