@@ -295,7 +295,7 @@ def told(descriptor: int) -> dict[str, Any]:
 
 
 def fork_main(
-    parent: int, orders: socket.socket, environment: dict[str, str], rehearse: Callable[[], None]
+    parent: int, orders: socket.socket, environment: dict[str, str], rehearse: Callable[[], None] | None
 ) -> NoReturn:
     """Go on, in a process that was just forked, as that of the attempt which `orders` will name; never returns.
 
@@ -303,7 +303,7 @@ def fork_main(
     """
     try:
         identity = leave(parent, orders.fileno())
-        if not select.select([orders], [], [], 0)[0]:
+        if rehearse is not None and not select.select([orders], [], [], 0)[0]:
             rehearse()
         message, descriptors, _, _ = socket.recv_fds(orders, MAX_MESSAGE_BYTES, 1)
         if not message:

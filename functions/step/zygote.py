@@ -137,7 +137,8 @@ class Zygote:
                 ours.close()
                 raise
             if pid == 0:
-                child.fork_main(me, theirs, self._environment, _rehearse)
+                # With steps at work there is no time to spare, and the orders come before it would be over.
+                child.fork_main(me, theirs, self._environment, None if self._steps else _rehearse)
         return pid, ours
 
     def _fork_ahead(self) -> None:

@@ -165,12 +165,7 @@ async def _serve(
     )
     stop = _stop_on_signals()
     await node.register(store, resources.version, urls.port)
-    missing = [
-        document
-        for document in identity_defaults.documents()
-        if store.find(f"{document['kind']}.{RBAC_GROUP}", None, document["metadata"]["name"]) is None
-    ]
-    await asyncio.gather(*map(store.create, missing))
+    await _declare_roles(store)
     for documents in (manifests.configuration(home, urls, database_url), *manifests.folders()):
         await asyncio.gather(*(store.apply(each, manager="zeroflow-manifests") for each in documents))  # one commit
     if outside is None:
@@ -216,6 +211,18 @@ async def _serve(
         await runner.cleanup()
         await launcher.close()
         await store.close()
+
+
+async def _declare_roles(store: Store) -> None:
+    """Declare the roles that every cluster has, and add to them what a later version gives them."""
+    writes = []
+    for document in identity_defaults.documents():
+        role = store.find(f"{document['kind']}.{RBAC_GROUP}", None, document["metadata"]["name"])
+        if role is None:
+            writes.append(store.create(document))
+        elif completed := identity_defaults.completed(role, document):
+            writes.append(store.update(completed))
+    await asyncio.gather(*writes)
 
 
 async def _runner(front: Front) -> web.AppRunner:

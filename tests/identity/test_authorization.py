@@ -171,3 +171,15 @@ def test_nobody_gives_more_than_they_have() -> None:
 def test_what_is_no_role_is_refused(document: dict[str, Any], fault: str) -> None:
     with pytest.raises(Invalid, match=fault):
         authorizer([document])
+
+
+def test_a_default_role_gets_what_a_later_version_gives_it_and_keeps_what_was_added() -> None:
+    view = next(each for each in defaults.documents() if each["metadata"]["name"] == "view")
+    own = {"apiGroups": ["example.com"], "resources": ["things"], "verbs": ["get"]}
+    old = {**view, "rules": [own, *view["rules"][1:]]}
+    completed = defaults.completed(old, view)
+    assert completed is not None
+    assert completed["rules"] == [own, *view["rules"][1:], view["rules"][0]]
+    assert defaults.completed(completed, view) is None
+    kept = {**old, "metadata": {"name": "view", "annotations": {defaults.AUTOUPDATE: "false"}}}
+    assert defaults.completed(kept, view) is None

@@ -1,8 +1,11 @@
 """kill -9 in the middle of an Experiment: no trial is lost, and none that has ended runs again."""
 
 import os
+import random
 import signal
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,13 +29,13 @@ def notes(tmp_path: Path) -> Path:
     return tmp_path / "notes"
 
 
-def begun(host, wait_until, notes: Path, algorithm: str) -> Tuning:
+def begun(host, wait_until, notes: Path, algorithm: str, trials: int = TRIALS) -> Tuning:
     tuning = Tuning(host, wait_until)
     tuning.apply(
         experiment(
             "killed",
             SCRIPT.replace("NOTES", str(notes)),
-            maxTrialCount=TRIALS,
+            maxTrialCount=trials,
             parallelTrialCount=3,
             algorithm={"algorithmName": algorithm, "algorithmSettings": [{"name": "random_state", "value": "7"}]},
         )
@@ -71,6 +74,31 @@ def test_kill_9_of_the_host(own_host, wait_until, notes):
         own_host.kill()
         own_host.start()
     check(tuning, notes, ended, kills=2)
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kill_9_of_anything(own_host, wait_until, notes, seed):
+    """The host, its fork servers, the functions and the trials, one of them every second, while 50 trials run."""
+    chance = random.Random(seed)
+    tuning = begun(own_host, wait_until, notes, "tpe", 50)
+    killed: Counter[str] = Counter()
+    while len(noted(notes)) < 45:
+        time.sleep(chance.uniform(0.5, 1.5))  # not to wait for something: to let something happen
+        if chance.random() < 0.25:
+            own_host.kill()
+            own_host.start()
+            killed["host"] += 1
+        elif below := own_host.processes():
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(below), signal.SIGKILL)
+                killed["processes"] += 1
+    status = tuning.ended("killed")["status"]
+    print(f"\nkilled: {dict(killed)}; runs of 50 trials: {len(noted(notes))}")
+    assert status["trials"] == status["trialsSucceeded"] == len(tuning.trials("killed")) == 50
+    assert len(set(noted(notes))) == 50
+    assert tuning.get("suggestions", "killed")["status"]["suggestionCount"] == 50
+    assert tuning.jobs("killed") == []
 
 
 def test_kill_9_of_the_function(own_host, wait_until, notes):

@@ -1,6 +1,7 @@
 """The roles that every cluster has: cluster-admin, admin, edit, view - and what everyone who is known may do.
 
-Declared again at each start where they are missing; what an administrator made of them stays. As on a cluster, `view`
+At each start those that are missing are declared, and rules that are missing in them are added, unless a role's
+annotation says `autoupdate: "false"`; what else an administrator made of them stays. As on a cluster, `view`
 shows no Secrets and no roles, `edit` does not touch roles, and none of the three reaches what has no namespace.
 Source: Kubernetes "Default roles and role bindings"; Kubeflow aggregates its own kinds into the three alike.
 """
@@ -13,6 +14,7 @@ from zeroflow.knative.local.identity.authorization import GROUP
 from zeroflow.knative.local.identity.callers import AUTHENTICATED, MASTERS
 
 READ: Final = ["get", "list", "watch"]
+AUTOUPDATE: Final = "rbac.authorization.kubernetes.io/autoupdate"
 PIPELINES: Final = "pipelines.kubeflow.org"
 WRITE: Final = [*READ, "create", "update", "patch", "delete", "deletecollection"]
 _SHOWN: Final = [
@@ -75,6 +77,14 @@ def documents() -> list[dict[str, Any]]:
     ]
 
 
+def completed(role: dict[str, Any], document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a role with the rules that it lacks of those in the document; None when there is nothing to add."""
+    keeps = role["metadata"].get("annotations", {}).get(AUTOUPDATE) == "false"
+    missing = [rule for rule in document.get("rules", ()) if rule not in (role.get("rules") or ())]
+    return None if keeps or not missing else {**role, "rules": [*(role.get("rules") or ()), *missing]}
+
+
 def _cluster(kind: str, name: str, **fields: Any) -> dict[str, Any]:
-    labels = {"kubernetes.io/bootstrapping": "rbac-defaults"}
-    return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": {"name": name, "labels": labels}, **fields}
+    labels, annotations = {"kubernetes.io/bootstrapping": "rbac-defaults"}, {AUTOUPDATE: "true"}
+    metadata = {"name": name, "labels": labels, "annotations": annotations}
+    return {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": metadata, **fields}
