@@ -18,6 +18,8 @@ class Log:
         self._remote = local is None
         self.path: Path = local or workspace.path / "log"
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if local is not None:
+            workspace.begin_log(local)
 
     def note(self, line: str) -> None:
         """Add a line of the platform's."""

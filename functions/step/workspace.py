@@ -8,7 +8,7 @@
 
 Few files and folders, and those of a step that has ended serve the next one: to make and remove one costs more than it
 seems (ext4 looks through its books for a number that was not given back in the last seconds), and a trivial step would
-spend more time there than in its code.
+spend more time there than in its code. A spare folder holds an empty file besides, which becomes the next log.
 
 Guarantees: one handler at a time holds an attempt, across processes (a lock on the folder itself, released by the
 kernel when its holder dies); a child that runs holds a lock on `control/pid`, so that whether it lives is known
@@ -36,9 +36,10 @@ GRACE_S = 1.0
 """How long a step has between SIGTERM and SIGKILL."""
 GONE_S = 5.0
 """How long a killed step may take to be gone; the kernel needs milliseconds."""
-CONTROL, WORK, SOURCE, ENDED, CANCELED, PID, OUTPUT = (
-    *("control", "work", "ephemeral_component.py", "ended.json", "canceled", "pid", "executor_output.json"),
+CONTROL, WORK, SOURCE, ENDED, CANCELED, PID, OUTPUT, LOG = (
+    *("control", "work", "ephemeral_component.py", "ended.json", "canceled", "pid", "executor_output.json", "log"),
 )
+LOG_MODE = 0o640
 MODE = 0o700
 DISCARDED, SPARE = ".discarded-", ".spare-"
 ABANDONED_S = 24 * 3600.0
@@ -113,6 +114,12 @@ class Workspace:
             folder.mkdir(exist_ok=True, mode=MODE)
         return left
 
+    def begin_log(self, path: Path) -> None:
+        """Put an empty log in its place, if a file lies ready for that and there is no log yet."""
+        if not path.exists():
+            with suppress(OSError):  # there is none, or the log is on another disk: whoever writes first makes it
+                (self.control / LOG).rename(path)
+
     def clear(self) -> None:
         """Leave nothing in it but the note of a cancelation, and files of ours that are empty."""
         _clear(self.path, CANCELED)
@@ -182,6 +189,9 @@ def recycled(discarded: Path) -> Path | None:
         found = os.lstat(folder)
         if not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) != MODE or found.st_uid != os.geteuid():
             return None
+    log = discarded / CONTROL / LOG
+    os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, LOG_MODE))
+    log.chmod(LOG_MODE)  # nobody has taken the last one
     return discarded.rename(discarded.with_name(SPARE + discarded.name.removeprefix(DISCARDED)))
 
 
@@ -223,7 +233,7 @@ def _clear(path: Path, kept: str = "") -> None:
         if found.name in (CONTROL, WORK) and found.is_dir(follow_symlinks=False):
             for inside in os.scandir(found.path):
                 if found.name == WORK or inside.name != kept:
-                    _remove(inside, (SOURCE, ENDED, PID) if found.name == CONTROL else ())
+                    _remove(inside, (SOURCE, ENDED, PID, LOG) if found.name == CONTROL else ())
         else:
             _remove(found, (OUTPUT,))
 

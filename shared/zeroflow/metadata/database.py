@@ -87,7 +87,8 @@ def _engine(url: str) -> Engine:
         raise InvalidInput(f"{url!r} is no database URL") from error
     match parsed.get_backend_name():
         case "sqlite":
-            engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+            options = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
+            engine = create_engine(parsed, connect_args=options, pool_use_lifo=True)  # the one whose caches are warm
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
@@ -101,7 +102,7 @@ def _postgres_engine(url: URL) -> Engine:
     if url.drivername == "postgresql":  # SQLAlchemy's own choice would be psycopg2
         url = url.set(drivername="postgresql+psycopg")
     try:
-        engine = create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=True, pool_use_lifo=True)
     except ModuleNotFoundError as error:
         raise InvalidInput(
             f"PostgreSQL needs the package {error.name}, which is not installed here: pip install 'zeroflow[postgres]'"
