@@ -140,7 +140,8 @@ def _custom(comparison: Comparison, entity: EntityType) -> ColumnElement[bool]:
         alternatives.append(_apply(comparison.operator, table.string_value, texts))
         if comparison.operator in ("=", "IN"):
             starts = table.string_start.in_([text[:STRING_START] for text in texts])
-            alternatives[-1] = and_(starts, alternatives[-1])
+            whole = all(len(text) < STRING_START for text in texts)  # then a start is the string: the index tells all
+            alternatives[-1] = starts if whole else and_(starts, alternatives[-1])
     if truths and forced in (None, "bool_value") and comparison.operator in ("=", "!=", "IN"):
         alternatives.append(_apply(comparison.operator, table.bool_value, truths))
     if numbers and comparison.operator not in ("LIKE", "ILIKE"):

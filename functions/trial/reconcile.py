@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 TELL_EVERY_S = 1.0
 WRITERS = 4
 """So many writes that do not wait for each other are on their way at once; they share the server's next flush."""
+LOCKS = 64
+"""One is shared by few Experiments: a suggestion that takes long holds up no other."""
 MOST_VIEWS = 64
 """So many Experiments are remembered as they were written last."""
 
@@ -55,7 +57,8 @@ class Reconciler:
         self._assigner = Assigner(resources, trials.records)
         self._views: dict[tuple[str, str], View] = {}
         self._beside = ThreadPoolExecutor(WRITERS, "trials")
-        self._lock = Lock()
+        self._locks = [Lock() for _ in range(LOCKS)]
+        self._keeping = Lock()
         self._telling: dict[tuple[str, str], Timer] = {}
 
     def reconcile(self, namespace: str, name: str, job: Object | None = None) -> Object | None:
@@ -63,7 +66,7 @@ class Reconciler:
 
         `job` is the Job of a trial when all that is known to have happened is that it ended.
         """
-        with self._lock:
+        with self._lock(namespace, name):
             view = self._views.pop((namespace, name), None)
             if view is not None and job is not None:
                 try:
@@ -122,7 +125,7 @@ class Reconciler:
             timer.start()
 
     def _told(self, namespace: str, name: str) -> None:
-        with self._lock:
+        with self._lock(namespace, name):
             del self._telling[namespace, name]
             view = self._views.get((namespace, name))
             if view is None:
@@ -131,12 +134,17 @@ class Reconciler:
                 self._tell(view, None)
             except ZeroflowError as error:  # the next event has it read anew
                 logger.debug("experiment=%s: not told: %s", name, error)
-                del self._views[namespace, name]
+                self._views.pop((namespace, name), None)
 
     def _keep(self, namespace: str, name: str, view: View) -> None:
-        if len(self._views) >= MOST_VIEWS:
-            self._views.pop(next(iter(self._views)))
-        self._views[namespace, name] = view
+        with self._keeping:
+            if len(self._views) >= MOST_VIEWS:
+                self._views.pop(next(iter(self._views)))
+            self._views[namespace, name] = view
+
+    def _lock(self, namespace: str, name: str) -> Lock:
+        """Return what keeps an Experiment's reconciliation and the telling of it apart."""
+        return self._locks[hash((namespace, name)) % LOCKS]
 
     def _advance(self, view: View) -> None:
         """Take every Trial that has not ended as far as it goes, and create those that are missing."""

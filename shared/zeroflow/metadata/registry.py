@@ -125,6 +125,7 @@ class RegistryProperty:
                 f"ix_{table}_{column}",
                 "name",
                 column,
+                "owner_id",  # so that whose they are is found in the index alone, and in order
                 sqlite_where=text(f"{column} IS NOT NULL"),
                 postgresql_where=text(f"{column} IS NOT NULL"),
             )
