@@ -88,7 +88,7 @@ def test_100_runs_at_once_share_the_machine(host):
 
 def test_a_small_run_does_not_wait_for_the_end_of_a_large_one(host, wait_until):
     client = kfp.Client(host=host.url)
-    items = list(range(1000))
+    items = list(range(3000))
     large = client.create_run_from_pipeline_func(
         pipelines.numbers, arguments={"items": items, "total": sum(items) + len(items)}, enable_caching=False
     )

@@ -23,9 +23,9 @@ class Runtime:
 
     modules: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)  # set before the first import
     alone: bool = False
     """Whether `later` waits until no child is left: where there is one child, both would hold what it loads."""
-    environment: Mapping[str, str] = field(default_factory=dict)  # set before the first import
 
 
 _SERVER = (
