@@ -397,28 +397,6 @@ def test_the_first_child_does_not_wait_for_what_its_parent_loads_later(run, tmp_
     run(scenario, runtimes={"test": Runtime(SERVER.modules, ("no_such_module_either", "later_module"))})
 
 
-def test_a_parent_of_one_child_loads_no_more_while_that_lives(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "heavy_module.py").write_text("import os\nopen('loaded-by-' + str(os.getpid()), 'w').close()\n")
-    (tmp_path / "idle.py").write_text("def application(environ, start_response): ...\n")
-    monkeypatch.chdir(tmp_path)
-
-    async def scenario(launcher, spec):
-        process = await launcher.start(
-            spec("gunicorn", "idle:application", runtime="test", listener=listening_socket())
-        )
-        assert await process.serving()
-        await asyncio.sleep(forkserver.LULL_S + 0.5)
-        assert list(tmp_path.glob("loaded-by-*")) == []
-        process.terminate()
-        while not launcher.warm("test"):
-            await asyncio.sleep(0.05)
-        (loaded,) = tmp_path.glob("loaded-by-*")
-        assert loaded.name.removeprefix("loaded-by-") == str(launcher.parents()["test"])
-
-    run(scenario, runtimes={"test": Runtime(SERVER.modules, ("heavy_module",), alone=True)})
-
-
 def test_the_host_notes_when_each_line_of_a_log_was_written(run):
     async def scenario(launcher, spec):
         before_ns = time.time_ns()

@@ -4,8 +4,7 @@ Its first child does not wait for what is loaded `later`: that is done one modul
 started for a while, so that from deep idle a process has the machine to itself until it answers.
 
 ``python -m zeroflow.knative.local.processes.forkserver FD RUNTIME``, where FD is a stream socket to the host and
-RUNTIME the JSON of a Runtime: ``{"modules": [...], "later": [...], "alone": false, "environment": {...}}``. It has one
-thread, so a child never
+RUNTIME the JSON ``{"modules": [...], "later": [...], "environment": {...}}``. It has one thread, so a child never
 inherits a lock that nobody will release, and it does nothing but fork, reap and report. When the host goes away, in
 whatever way, it kills the process groups of its children and ends; when it is killed itself, the kernel kills its
 children.
@@ -50,11 +49,8 @@ class ForkServer:
         self._started_at_s = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def run(self, modules: list[str], later: list[str], *, alone: bool) -> None:
-        """Load `modules`, serve until the host closes its end, and load what is `later` meanwhile.
-
-        When `alone`, that waits until no child is left.
-        """
+    def run(self, modules: list[str], later: list[str]) -> None:
+        """Load `modules`, serve until the host closes its end, and load what is `later` meanwhile."""
         self._load(modules)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -68,8 +64,7 @@ class ForkServer:
             self._loaded()
         while not self._inbox.closed:
             lull_s = max(0.0, self._started_at_s + LULL_S - time.monotonic())
-            may_load = bool(waiting) and not (alone and self._children)
-            happened = poll.poll(lull_s * 1000 if may_load else None)
+            happened = poll.poll(lull_s * 1000 if waiting else None)
             for fd, _ in happened:
                 if fd == self._wake_read:
                     with suppress(BlockingIOError):
@@ -78,7 +73,7 @@ class ForkServer:
                 else:
                     for message, fds in self._inbox.read():
                         self._start(message, fds)
-            if may_load and not happened:
+            if waiting and not happened:
                 self._load([waiting.popleft()])
                 if not waiting:
                     self._loaded()
@@ -184,7 +179,7 @@ def main() -> None:
     os.environ.update(runtime["environment"])
     gc.disable()
     server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
-    server.run(runtime["modules"], runtime["later"], alone=runtime["alone"])
+    server.run(runtime["modules"], runtime["later"])
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ class Runtime:
     modules: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)  # set before the first import
-    alone: bool = False
-    """Whether `later` waits until no child is left: where there is one child, both would hold what it loads."""
 
 
 _SERVER = (
@@ -58,9 +56,7 @@ RUNTIMES: Mapping[str, Runtime] = {
         ),
     ),
     # What never talks to the Kubernetes API does without its client, which takes 35 MB of each parent's memory.
-    "registry": Runtime(
-        _SERVER, (*_FUNCTION, "zeroflow.functions.register.handler", "zeroflow.metadata.preload"), alone=True
-    ),
+    "registry": Runtime((*_FUNCTION, "zeroflow.functions.register.handler", "zeroflow.metadata.preload")),
     # OpenBLAS starts its threads when it is loaded, and they do not survive a fork; requests have threads of their own.
     # libgomp reads its variable when it is loaded, so a container's own setting would come too late.
     "predictor": Runtime(
