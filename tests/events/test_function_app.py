@@ -220,3 +220,11 @@ def test_structured_mode_is_read_too(app):
 def test_health(app, path):
     answer = app.flask.test_client().get(path)
     assert (answer.status_code, answer.text) == (200, "OK")
+
+
+def test_a_body_beyond_the_limit_is_refused(app):
+    answering(app)
+    app.flask.config["MAX_CONTENT_LENGTH"] = 10
+    answer = app.flask.test_client().post("/", headers=event(), data=b'{"text": "long"}')
+    assert answer.status_code == 413
+    assert answer.get_data(as_text=True) == "the body is larger than the 10 bytes that this function takes\n"

@@ -43,8 +43,6 @@ class Incoming:
         if said := environ.get("CONTENT_TYPE"):
             headers["content-type"] = said
         length = environ.get("CONTENT_LENGTH") or ""
-        if max_bytes is not None and length.isdecimal() and int(length) > max_bytes:
-            raise RequestEntityTooLarge
         body = get_input_stream(environ, max_content_length=max_bytes).read()
         if length.isdecimal() and len(body) != int(length):
             raise InvalidInput(f"the body ended after {len(body)} of {length} bytes")
