@@ -22,6 +22,7 @@ from zeroflow.callers import Caller
 from zeroflow.errors import Forbidden, NotFound, Unauthenticated
 from zeroflow.functions.pipeline import catalog
 from zeroflow.functions.pipeline.api import body_of_request
+from zeroflow.functions.pipeline.api_runs import submission_of
 from zeroflow.functions.pipeline.fields import mapping, text
 from zeroflow.metadata import Database
 from zeroflow.metadata.artifacts import Artifact
@@ -54,14 +55,35 @@ def _named(session: Session) -> Iterator[str]:
             yield found.namespace
 
 
-def _in_query(session: Session) -> Iterator[str]:
+def _in_query(_session: Session) -> Iterator[str]:
+    yield catalog.namespace_of(request.args.get("namespace"))
+
+
+def _in_scope(session: Session) -> Iterator[str]:
+    """Yield that of what `api.in_scope` narrows a list to."""
     yield from _of_experiment(session, request.args.get("experiment_id", ""), request.args.get("namespace"))
 
 
-def _in_body(session: Session) -> Iterator[str]:
-    body = body_of_request()
-    experiment = text(body.get("experiment_id"), "experiment_id") or request.args.get("experiment_id", "")
-    yield from _of_experiment(session, experiment, text(body.get("namespace"), "namespace"))
+def _in_body(_session: Session) -> Iterator[str]:
+    yield catalog.namespace_of(text(body_of_request().get("namespace"), "namespace"))
+
+
+def _of_submission(session: Session) -> Iterator[str]:
+    asked = submission_of(body_of_request())
+    yield from _of_experiment(session, asked.experiment_id, asked.namespace)
+
+
+def _of_definition(session: Session) -> Iterator[str]:
+    """Yield the namespace of the pipeline that a run is to be made from, if it is not given whole."""
+    asked = submission_of(body_of_request())
+    if asked.document is not None or not (asked.pipeline_id or asked.version_id):
+        return
+    try:
+        found = session.get(Pipeline, catalog.version(session, asked.pipeline_id, asked.version_id).pipeline_id)
+    except NotFound:
+        return
+    if found is not None:
+        yield found.namespace
 
 
 def _of_new_pipeline(session: Session) -> Iterator[str]:
@@ -91,7 +113,7 @@ class Rule:
     where: Where = _named
 
 
-def _rules() -> dict[str, Rule]:
+def _rules() -> dict[str, tuple[Rule, ...]]:
     rules = {
         "create_experiment": Rule("experiments", "create", _in_body),
         "create_pipeline": Rule("pipelines", "create", _in_body),
@@ -99,12 +121,10 @@ def _rules() -> dict[str, Rule]:
         "upload_pipeline": Rule("pipelines", "create", _in_query),
         "upload_version": Rule("pipelines/versions", "create", _of_pipeline_in_query),
         "get_pipeline_by_name": Rule("pipelines", "get", _in_query),
-        "create_run": Rule("runs", "create", _in_body),
-        "create_recurring_run": Rule("jobs", "create", _in_body),
         "list_experiments": Rule("experiments", "list", _in_query),
         "list_pipelines": Rule("pipelines", "list", _in_query),
-        "list_runs": Rule("runs", "list", _in_query),
-        "list_recurring_runs": Rule("jobs", "list", _in_query),
+        "list_runs": Rule("runs", "list", _in_scope),
+        "list_recurring_runs": Rule("jobs", "list", _in_scope),
         "list_artifacts": Rule("runs", "readArtifact", _in_query),
         "list_versions": Rule("pipelines/versions", "list"),
         "fork_run": Rule("runs", "create"),
@@ -126,10 +146,14 @@ def _rules() -> dict[str, Rule]:
         rules[f"list_{read}"] = Rule("runs", "get")
     for read in ("cost", "reuse", "reuse_of_task", "differences", "task", "log"):
         rules[f"get_{read}"] = Rule("runs", "get")
-    return rules
+    definition = Rule("pipelines", "get", _of_definition)
+    return {name: (rule,) for name, rule in rules.items()} | {
+        "create_run": (Rule("runs", "create", _of_submission), definition),
+        "create_recurring_run": (Rule("jobs", "create", _of_submission), definition),
+    }
 
 
-RULES: Mapping[str, Rule] = _rules()
+RULES: Mapping[str, tuple[Rule, ...]] = _rules()
 
 
 class Access:
@@ -158,13 +182,11 @@ class Access:
         operation = (request.endpoint or "").rpartition(".")[2]
         if operation in ANYBODY or (caller := self.caller()) is None:
             return
-        rule = RULES.get(operation)
-        if rule is None:
+        rules = RULES.get(operation)
+        if rules is None:
             raise Forbidden(f"User {caller.name!r} is not authorized: {operation} is the owner's alone")
         with self._database.reading() as session:
-            asked = [(rule.resource, rule.verb, namespace) for namespace in rule.where(session)]
-            if operation in ("create_run", "create_recurring_run"):
-                asked += [("pipelines", "get", namespace) for namespace in _of_definition(session)]
+            asked = [(rule.resource, rule.verb, namespace) for rule in rules for namespace in rule.where(session)]
         for resource, verb, namespace in dict.fromkeys(asked):
             self.require(caller, GROUP, resource, verb, namespace)
 
@@ -182,19 +204,3 @@ class Access:
                 f"User {caller.name!r} is not authorized with reason: no role lets them {verb} {resource}.{group} in"
                 f" namespace {namespace}; a RoleBinding there to the ClusterRole edit or view would"
             )
-
-
-def _of_definition(session: Session) -> Iterator[str]:
-    """Yield the namespace of the pipeline that a run is to be made from, if it is not given whole."""
-    body = body_of_request()
-    reference = mapping(body.get("pipeline_version_reference"), "pipeline_version_reference")
-    pipeline_id = text(reference.get("pipeline_id"), "pipeline_id")
-    version_id = text(reference.get("pipeline_version_id") or body.get("pipeline_version_id"), "pipeline_version_id")
-    if body.get("pipeline_spec") is not None or not (pipeline_id or version_id):
-        return
-    try:
-        found = session.get(Pipeline, catalog.version(session, pipeline_id, version_id).pipeline_id)
-    except NotFound:
-        return
-    if found is not None:
-        yield found.namespace

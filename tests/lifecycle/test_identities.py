@@ -176,6 +176,12 @@ def test_the_kfp_api_is_divided_by_namespaces(host, add, spec):
         assert code_of("fay", "GET", path) == 403
     assert code_of("fay", "GET", f"{RUNS}?experiment_id={mine['experiment_id']}") == 403
     assert code_of("fay", "GET", RUNS) == 403  # the namespace `default`
+    mine_too = f"experiment_id={hers['experiment_id']}"  # what an operation does not look at opens nothing
+    for listed in ("pipelines", "experiments", "artifacts"):
+        assert code_of("fay", "GET", f"/apis/v2beta1/{listed}?namespace=dans&{mine_too}") == 403
+    smuggled = {"display_name": "x", "namespace": "dans", "experiment_id": hers["experiment_id"]}
+    for made in ("pipelines", "experiments"):
+        assert ask(host, tokens["fay"], "POST", f"/apis/v2beta1/{made}", smuggled)[0] == 403
     assert code_of("fay", "GET", f"{RUNS}/00000000-0000-0000-0000-000000000000") == 404
     assert code_of("fay", "POST", f"{of_hers}:archive") == 200
     assert json.loads(ask(host, tokens["fay"], "GET", "/apis/v2beta1/healthz")[1])["multi_user"] is True
