@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from zeroflow.knative.local.serving import routes
+from zeroflow.knative.local.serving.observing import OBSERVE
 from zeroflow.knative.local.serving.passage import DirectPassage
 
 GET = b"GET /default/hello/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -175,6 +177,49 @@ def test_an_instance_that_breaks_off_is_asked_again_only_when_that_does_no_harm(
             assert status == expected
             assert expected != 200 or json.loads(body)["pid"] != first
             assert direct == ["/", "/slow?1"]
+
+    run(scenario)
+
+
+@asynccontextmanager
+async def canary(world, monkeypatch, *draws, annotations=None):
+    """Yield a connected client to two revisions with half of the traffic each; `draws` are what chance says next."""
+    await world.apply(env={"VERSION": "stable"})
+    assert (await world.call())[0] == 200  # a connection to it is kept
+    halves = [{"revisionName": "hello-00001", "percent": 50}, {"latestRevision": True, "percent": 50}]
+    await world.apply(env={"VERSION": "canary"}, traffic=halves, annotations=annotations)
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    chances = iter(draws)
+    monkeypatch.setattr(routes.random, "random", lambda: next(chances))
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("annotations", [None, {OBSERVE: "http://127.0.0.1:9"}], ids=["plain", "observed"])
+def test_a_request_waits_for_the_revision_that_it_was_picked_for(run, monkeypatch, annotations):
+    async def scenario(world):
+        async with canary(world, monkeypatch, 0.9, 0.1, annotations=annotations) as wire:
+            for expected in ("canary", "stable"):
+                wire.send(GET)
+                assert json.loads((await wire.answer())[2])["version"] == expected
+
+    run(scenario)
+
+
+def test_a_request_that_is_broken_off_stays_with_its_revision(run, monkeypatch):
+    async def scenario(world):
+        async with canary(world, monkeypatch, 0.9, 0.9, 0.1) as wire:
+            wire.send(GET)
+            first = json.loads((await wire.answer())[2])
+            wire.send(GET.replace(b"hello/", b"hello/slow?0.5"))
+            await world.until(
+                lambda: any(pool.pods and pool.pods[0].in_flight for pool in world.serving.pools().values())
+            )
+            os.killpg(first["pid"], signal.SIGKILL)
+            again = json.loads((await wire.answer())[2])
+            assert (again["version"], again["pid"] != first["pid"]) == ("canary", True)
 
     run(scenario)
 

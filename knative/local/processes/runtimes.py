@@ -73,8 +73,11 @@ RUNTIMES: Mapping[str, Runtime] = {
             "sklearn.pipeline",
             "sklearn.preprocessing",
             "sklearn.tree",
-            "onnx",  # onnxruntime itself starts a thread when it is imported, and is left to the child
+            "onnx",
+            "onnxruntime",
+            "zeroflow.models.compiled.warm",
         ),
-        environment={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        # The last one: onnxruntime's telemetry is a thread, and nobody's business.
+        environment={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
     ),
 }
