@@ -252,4 +252,7 @@ def _observed(isvc: Object, platform: Platform) -> str | None:
     if annotations.get(f"{names.ROLLOUT}-shadow") == "true":
         service = f"{SHADOW}-{names.service_name(name)}"
         said["shadow"] = platform.services.format(namespace=namespace, service=service)
+        if policy is not None and policy.reference is not None:
+            place = platform.services.format(namespace=namespace, service=names.service_name(policy.reference))
+            said["reference"] = {"url": place, "model": policy.reference}
     return json.dumps(said, sort_keys=True)
