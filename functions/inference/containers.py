@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zeroflow.functions.inference import names, runtimes
+from zeroflow.functions.inference.canary.policy import policy_of
 from zeroflow.functions.inference.component import Component
 from zeroflow.functions.inference.location import Location
 from zeroflow.functions.inference.modelspec import Model
@@ -244,8 +245,11 @@ def _observed(isvc: Object, platform: Platform) -> str | None:
         return None
     namespace, name = isvc["metadata"]["namespace"], isvc["metadata"]["name"]
     token = tokens.issue(platform.token, namespace, name)
-    said = {"sink": platform.sink, "token": token, "namespace": namespace, "inferenceservice": name}
-    if (isvc["metadata"].get("annotations") or {}).get(f"{names.ROLLOUT}-shadow") == "true":
+    said: Object = {"sink": platform.sink, "token": token, "namespace": namespace, "inferenceservice": name}
+    annotations = isvc["metadata"].get("annotations") or {}
+    if (policy := policy_of(annotations)) is not None and policy.needs_labels:
+        said["predictions"] = True
+    if annotations.get(f"{names.ROLLOUT}-shadow") == "true":
         service = f"{SHADOW}-{names.service_name(name)}"
         said["shadow"] = platform.services.format(namespace=namespace, service=service)
     return json.dumps(said, sort_keys=True)

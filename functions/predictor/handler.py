@@ -31,8 +31,10 @@ EXIT_NO_MODEL = 3
 """gunicorn's own code for a worker that did not boot: its arbiter stops instead of starting another."""
 
 TERMINATION_LOG = "/dev/termination-log"
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Requests run side by side in threads of their own; a row is too little work to share between more."""
+LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ORT_DISABLE_TELEMETRY")
+"""Set to 1, also for what a model's own code imports: requests run side by side in threads of their own, and a row is
+too little work to share between more; ONNX Runtime tells nobody about the models (`zeroflow.models.compiled.runtime`).
+"""
 
 
 class Application:
@@ -65,7 +67,7 @@ class Application:
 def create_app(settings: PredictorSettings | None = None) -> Application:
     """Load the models and return the WSGI application; end the process when the one model cannot be loaded."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for name in THREADS:
+    for name in LIBRARIES:
         os.environ.setdefault(name, "1")
     try:
         settings = settings or PredictorSettings.from_environment()

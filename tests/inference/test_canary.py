@@ -17,7 +17,6 @@ from zeroflow.functions.inference.canary.policy import ERRORS, QUALITY, Guard, M
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.metadata import Database
 from zeroflow.metadata.events import EventRecord
-from zeroflow.predictions.feedback import Feedback
 from zeroflow.predictions.latency import Latency, bucket
 from zeroflow.predictions.observation import OBSERVED, Observation
 
@@ -141,22 +140,6 @@ def test_slow_canary_is_rolled_back_by_the_stable_revisions_own_quantile(outbox:
     observe(outbox, observation(TWO, 100, slow=60))
     assert told(outbox)["state"] == "rolled_back"
     assert "latency-p95" in told(outbox)["decisions"][-1]["reason"]
-
-
-def test_labels_that_come_later_decide_by_quality(outbox: Outbox) -> None:
-    begin(outbox, {**AUTO, "zeroflow.dev/rollout-metrics": "quality"})
-    observe(outbox, observation(ONE, 400), observation(TWO, 100))
-
-    def label(revision: str, right: int, wrong: int) -> None:
-        for number, (predicted, true) in enumerate([(1, 1)] * right + [(0, 1)] * wrong):
-            given = Feedback(f"{revision}-{number}", (true,), "m", "default", revision, (predicted,))
-            with outbox.transaction() as tx:
-                rollouts.judge(tx, given)
-
-    label(ONE, 40, 40)
-    assert told(outbox)["state"] == "running"
-    label(TWO, 40, 1)
-    assert told(outbox)["state"] == "promoted"
 
 
 def test_steps_are_taken_one_by_one(outbox: Outbox) -> None:

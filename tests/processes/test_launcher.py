@@ -333,6 +333,22 @@ def test_the_runtimes_of_the_platform_load_without_threads(run):
     run(scenario, runtimes=RUNTIMES)
 
 
+def test_what_the_predictors_parent_loads_later_starts_no_thread(run):
+    pytest.importorskip("onnxruntime", reason="onnxruntime starts one unless it is told not to")
+
+    async def scenario(launcher, spec):
+        listener = listening_socket()
+        process = await launcher.start(spec("gunicorn", "tiny:application", runtime="predictor", listener=listener))
+        assert await process.serving()
+        while not launcher.warm("predictor"):
+            await asyncio.sleep(0.05)
+        parent = launcher.parents()["predictor"]
+        assert "onnxruntime" in Path(f"/proc/{parent}/maps").read_text()
+        assert len(os.listdir(f"/proc/{parent}/task")) == 1
+
+    run(scenario, runtimes={"predictor": RUNTIMES["predictor"]})
+
+
 @pytest.fixture
 def host(tmp_path):
     """Return a running host that starts processes, and the pids of everything it has started."""

@@ -23,6 +23,7 @@ OPTIONS = {
     "alpha": "alpha",
     "minRequests": "min-requests",
     "maxRequests": "max-requests",
+    "labelsFrom": "labels-from",
 }
 
 

@@ -8,6 +8,7 @@
     zeroflow.dev/rollout-min-requests: "100"                 of the canary at each step, before the next
     zeroflow.dev/rollout-max-requests: "100000"              of the canary, after which it is left as it is
     zeroflow.dev/rollout-shadow: "true"                      before the first step it gets copies only, answers nobody
+    zeroflow.dev/rollout-labels-from: "labeller"             whose labels count for the quality; anybody's without it
     zeroflow.dev/rollout-attempt: "2"                        tries the same revision again
     zeroflow.dev/rollout-policy: careful                     the RolloutPolicy that says what is not said here
 
@@ -27,7 +28,18 @@ from zeroflow.functions.inference import names
 from zeroflow.functions.inference.refusal import Refused
 
 PREFIX = names.ROLLOUT
-OPTIONS = ("steps", "metrics", "guards", "alpha", "min-requests", "max-requests", "attempt", "shadow", "policy")
+OPTIONS = (
+    "steps",
+    "metrics",
+    "guards",
+    "alpha",
+    "min-requests",
+    "max-requests",
+    "attempt",
+    "shadow",
+    "policy",
+    "labels-from",
+)
 
 ERRORS, QUALITY, LATENCY, AGREEMENT = "error-rate", "quality", "latency", "agreement"
 _METRIC = re.compile(r"(error-rate|quality|latency-p(?:50|75|90|95|99|99\.9))(?:<=\+(0(?:\.\d+)?|1))?")
@@ -72,6 +84,13 @@ class Policy:
     max_requests: int = 0
     """0: no end."""
     attempt: str = "1"
+    labels_from: tuple[str, ...] = ()
+    """Whose labels count, by the names of callers; none: anybody's."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether predictors have to tell what they predict, so that labels can be joined with it."""
+        return QUALITY in [metric.name for metric in self.metrics]
 
     @property
     def rollback_alpha(self) -> float:
@@ -100,6 +119,7 @@ def policy_of(annotations: Mapping[str, str]) -> Policy | None:
         min_requests=_number("min-requests", given["min-requests"]) if given["min-requests"] else default.min_requests,
         max_requests=_number("max-requests", given["max-requests"]) if given["max-requests"] else 0,
         attempt=given["attempt"] or default.attempt,
+        labels_from=tuple(filter(None, (name.strip() for name in (given["labels-from"] or "").split(",")))),
     )
     if given["shadow"] not in (None, "true", "false"):
         raise _unreadable("shadow", str(given["shadow"]), '"true" or "false"')

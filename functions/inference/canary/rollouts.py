@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from zeroflow.events.outbox import Transaction
@@ -29,14 +29,12 @@ from zeroflow.functions.inference.canary.policy import (
     AGREEMENT,
     ERRORS,
     PREFIX,
-    QUALITY,
     Policy,
     policy_of,
 )
 from zeroflow.functions.inference.canary.sequential import Count
 from zeroflow.metadata import now_ms
-from zeroflow.metadata.rollouts import PredictionFeedback, RolloutCount, RolloutDecision, RolloutRecord
-from zeroflow.predictions.feedback import Feedback
+from zeroflow.metadata.rollouts import PredictionRecord, RolloutCount, RolloutDecision, RolloutRecord
 from zeroflow.predictions.latency import Latency
 from zeroflow.predictions.observation import Observation
 
@@ -118,11 +116,11 @@ def begin(tx: Transaction, isvc: Mapping[str, Any], template: str, canary: str, 
         return
     policy = policy_of(annotations)
     assert policy is not None
-    session.execute(
-        update(RolloutRecord)
-        .where(RolloutRecord.isvc_uid == metadata["uid"], RolloutRecord.state == RUNNING)
-        .values(state=SUPERSEDED, ended_ms=now_ms())
-    )
+    others = select(RolloutRecord.id).where(RolloutRecord.isvc_uid == metadata["uid"], RolloutRecord.state == RUNNING)
+    for superseded in session.scalars(others).all():
+        _forget(session, superseded)
+        ended = update(RolloutRecord).where(RolloutRecord.id == superseded)
+        session.execute(ended.values(state=SUPERSEDED, ended_ms=now_ms()))
     record = RolloutRecord(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -168,27 +166,10 @@ def observe(tx: Transaction, seen: Observation) -> None:
     _decide(tx, record, policy)
 
 
-def judge(tx: Transaction, given: Feedback) -> None:
-    """Keep the true labels of a request; where it is known what was predicted, they count for the quality."""
-    tx.session.add(
-        PredictionFeedback(
-            namespace=given.namespace,
-            inferenceservice=given.inferenceservice,
-            request_id=given.request_id,
-            revision=given.revision,
-            labels=list(given.labels),
-            predictions=None if given.predictions is None else list(given.predictions),
-        )
-    )
-    record = running(tx.session, given.namespace, given.inferenceservice)
-    if record is None or given.correct is None or given.revision not in (record.canary, record.stable):
-        return
-    policy = policy_of(record.policy)
-    if policy is None:
-        return
-    right, total = given.correct
-    arm = CANARY if given.revision == record.canary else STABLE
-    _count(tx.session, record, arm, {QUALITY: Count(total - right, total)})
+def weigh(tx: Transaction, record: RolloutRecord, policy: Policy, counts: Mapping[str, Mapping[str, Count]]) -> None:
+    """Count what was found out, by arm and metric, and decide; `record` is locked (`running`)."""
+    for arm, counted in counts.items():
+        _count(tx.session, record, arm, counted)
     _decide(tx, record, policy)
 
 
@@ -228,6 +209,7 @@ def _decide(tx: Transaction, record: RolloutRecord, policy: Policy) -> None:
         record.step, record.step_began = step + 1, record.requests
     else:
         record.state, record.ended_ms = ENDS[decision.action], now_ms()
+        _forget(tx.session, record.id)
     _decided(tx, record, policy, decision)
 
 
@@ -257,6 +239,11 @@ def _decided(tx: Transaction, record: RolloutRecord, policy: Policy, decision: D
             "numbers": dict(decision.numbers),
         },
     )
+
+
+def _forget(session: Session, rollout_id: int) -> None:
+    """Drop what was recorded for labels that would still have come: they decide nothing any more."""
+    session.execute(delete(PredictionRecord).where(PredictionRecord.rollout_id == rollout_id))
 
 
 def _count(session: Session, record: RolloutRecord, arm: str, counts: Mapping[str, Count]) -> None:

@@ -127,19 +127,18 @@ class Activator:
             pool = self._find(namespace, name, outside=_from_outside(head.host), tag=self._tag(head.headers))
         except (NotFound, Unreachable):
             pool = None  # said below
-        if pool is not None and (pool.limits.until_head_s is not None or pool.observed):
-            pool = None  # a task's
-        if pool is not None and (taken := pool.acquire_connected()) is not None:
+        plain = pool is not None and pool.limits.until_head_s is None and not pool.observed
+        if pool is not None and plain and (taken := pool.acquire_connected()) is not None:
 
             async def again(dead: Pod, left_s: float) -> None:
-                await self._answer(caller, head, namespace, name, target, left_s, dead)
+                await self._answer(caller, head, namespace, name, target, pool, left_s, dead)
 
             repeatable = head.method in SAFE_METHODS or pool.replayable
             direct = DirectPassage(caller, pool, *taken, again if repeatable else None)
             direct.start(target)
             return direct
         passage = Passage(caller)
-        passage.in_task(self._answer(caller, head, namespace, name, target))
+        passage.in_task(self._answer(caller, head, namespace, name, target, pool))
         return passage
 
     async def _answer(
@@ -149,15 +148,21 @@ class Activator:
         namespace: str,
         name: str,
         target: str,
+        pool: Pool | None = None,
         limit_s: float = math.inf,
         dead: Pod | None = None,
     ) -> None:
-        """Answer whoever asks; `dead` is an instance that broke off the same request before."""
+        """Answer whoever asks; `dead` is an instance that broke off the same request before.
+
+        A request stays with the revision that was picked for it, `pool`: one that is picked anew whenever its revision
+        has nothing at hand would go to the busier one more often than its share says.
+        """
         try:
             if dead is not None:
                 await dead.gone(_DYING_S)  # a killed process may accept connections for a moment
-            tag = self._tag(asked.headers)
-            pool = await self._resolve(namespace, name, outside=_from_outside(asked.host), tag=tag)
+            if pool is None or pool.closed:
+                tag = self._tag(asked.headers)
+                pool = await self._resolve(namespace, name, outside=_from_outside(asked.host), tag=tag)
             await self._serve(caller, pool, target, limit_s, broken=int(dead is not None))
         except (NotFound, Unreachable) as error:
             await _refuse(caller, error)

@@ -158,6 +158,11 @@ class Pool:
 
     # what the activator asks
 
+    @property
+    def closed(self) -> bool:
+        """Whether its revision is being deleted, so that another one has to be picked."""
+        return self._closed
+
     def acquire_now(self) -> Pod | None:
         """Return an instance that takes one more request, None when the request has to wait for one."""
         pod = self._free()

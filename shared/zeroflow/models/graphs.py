@@ -43,9 +43,7 @@ def read(path: Path, sha256: str) -> TensorModel:
 
 
 def _providers() -> tuple[str, ...]:
-    import importlib
-
-    found = importlib.import_module("onnxruntime").get_available_providers()
+    found = runtime.library().get_available_providers()
     return (CUDA, "CPUExecutionProvider") if CUDA in found else ("CPUExecutionProvider",)
 
 
