@@ -34,7 +34,7 @@ from zeroflow.functions.inference.graphs import Graphs
 from zeroflow.functions.inference.reconcile import Reconciler
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.refusals import Refusals
-from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out
+from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out, waits_for
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.observation import OBSERVED, Observation, source_prefix
 from zeroflow.predictions.recorded import RECORDED, Recorded
@@ -95,6 +95,8 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
         for isvc in resources().list(names.API_VERSION, names.KIND):
             if follows(isvc, version.registered_model):
                 _roll_out(resources(), isvc, version)
+            elif waits_for(isvc, version):
+                reconciler.reconcile(isvc["metadata"]["namespace"], isvc["metadata"]["name"])
 
     def on_observation(delivery: Delivery) -> None:
         seen = Observation.from_data(delivery.data())

@@ -23,7 +23,7 @@ from zeroflow.knative.local.processes.runtimes import Runtime
 logger = logging.getLogger(__name__)
 
 _HUNG_UP_S = 1.0
-_MODULE = "zeroflow.knative.local.processes.forkserver"
+_MODULE = "zeroflow.knative.local.processes.parent"
 # What a process may know of the machine: enough to find programs and certificates, none of the host's secrets.
 INHERITED = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH"})
 
