@@ -29,6 +29,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Another InferenceService, whose predictor's answers a canary is compared with."""
+
+    url: str
+    model: str
+
+
+@dataclass(frozen=True)
 class Observed:
     """Who is told how this predictor answers."""
 
@@ -38,6 +46,8 @@ class Observed:
     """What lets a predictor publish there (zeroflow.predictions.tokens)."""
     shadow: str | None = None
     """URL at which a canary answers while it is only looked at; 404 otherwise."""
+    reference: Reference | None = None
+    """Who is asked the same for comparison; None: the canary is compared with the answer that the caller got."""
     predictions: bool = False
     """Whether they are told what was predicted for each request, so that labels can be joined with it."""
 
@@ -95,8 +105,8 @@ class PredictorSettings:
     identity: Identity = field(default_factory=lambda: Identity("", "", ""))
     """Whose predictor this is: K_REVISION, HOSTNAME, and what ZEROFLOW_OBSERVED and ZEROFLOW_LOGGER say."""
     observed: Observed | None = None
-    """ZEROFLOW_OBSERVED: JSON {"sink", "token", "inferenceservice", "namespace", "shadow", "predictions"}; who is told
-    of answers."""
+    """ZEROFLOW_OBSERVED: JSON {"sink", "token", "inferenceservice", "namespace", "shadow", "reference", "predictions"};
+    who is told of answers."""
     logger: LoggerSettings | None = None
     """ZEROFLOW_LOGGER: JSON with KServe's fields (url, mode, metadataHeaders, metadataAnnotations as an object) and
     inferenceservice, namespace, component, endpoint, source."""
@@ -188,8 +198,22 @@ def _observed(env: Mapping[str, str]) -> Observed | None:
     if given is None:
         return None
     shadow = _url(given, "shadow", "ZEROFLOW_OBSERVED") if given.get("shadow") else None
-    predictions = given.get("predictions") is True
-    return Observed(_url(given, "sink", "ZEROFLOW_OBSERVED"), given.get("token"), shadow, predictions)
+    return Observed(
+        sink=_url(given, "sink", "ZEROFLOW_OBSERVED"),
+        token=given.get("token"),
+        shadow=shadow,
+        reference=_reference(given.get("reference")),
+        predictions=given.get("predictions") is True,
+    )
+
+
+def _reference(given: Any) -> Reference | None:
+    if given is None:
+        return None
+    place = "ZEROFLOW_OBSERVED.reference"
+    if not isinstance(given, dict) or not isinstance(given.get("model"), str):
+        raise InvalidInput(f"{place} must be an object with url and model")
+    return Reference(_url(given, "url", place), given["model"])
 
 
 def _prefix(env: Mapping[str, str]) -> str:

@@ -40,7 +40,7 @@ class Witness:
         observer, told = Observer(settings.identity, sender), settings.observed
         shadow = None
         if told is not None and told.shadow is not None and told.token is not None:
-            shadow = Shadow(told.shadow, told.token, settings.identity.revision, observer.compared)
+            shadow = Shadow(told.shadow, told.token, settings.identity.revision, observer.compared, told.reference)
         recorder = None
         if sender is not None and told is not None and told.predictions:
             recorder = Recorder(settings.identity, Sender(told.sink, told.token))

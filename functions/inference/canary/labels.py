@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from zeroflow.events.outbox import Transaction
 from zeroflow.functions.inference.canary import rollouts
-from zeroflow.functions.inference.canary.policy import QUALITY, Policy, policy_of
+from zeroflow.functions.inference.canary.policy import QUALITY, Policy
 from zeroflow.functions.inference.canary.sequential import Count
 from zeroflow.metadata.rollouts import PredictionFeedback, PredictionRecord, RolloutRecord
 from zeroflow.predictions.feedback import Feedback
@@ -99,9 +99,11 @@ def _remember(
 
 def _deciding(session: Session, namespace: str, name: str) -> tuple[RolloutRecord, Policy] | None:
     """Return the rollout that labels decide now, its row locked."""
-    rollout = rollouts.running(session, namespace, name)
-    policy = policy_of(rollout.policy) if rollout is not None else None
-    return (rollout, policy) if rollout is not None and policy is not None and policy.needs_labels else None
+    for rollout in rollouts.running(session, namespace, name):
+        policy = rollouts.policy_for(rollout)
+        if policy is not None and policy.needs_labels:
+            return rollout, policy
+    return None
 
 
 def _compare(

@@ -24,6 +24,7 @@ OPTIONS = {
     "minRequests": "min-requests",
     "maxRequests": "max-requests",
     "labelsFrom": "labels-from",
+    "reference": "reference",
 }
 
 

@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from zeroflow.events.outbox import Transaction
+from zeroflow.functions.inference import names
 from zeroflow.functions.inference.canary.decide import (
     ADVANCE,
     GIVE_UP,
@@ -114,13 +115,11 @@ def begin(tx: Transaction, isvc: Mapping[str, Any], template: str, canary: str, 
         if found.state == RUNNING and found.policy != annotations:
             found.policy = annotations
         return
-    policy = policy_of(annotations)
-    assert policy is not None
-    others = select(RolloutRecord.id).where(RolloutRecord.isvc_uid == metadata["uid"], RolloutRecord.state == RUNNING)
+    others = select(RolloutRecord).where(RolloutRecord.isvc_uid == metadata["uid"], RolloutRecord.state == RUNNING)
     for superseded in session.scalars(others).all():
-        _forget(session, superseded)
-        ended = update(RolloutRecord).where(RolloutRecord.id == superseded)
-        session.execute(ended.values(state=SUPERSEDED, ended_ms=now_ms()))
+        if _is_transformers(superseded) == _is_transformer(metadata["name"], canary):
+            _forget(session, superseded.id)
+            superseded.state, superseded.ended_ms = SUPERSEDED, now_ms()
     record = RolloutRecord(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -130,8 +129,10 @@ def begin(tx: Transaction, isvc: Mapping[str, Any], template: str, canary: str, 
         stable=stable,
         state=RUNNING,
         policy=annotations,
-        thresholds={metric.name: {"counts": {}} for metric in policy.metrics if metric.quantile is not None},
     )
+    policy = policy_for(record)
+    assert policy is not None
+    record.thresholds = {metric.name: {"counts": {}} for metric in policy.metrics if metric.quantile is not None}
     session.add(record)
     session.flush()
     reason = f"revision {canary} is ready; it is compared to {stable}"
@@ -140,12 +141,12 @@ def begin(tx: Transaction, isvc: Mapping[str, Any], template: str, canary: str, 
 
 def observe(tx: Transaction, seen: Observation) -> None:
     """Count what a predictor says of its answers, and decide."""
-    record = running(tx.session, seen.namespace, seen.inferenceservice)
-    if record is None or seen.revision not in (record.canary, record.stable):
-        return
-    policy = policy_of(record.policy)
-    if policy is None:
-        return
+    for record in running(tx.session, seen.namespace, seen.inferenceservice):
+        if seen.revision in (record.canary, record.stable) and (policy := policy_for(record)) is not None:
+            _observe(tx, record, policy, seen)
+
+
+def _observe(tx: Transaction, record: RolloutRecord, policy: Policy, seen: Observation) -> None:
     if has_copies := bool(seen.shadow) and seen.revision == record.stable:
         _count(tx.session, record, CANARY, _copies(seen.shadow, record.canary))
     if seen.requests == 0:
@@ -173,25 +174,36 @@ def weigh(tx: Transaction, record: RolloutRecord, policy: Policy, counts: Mappin
     _decide(tx, record, policy)
 
 
-def newest(session: Session, namespace: str, name: str) -> RolloutRecord | None:
-    """Return the newest canary of an InferenceService, whatever became of it."""
-    return session.scalars(
-        select(RolloutRecord)
-        .where(RolloutRecord.namespace == namespace, RolloutRecord.name == name)
-        .order_by(RolloutRecord.id.desc())
-        .limit(1)
-    ).first()
+def policy_for(record: RolloutRecord) -> Policy | None:
+    """Return the policy by which a canary is decided; None when there is none any more."""
+    policy = policy_of(record.policy)
+    return policy.of_transformer() if policy is not None and _is_transformers(record) else policy
 
 
-def running(session: Session, namespace: str, name: str) -> RolloutRecord | None:
-    """Return the canary that is being decided, its row locked; None when there is none."""
-    return session.scalars(
+def states(session: Session, namespace: str, name: str) -> set[str]:
+    """Return what became of the canaries of an InferenceService."""
+    found = select(RolloutRecord.state).where(RolloutRecord.namespace == namespace, RolloutRecord.name == name)
+    return set(session.scalars(found.distinct()))
+
+
+def running(session: Session, namespace: str, name: str) -> list[RolloutRecord]:
+    """Return the canaries that are being decided, one of each component at most, their rows locked."""
+    found = session.scalars(
         select(RolloutRecord)
         .where(RolloutRecord.namespace == namespace, RolloutRecord.name == name, RolloutRecord.state == RUNNING)
-        .order_by(RolloutRecord.id.desc())
-        .limit(1)
+        .order_by(RolloutRecord.id)
         .with_for_update()
-    ).first()
+    )
+    return list(found)
+
+
+def _is_transformers(record: RolloutRecord) -> bool:
+    return _is_transformer(record.name, record.canary)
+
+
+def _is_transformer(name: str, revision: str) -> bool:
+    """Say whose revision it is: Knative names it after its Service."""
+    return revision.startswith(f"{names.service_name(name, 'transformer')}-")
 
 
 def _decide(tx: Transaction, record: RolloutRecord, policy: Policy) -> None:
