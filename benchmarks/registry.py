@@ -2,8 +2,8 @@
 
 Milliseconds at the client, one request at a time, at 10,000 versions of one model; MLflow as `mlflow server` starts it
 (four workers) and with one worker. Zeroflow is asked through the host's port, as its users do. Then: the first answer
-of a sleeping registry, and the memory (PSS) of all of the platform's processes while it serves the registry and what
-else has run at the start has ended.
+of a sleeping registry - from zero, right after its process has ended, and from deep idle - and the memory (PSS) of all
+of the platform's processes while it serves the registry and what else has run at the start has ended.
 Run: `python -m benchmarks registry`; the first time it makes MLflow's environment.
 """
 
@@ -30,9 +30,10 @@ from benchmarks.report import line
 from benchmarks.servers import free_port, python_of
 
 VERSIONS = int(os.environ.get("ZEROFLOW_BENCH_VERSIONS", "10000"))
-CALLS, LISTS = 150, 40
+CALLS, LISTS, STARTS = 150, 40, 5
 START_S = 180.0  # MLflow takes 24 s here, and more while others work
 ALONE_S = 35.0  # the window and the retention below, and 20 s that the parent of plain commands is kept
+LOADED_S = 2.0  # after its process has ended, the next one loads its modules meanwhile
 OURS, THEIRS = "/api/model_registry/v1", "/api/2.0/mlflow"
 
 
@@ -175,19 +176,24 @@ def listening(process: "subprocess.Popen[bytes]", folder: Path, url: str | None)
     raise RuntimeError(f"{process.args} did not start: {(folder / 'log').read_text()[-2000:]}")
 
 
-def pss_mb(root: int) -> float:
-    """Return the memory of a process and its descendants, shared pages by share, in MiB."""
+def tree(root: int) -> set[int]:
+    """Return a process and its descendants."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-    tree = {root}
-    while more := {pid for pid, parent in parents.items() if parent in tree} - tree:
-        tree |= more
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def pss_mb(root: int) -> float:
+    """Return the memory of a process and its descendants, shared pages by share, in MiB."""
     total = 0
-    for pid in tree:
+    for pid in tree(root):
         try:
             rollup = (Path("/proc") / str(pid) / "smaps_rollup").read_text()
             total += int(rollup.split("Pss:")[1].split()[0])
@@ -205,18 +211,33 @@ def memory_alone(client: Client, pid: int) -> float:
     return pss_mb(pid)
 
 
-def first_answers(folder: Path) -> tuple[float, float]:
-    """Return the first answer from deep idle and, with the preloaded parent kept, from zero, in milliseconds."""
+def first_answers(folder: Path) -> dict[str, list[float]]:
+    """Return what the first answer takes, in milliseconds, by what there is of the registry when it is asked for."""
     command = [sys.executable, "-m", "zeroflow", "up", "--home", str(folder / "home"), "--port", "0"]
-    with running([*command, "--stable-window", "1"], folder, None) as url:
-        taken = []
-        for _ in range(4):
+    command += ["--stable-window", "1"]
+    taken: dict[str, list[float]] = {"from zero": [], "right after the end": [], "from deep idle": []}
+
+    def ask(url: str, name: str) -> None:
+        client, began = Client(url), time.perf_counter()
+        client("GET", f"{OURS}/registered_models", pageSize="1")
+        taken[name].append((time.perf_counter() - began) * 1000)
+
+    with running(command, folder, None) as url:
+        for number in range(2 * STARTS):
             while any(pod["status"].get("phase") == "Running" for pod in Client(url)("GET", "/api/v1/pods")["items"]):
                 time.sleep(0.05)
-            client, began = Client(url), time.perf_counter()
-            client("GET", f"{OURS}/registered_models", pageSize="1")
-            taken.append((time.perf_counter() - began) * 1000)
-        return taken[0], median(taken[1:])
+            if number % 2:
+                ask(url, "right after the end")
+            else:
+                time.sleep(LOADED_S)
+                ask(url, "from zero")
+    with running([*command, "--runtime-retention", "1"], folder, None) as url:
+        pid = int((folder / "home" / "host.lock").read_text().strip())
+        for _ in range(STARTS):
+            while len(tree(pid)) > 1:
+                time.sleep(0.05)
+            ask(url, "from deep idle")
+    return taken
 
 
 def tell(results: dict[str, dict[str, list[float]]]) -> None:
@@ -251,11 +272,12 @@ def main() -> None:
             tell({name: results[name]})
         folder = Path(scratch) / "cold"
         folder.mkdir()
-        deep_ms, zero_ms = first_answers(folder)
+        first = first_answers(folder)
     for operation, ours in results["zeroflow"].items():
         for name in list(results)[1:]:
             print(f"{f'{operation}, {name}':<34}{median(results[name][operation]) / median(ours):9.1f} times ours")
-    print(f"{'first answer':<26}{zero_ms:9.1f} ms from zero, {deep_ms:.1f} ms from deep idle")
+    for name, times in first.items():
+        line(f"first answer {name}", times, "ms")
     print(f"{'memory':<26}{memory_mb:9.1f} MiB PSS of all processes while serving the registry")
 
 

@@ -38,6 +38,8 @@ POD_FIELDS = (
 LOGGER_FIELDS = ("mode", "url", "metadataHeaders", "metadataAnnotations")
 BATCHER_FIELDS = ("maxBatchSize", "maxLatency")
 MAX_TIMEOUT_S = 600
+DECIDED = ("predictor", "transformer")
+"""Components whose canaries may be decided by evidence."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zeroflow.functions.inference import names, runtimes
+from zeroflow.functions.inference.canary.policy import policy_of
 from zeroflow.functions.inference.component import Component
 from zeroflow.functions.inference.location import Location
 from zeroflow.functions.inference.modelspec import Model
@@ -87,7 +88,7 @@ def own_predictor(
             "--timeout=0",  # a large model may load for minutes; Knative's own deadlines apply
         ],
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready"}},
-        **{name: value for name, value in model.container.items() if name not in ("name", "env", "envFrom")},
+        **{name: value for name, value in model.container.items() if name not in ("name", "args", "env", "envFrom")},
         "name": names.CONTAINER,
         "env": _own_env(isvc, spec, model, location, word, platform, explainer_host),
     }
@@ -184,7 +185,7 @@ def _own_env(
     explainer_host: str | None,
 ) -> list[Object]:
     own = {
-        "MODEL_NAME": isvc["metadata"]["name"],
+        "MODEL_NAME": (model.own_arguments or {}).get("model_name") or isvc["metadata"]["name"],
         "STORAGE_URI": location.uri,
         "MODEL_FORMAT": model.format,
         "ZEROFLOW_MULTI_MODEL": "true" if spec.multi_model else None,
@@ -244,8 +245,14 @@ def _observed(isvc: Object, platform: Platform) -> str | None:
         return None
     namespace, name = isvc["metadata"]["namespace"], isvc["metadata"]["name"]
     token = tokens.issue(platform.token, namespace, name)
-    said = {"sink": platform.sink, "token": token, "namespace": namespace, "inferenceservice": name}
-    if (isvc["metadata"].get("annotations") or {}).get(f"{names.ROLLOUT}-shadow") == "true":
+    said: Object = {"sink": platform.sink, "token": token, "namespace": namespace, "inferenceservice": name}
+    annotations = isvc["metadata"].get("annotations") or {}
+    if (policy := policy_of(annotations)) is not None and policy.needs_labels:
+        said["predictions"] = True
+    if annotations.get(f"{names.ROLLOUT}-shadow") == "true":
         service = f"{SHADOW}-{names.service_name(name)}"
         said["shadow"] = platform.services.format(namespace=namespace, service=service)
+        if policy is not None and policy.reference is not None:
+            place = platform.services.format(namespace=namespace, service=names.service_name(policy.reference))
+            said["reference"] = {"url": place, "model": policy.reference}
     return json.dumps(said, sort_keys=True)

@@ -5,7 +5,8 @@
   InferenceGraph and its Knative Service.
 * The same of a RolloutPolicy: the InferenceServices that name it.
 * `dev.zeroflow.modelversion.registered`: the InferenceServices that follow the registered model get the new version.
-* `dev.zeroflow.predictions.observed` (while a canary is being decided) and `dev.zeroflow.feedback.given`: evidence.
+* `dev.zeroflow.predictions.observed` and `.recorded` (while a canary is being decided) and
+  `dev.zeroflow.feedback.given`: evidence.
 * `dev.zeroflow.rollout.decided`: bring the traffic in line with the decision.
 
 `GET /api/inference/v1/rollouts/<namespace>/<name>` tells why a rollout is as it is.
@@ -20,10 +21,10 @@ from typing import Any
 
 from flask import Flask
 
-from zeroflow.errors import InvalidInput, NotFound
+from zeroflow.errors import Forbidden, InvalidInput, NotFound
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.inference import names, trainedmodels
-from zeroflow.functions.inference.canary import named, rollouts, telling
+from zeroflow.functions.inference.canary import labels, named, rollouts, telling
 from zeroflow.functions.inference.canary.following import Canaries
 from zeroflow.functions.inference.canary.subscription import Subscriptions
 from zeroflow.functions.inference.containers import Platform
@@ -33,9 +34,10 @@ from zeroflow.functions.inference.graphs import Graphs
 from zeroflow.functions.inference.reconcile import Reconciler
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.refusals import Refusals
-from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out
+from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out, waits_for
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
-from zeroflow.predictions.observation import OBSERVED, Observation
+from zeroflow.predictions.observation import OBSERVED, Observation, source_prefix
+from zeroflow.predictions.recorded import RECORDED, Recorded
 from zeroflow.resources.client import LazyResources, Resources
 from zeroflow.resources.starting_over import starting_over
 from zeroflow.settings import Settings
@@ -93,16 +95,26 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
         for isvc in resources().list(names.API_VERSION, names.KIND):
             if follows(isvc, version.registered_model):
                 _roll_out(resources(), isvc, version)
+            elif waits_for(isvc, version):
+                reconciler.reconcile(isvc["metadata"]["namespace"], isvc["metadata"]["name"])
 
     def on_observation(delivery: Delivery) -> None:
         seen = Observation.from_data(delivery.data())
+        _check_source(delivery, seen.namespace, seen.inferenceservice)
         with delivery.transaction() as tx:
             rollouts.observe(tx, seen)
 
+    def on_recorded(delivery: Delivery) -> None:
+        told = Recorded.from_data(delivery.data())
+        _check_source(delivery, told.namespace, told.inferenceservice)
+        with delivery.transaction() as tx:
+            labels.remember(tx, told)
+
     def on_feedback(delivery: Delivery) -> None:
         given = Feedback.from_data(delivery.data())
+        _check_source(delivery, given.namespace, given.inferenceservice)
         with delivery.transaction() as tx:
-            rollouts.judge(tx, given)
+            labels.judge(tx, given)
 
     def on_decision(delivery: Delivery) -> None:
         data = delivery.data()
@@ -118,6 +130,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     app.on(VERSION_REGISTERED)(on_version)
     app.on(VERSION_APPROVED)(on_version)
     app.on(OBSERVED)(on_observation)
+    app.on(RECORDED)(on_recorded)
     app.on(FEEDBACK)(on_feedback)
     app.on(rollouts.DECIDED)(on_decision)
     return app.flask
@@ -163,6 +176,12 @@ def _concerned(obj: Mapping[str, Any]) -> tuple[str | None, str, str]:
         if owner := labels.get(label):
             return kind, namespace, str(owner)
     return None, namespace, ""
+
+
+def _check_source(delivery: Delivery, namespace: str, name: str) -> None:
+    """Raise Forbidden when predictors of one InferenceService speak of another: the broker has checked the source."""
+    if not delivery.source.startswith(source_prefix(namespace, name)):
+        raise Forbidden(f"{delivery.source} has no say in what InferenceService {namespace}/{name} answers")
 
 
 def _roll_out(resources: Resources, isvc: dict[str, Any], version: RegisteredVersion) -> None:

@@ -13,10 +13,9 @@ from zeroflow.functions.inference import credentials
 from zeroflow.functions.inference.credentials import Credentials, Find
 from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.refusal import Refused
-from zeroflow.functions.inference.versions import version_named
+from zeroflow.functions.inference.versions import REGISTRY_SCHEME, unapproved, version_named
 from zeroflow.metadata import Database
 
-REGISTRY_SCHEME = "model-registry://"
 CLAIM_VOLUME, CLAIM_MOUNT = "kserve-pvc-source", "/mnt/pvc"
 WITH_CREDENTIALS = ("s3://", "gs://", "https://", "http://", "hf://")
 
@@ -60,6 +59,13 @@ def _registered(model: Model, uri: str, database: Database) -> str:
         )
     with database.reading() as session:
         found = version_named(session, name, version or None)
+        waiting = unapproved(session, name, version or None) if found is None else None
+    if waiting is not None:
+        raise Refused(
+            "NotApproved",
+            f"{model.place}.storageUri: version {waiting.version!r} of registered model {name!r} needs an approval "
+            f"before it is served: zeroflow models approve {name} {waiting.version}",
+        )
     if found is None:
         what = f"version {version!r} of registered model {name!r}" if version else f"registered model {name!r}"
         raise Refused(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zeroflow.functions.inference import names
-from zeroflow.functions.inference.component import Component
+from zeroflow.functions.inference.component import DECIDED, Component
 from zeroflow.functions.inference.containers import Platform, Pod
 from zeroflow.functions.inference.spec import Declared
 from zeroflow.models.trust import Word
@@ -122,7 +122,7 @@ def _template_annotations(isvc: Object, component: Component, pod: Pod) -> dict[
         annotations.pop(name, None)
     if pod.is_own:
         annotations |= {RUNTIME_ANNOTATION: "predictor", REPLAY_ANNOTATION: "safe", HTTP2_ANNOTATION: "also"}
-    elif component.kind == "predictor":
+    elif component.kind in DECIDED:
         annotations[names.OBSERVE] = isvc["metadata"]["name"]
     annotations.setdefault(f"{AUTOSCALING}class", "kpa.autoscaling.knative.dev")
     for name, value in (

@@ -32,6 +32,10 @@ CONTAINER_FIELDS = (
     "workingDir",
 )
 MODEL_FIELDS = ("modelFormat", "storageUri", "storage", "protocolVersion", "runtime", "runtimeVersion")
+OWN_ARGUMENTS = ("model_name", "model_id", "model_revision", "model_dir", "backend")
+"""Arguments of KServe's own servers that mean the same to our predictor, which stands in for them."""
+OWN_BACKENDS = ("auto", "huggingface")
+MODEL_DIR = "/mnt/models"
 STORAGE_FIELDS = ("key", "path", "parameters", "schemaPath")
 RESERVED_ENV = ("MODEL_NAME", "STORAGE_URI", "MODEL_FORMAT", "MODEL_VERSION", "PROTOCOL", "PORT")
 
@@ -54,6 +58,11 @@ class Model:
     container: Mapping[str, Any] = field(default_factory=dict)
     """What the user says of the container, CONTAINER_FIELDS only."""
 
+    @property
+    def own_arguments(self) -> Mapping[str, str] | None:
+        """What is said of the model by arguments that our predictor honours too; None when there are others."""
+        return _own_arguments(self.container.get("args") or ())
+
 
 def parse_model(predictor: Mapping[str, Any]) -> Model | None:
     """Read the model; None for a predictor of the user's own containers. Raise Refused for what is not honoured."""
@@ -72,18 +81,38 @@ def parse_model(predictor: Mapping[str, Any]) -> Model | None:
         raise Refused.field(f"{place}.modelFormat.name", "is missing")
     protocol = declared.get("protocolVersion")
     version = model_format.get("version")
+    uri = declared.get("storageUri") or None
+    said = _own_arguments(declared.get("args") or ()) or {}
+    if uri is None and not declared.get("storage") and model_format["name"] == "huggingface" and "model_id" in said:
+        uri = f"hf://{said['model_id']}" + (f":{said['model_revision']}" if said.get("model_revision") else "")
     return Model(
         place=place,
         format=model_format["name"],
         format_version=None if version is None else str(version),
         protocol=protocol or ("v2" if field_name in ("onnx", "triton", "huggingface") else "v1"),
         protocol_given=protocol is not None,
-        storage_uri=declared.get("storageUri") or None,
+        storage_uri=uri,
         storage=_storage(f"{place}.storage", declared.get("storage")),
         runtime=declared.get("runtime") or None,
         runtime_version=declared.get("runtimeVersion") or None,
         container=_container(place, declared),
     )
+
+
+def _own_arguments(args: Any) -> Mapping[str, str] | None:
+    words = [str(word) for word in args]
+    found: dict[str, str] = {}
+    while words:
+        name, equals, value = words.pop(0).partition("=")
+        if not equals:
+            value = words.pop(0) if words else ""
+        name = name.removeprefix("--")
+        if name not in OWN_ARGUMENTS or not value or value.startswith("--"):
+            return None
+        found[name] = value
+    if found.get("model_dir", MODEL_DIR) != MODEL_DIR or found.get("backend", "auto") not in OWN_BACKENDS:
+        return None
+    return found
 
 
 def model_place(isvc: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from zeroflow.errors import InvalidInput, NotFound, Unavailable
 from zeroflow.functions.inference import containers, inspection, location, manifests, names, rollout, runtimes, status
 from zeroflow.functions.inference.canary.following import Canaries
 from zeroflow.functions.inference.canary.named import with_policy
-from zeroflow.functions.inference.component import Component
+from zeroflow.functions.inference.component import DECIDED, Component
 from zeroflow.functions.inference.containers import Platform, Pod
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.rollout import Rollout
@@ -142,12 +142,12 @@ class Reconciler:
         tagged = (isvc["metadata"].get("annotations") or {}).get(names.TAG_ROUTING) == "true"
         wanted = manifests.service(isvc, component, pod, [], manifests.spec_seen(isvc, spec))
         percent, shadowed = component.canary_percent, False
-        if component.kind == "predictor":
+        if component.kind in DECIDED:
             percent, shadowed = self.canaries.percent(isvc, component, wanted, found, done)
         wanted["spec"]["traffic"] = rollout.traffic(percent, done, tagged, shadowed)
         service = self._apply(wanted, found)
-        if component.kind == "predictor":
-            self.canaries.follow(isvc, service, done)
+        if component.kind in DECIDED:
+            self.canaries.follow(isvc, component, service, done)
         return Served(service, done, self._failed_revision(service))
 
     def _apply(self, wanted: Object, found: Object | None) -> Object:

@@ -148,7 +148,8 @@ def _chosen(model: Model, kind: str, runtime: Object) -> Runtime:
 
 def _means_another_server(model: Model) -> bool:
     """Say whether the user speaks to the runtime's own server: its arguments, command, image, or version of it."""
-    return bool(model.runtime_version) or any(name in model.container for name in ("args", "command", "image"))
+    others = model.own_arguments is None or any(name in model.container for name in ("command", "image"))
+    return bool(model.runtime_version) or others
 
 
 def _fits(model: Model, runtime: Object) -> bool:

@@ -1,16 +1,16 @@
 """New versions of registered models, served by the InferenceServices that follow them.
 
 An InferenceService follows a registered model through the annotation `zeroflow.dev/registered-model`. A version that
-is registered becomes its storageUri: with all traffic when it serves none yet, else as a canary with the share that
-`zeroflow.dev/canary-percent` names (20 by default). Idempotent; a version older than the one that is served is passed
-over, whatever order events come in.
+is registered, or approved where that is asked for, becomes its storageUri: with all traffic when it serves none yet,
+else as a canary with the share that `zeroflow.dev/canary-percent` names (20 by default). Idempotent; a version older
+than the one that is served is passed over, whatever order events come in.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from zeroflow.errors import InvalidInput
@@ -19,8 +19,10 @@ from zeroflow.functions.inference.modelspec import model_place
 from zeroflow.functions.inference.rollout import Rollout
 from zeroflow.functions.inference.spec import canary_percent
 from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryContext
+from zeroflow.resources.conditions import find_condition
 
 Object = dict[str, Any]
+REGISTRY_SCHEME = "model-registry://"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,17 @@ def newest_version(session: Session, registered_model: str) -> RegisteredVersion
 
 def version_named(session: Session, registered_model: str, version: str | None) -> RegisteredVersion | None:
     """Return a version by its name, the newest for None, if it has bytes and may be deployed."""
+    return _found(session, registered_model, version, approvals.deployable())
+
+
+def unapproved(session: Session, registered_model: str, version: str | None) -> RegisteredVersion | None:
+    """Return the version, the newest for None, that has bytes and waits for its approval."""
+    return _found(session, registered_model, version, ~approvals.deployable())
+
+
+def _found(
+    session: Session, registered_model: str, version: str | None, fits: ColumnElement[bool]
+) -> RegisteredVersion | None:
     query = (
         select(RegistryContext.name, RegistryArtifact.uri)
         .join(RegistryArtifact, RegistryArtifact.parent_id == RegistryContext.id)
@@ -62,7 +75,7 @@ def version_named(session: Session, registered_model: str, version: str | None) 
             .scalar_subquery(),
             RegistryArtifact.kind == "model-artifact",
             RegistryArtifact.uri.is_not(None),
-            approvals.deployable(),
+            fits,
         )
     )
     if version is not None:
@@ -74,6 +87,14 @@ def version_named(session: Session, registered_model: str, version: str | None) 
 def follows(isvc: Object, registered_model: str) -> bool:
     """Say whether an InferenceService serves the versions of a registered model."""
     return bool(_annotations(isvc).get(names.REGISTERED_MODEL) == registered_model)
+
+
+def waits_for(isvc: Object, version: RegisteredVersion) -> bool:
+    """Say whether an InferenceService was refused, may be for want of this version, which its storageUri means."""
+    place = f"{REGISTRY_SCHEME}{version.registered_model}"
+    meant = ((isvc["spec"].get("predictor") or {}).get(model_place(isvc)) or {}).get("storageUri")
+    refused = (find_condition(isvc, "PredictorReady") or {}).get("reason") in ("NotApproved", "ModelNotFound")
+    return refused and meant in (version.uri, place, f"{place}/{version.version}")
 
 
 def rolled_out(isvc: Object, version: RegisteredVersion) -> Object | None:

@@ -7,9 +7,9 @@ When a task of a scope fails, the scope's tasks that have not begun are skipped 
 the scope is failed, and so on outwards. A task whose condition is false is skipped, with everything that depends on it.
 A task that runs anyway (an exit task) waits only for its upstream to be final; what a failure skips counts as that.
 
-A loop's iterations are scopes below it. They are made when they begin, at most `loops.WINDOW` side by side, so that a
-loop over any number of items costs a pass no more than its step. Of the tasks of any other scope as many run side by
-side; what is ready beyond that stays PENDING, and is begun in batches as others end.
+A loop's iterations are scopes below it. They are made when they begin, at most `places` side by side, so that a loop
+over any number of items costs a pass no more than its step. Of the tasks of any other scope as many run side by side;
+what is ready beyond that stays PENDING, and is begun in batches as others end.
 """
 
 from collections import deque
@@ -32,15 +32,16 @@ from zeroflow.functions.pipeline.states import FINAL
 from zeroflow.metadata import now_ms
 from zeroflow.metadata.pipelines import Run, Task
 
-REFILL = 32
-"""How many places of a scope are free before those that wait for one are looked for."""
+REFILL = 8
+"""An eighth of a scope's places is free before those that wait for one are looked for."""
 
 
 class Advance:
     """What a pass knows: the run, its plan, and the rows that it has seen."""
 
-    def __init__(self, tx: Transaction, run: Run, plan: Plan, stores: Stores) -> None:
+    def __init__(self, tx: Transaction, run: Run, plan: Plan, stores: Stores, places: int) -> None:
         self.tx, self.session, self.run, self.plan, self.stores = tx, tx.session, run, plan, stores
+        self._places, self._refill_at = places, places - max(1, places // REFILL)
         self.now = now_ms()
         self.rows = Rows(self.session, run, plan)
         self.cache = Cache(self.session, stores, run, Fork(plan, run.forked_at) if run.forked_from else None)
@@ -110,9 +111,14 @@ class Advance:
                 else:
                     self._refill(self._roomy.popitem()[1])
 
+    def _has_room(self, scope: Task) -> bool:
+        """Tell whether it is time to look for tasks that wait for a place, which costs a query."""
+        stands = scope.begun == 0 and not self._ready and not self._final  # there were fewer places when it began
+        return scope.begun == self._refill_at or stands
+
     def _refill(self, scope: Task) -> None:
         """Begin ready tasks of a scope that had no room for them."""
-        room = loops.WINDOW - scope.begun
+        room = self._places - scope.begun
         if room <= 0 or scope.state in FINAL:
             return
         self.session.flush()
@@ -133,7 +139,7 @@ class Advance:
         if row.kind == "iteration":
             self._begin_iteration(parent, row, task)
             return
-        if parent.begun >= loops.WINDOW:
+        if parent.begun >= self._places:
             return  # until `_refill` finds it
         try:
             given = inputs.of_task(
@@ -189,7 +195,7 @@ class Advance:
         row.started_ms, row.open_children = self.now, row.iterations
         self._enter(row)
         assert task.iterator is not None
-        self._iterate(row, task, task.iterator.parallelism or loops.WINDOW)
+        self._iterate(row, task, task.iterator.parallelism or self._places)
         if row.iterations == 0:
             self._close(row)
 
@@ -224,8 +230,6 @@ class Advance:
         parent.open_children -= 1
         if ran and row.kind != "iteration":
             parent.begun -= 1
-            if parent.begun == loops.WINDOW - REFILL:
-                self._roomy[parent.id] = parent
         if row.state == "FAILED":
             self._stop(parent, row)
         elif row.kind == "iteration" and parent.error is None:
@@ -234,6 +238,8 @@ class Advance:
             self._release(parent, row)
         if parent.open_children == 0:
             self._close(parent)
+        elif ran and row.kind != "iteration" and self._has_room(parent):
+            self._roomy[parent.id] = parent
 
     def _release(self, scope: Task, row: Task) -> None:
         """Let go on, or end, what waits for a task that is final."""

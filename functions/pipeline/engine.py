@@ -59,9 +59,8 @@ class WrongState(Conflict):
 class Engine:
     """Advances runs. Holds no state of its own."""
 
-    def __init__(self, plans: Plans, stores: Stores, capabilities: Capabilities | None = None) -> None:
-        self.plans, self.stores = plans, stores
-        self.capabilities = capabilities or Capabilities.from_environment()
+    def __init__(self, plans: Plans, stores: Stores, capabilities: Capabilities, places: int) -> None:
+        self.plans, self.stores, self.capabilities, self.places = plans, stores, capabilities, places
 
     def start(self, tx: Transaction, run: Run, plan: Plan) -> None:
         """Start a new run: its row, the record that it was requested, and its first tasks."""
@@ -77,7 +76,7 @@ class Engine:
     def _begin(self, tx: Transaction, run: Run, plan: Plan, values: Values) -> None:
         root = new_task(run, None, "", plan.display_name, "dag", 0, run.created_ms)
         note_state(run, "RUNNING", now_ms())
-        Advance(tx, run, plan, self.stores).begin(root, values)
+        Advance(tx, run, plan, self.stores, self.places).begin(root, values)
         self._let_others_begin(tx, run, plan)
 
     def _let_others_begin(self, tx: Transaction, ended: Run, plan: Plan) -> None:
@@ -100,7 +99,7 @@ class Engine:
             logger.info("late outcome: run=%s task=%s attempt=%d", run.id, row.name, outcome.attempt)
             return
         plan = self.plans.of(tx.session, run.spec_sha256)
-        Advance(tx, run, plan, self.stores).finish(row, outcome)
+        Advance(tx, run, plan, self.stores, self.places).finish(row, outcome)
         self._let_others_begin(tx, run, plan)
 
     def due(self, tx: Transaction, data: dict[str, Any]) -> None:
@@ -114,7 +113,8 @@ class Engine:
         if row.not_before_ms > now_ms():
             outgoing.delay(tx, row, int(data.get("hop", 0)) + 1)
             return
-        Advance(tx, run, self.plans.of(tx.session, run.spec_sha256), self.stores).request(row)
+        plan = self.plans.of(tx.session, run.spec_sha256)
+        Advance(tx, run, plan, self.stores, self.places).request(row)
 
     def terminate(self, tx: Transaction, run_id: str) -> None:
         """Cancel a run and everything that it still runs; answers of canceled steps come too late to count."""
@@ -160,7 +160,7 @@ class Engine:
             children[row.parent_id or ""].append(row)
         ready: list[Task] = []
         _reopen(children[""][0], plan, children, ready)
-        Advance(tx, run, plan, self.stores).resume(rows, ready)
+        Advance(tx, run, plan, self.stores, self.places).resume(rows, ready)
 
     def locked(self, tx: Transaction, run_id: str) -> Run:
         """Return the run, locked until the transaction ends; raise NotFound."""

@@ -13,7 +13,7 @@ from flask import Flask, Response, request
 
 from zeroflow.artifacts import Stores
 from zeroflow.events import Delivery, FunctionApp
-from zeroflow.functions.pipeline import deadletters, outcomes, recurring, triggers
+from zeroflow.functions.pipeline import deadletters, outcomes, places, recurring, triggers
 from zeroflow.functions.pipeline.access import Access
 from zeroflow.functions.pipeline.api import Context, blueprint
 from zeroflow.functions.pipeline.capabilities import Capabilities
@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     app.flask.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     stores = Stores.from_settings(settings)
     resources = resources or LazyResources("zeroflow-pipeline")
-    engine = Engine(Plans(), stores, Capabilities.from_environment(resources=resources))
+    engine = Engine(Plans(), stores, Capabilities.from_environment(resources=resources), places.from_environment())
 
     @app.on(TASK_FINISHED, asks_itself=True)
     def task_finished(delivery: Delivery) -> None:

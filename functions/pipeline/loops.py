@@ -12,10 +12,6 @@ from zeroflow.functions.pipeline.plan import MAX_ITERATIONS, Component, Constant
 from zeroflow.functions.pipeline.rows import Rows, values
 from zeroflow.metadata.pipelines import Task
 
-WINDOW = 256
-"""Iterations of one loop side by side, when the pipeline sets no limit, and tasks of any other scope; more would only
-wait in a longer queue, and others behind them."""
-
 
 class Items:
     """The items of loops, read once in a pass; their placeholders are not filled yet."""

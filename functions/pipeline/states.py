@@ -1,6 +1,7 @@
 """States of runs and tasks (RuntimeState of KFP's run.proto) and times as the API writes them."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from zeroflow.metadata.pipelines import Run
 
@@ -15,4 +16,10 @@ def note_state(run: Run, state: str, at_ms: int, error: str | None = None) -> No
 
 def rfc3339(at_ms: int) -> str:
     """Write a time as RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_to_the_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _to_the_second(at_s: int) -> str:
+    """The answer about a run of 10,000 steps has 60,000 times, of a few hundred seconds."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")

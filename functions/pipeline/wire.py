@@ -5,14 +5,15 @@ Beside the contract's fields a run has ours, which official clients ignore: `pip
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from zeroflow.functions.pipeline.catalog import DEFAULT_NAMESPACE
+from zeroflow.functions.pipeline.executions import task_id
 from zeroflow.functions.pipeline.plan import Plan
 from zeroflow.functions.pipeline.plans import document_of
 from zeroflow.functions.pipeline.states import rfc3339
@@ -20,6 +21,16 @@ from zeroflow.metadata.pipelines import Experiment, Pipeline, PipelineVersion, R
 
 UNKNOWN = 2
 """google.rpc.Code for a step that failed for reasons of its own."""
+_ROW = Task.__table__.c
+_TASKS = (
+    select(
+        *(_ROW.id, _ROW.parent_id, _ROW.name, _ROW.display_name, _ROW.kind, _ROW.state, _ROW.error),
+        *(_ROW.created_ms, _ROW.requested_ms, _ROW.started_ms, _ROW.finished_ms),
+    )
+    .where(_ROW.run_id == bindparam("of_run"))
+    .order_by(_ROW.created_ms, _ROW.name)
+)
+"""Without their values and without objects: who waits for a run of 10,000 steps asks every second."""
 
 
 def experiment(row: Experiment) -> dict[str, Any]:
@@ -131,36 +142,43 @@ def run(session: Session, row: Run, plan: Plan | None = None) -> dict[str, Any]:
     elif plan is not None:
         body["pipeline_spec"] = orjson.Fragment(document_of(session, row.spec_sha256))
     if plan is not None:
-        tasks = list(session.scalars(select(Task).where(Task.run_id == row.id).order_by(Task.created_ms, Task.name)))
-        body["run_details"] = {"task_details": task_details(tasks, plan)}
-        body["outputs"] = next((_outputs(task) for task in tasks if task.parent_id is None), {})
+        tasks = session.connection().execute(_TASKS, {"of_run": row.id}).all()
+        body["run_details"] = {"task_details": _task_details(row.id, tasks, plan)}
+        root = session.get(Task, task_id(row.id, ""))
+        body["outputs"] = {} if root is None else _outputs(root)
     return body
 
 
-def task_details(rows: Iterable[Task], plan: Plan) -> list[dict[str, Any]]:
-    """Write tasks as PipelineTaskDetail; `child_tasks` are the tasks below a DAG, or those that depend on a step."""
-    ids = {row.name: row.id for row in rows}
-    below: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        if row.parent_id is not None:
-            below[row.parent_id].append(row.id)
-    return [
-        _present(
-            run_id=row.run_id,
-            task_id=row.id,
-            display_name=row.display_name,
-            create_time=rfc3339(row.created_ms),
-            start_time=_time(row.started_ms or row.requested_ms),
-            end_time=_time(row.finished_ms),
-            state=row.state,
-            error=_error(row.error if row.state in ("FAILED", "CANCELED") else None),
-            parent_task_id=row.parent_id,
-            child_tasks=[
-                {"task_id": task_id} for task_id in (below[row.id] or [ids[name] for name in _dependents(row, plan)])
-            ],
-        )
-        for row in rows
-    ]
+def _task_details(run_id: str, tasks: Sequence[Any], plan: Plan) -> list[dict[str, Any]]:
+    """Write rows of `_TASKS` as PipelineTaskDetail.
+
+    `child_tasks` are the tasks below a DAG, or those that depend on a step.
+    """
+    ids = {task.name: task.id for task in tasks}
+    below: dict[str | None, list[dict[str, str]]] = defaultdict(list)
+    for task in tasks:
+        below[task.parent_id].append({"task_id": task.id})
+    details = []
+    for own_id, parent_id, name, shown, kind, state, error, created_ms, requested_ms, started_ms, finished_ms in tasks:
+        children = below.get(own_id) or [{"task_id": ids[other]} for other in _dependents(name, kind, plan)]
+        detail = {
+            "run_id": run_id,
+            "task_id": own_id,
+            "display_name": shown,
+            "create_time": rfc3339(created_ms),
+            "state": state,
+            "child_tasks": children,
+        }
+        if begun_ms := started_ms or requested_ms:
+            detail["start_time"] = rfc3339(begun_ms)
+        if finished_ms is not None:
+            detail["end_time"] = rfc3339(finished_ms)
+        if error and state in ("FAILED", "CANCELED"):
+            detail["error"] = _error(error)
+        if parent_id is not None:
+            detail["parent_task_id"] = parent_id
+        details.append(detail)
+    return details
 
 
 def task(row: Task) -> dict[str, Any]:
@@ -192,11 +210,11 @@ def task(row: Task) -> dict[str, Any]:
     }
 
 
-def _dependents(row: Task, plan: Plan) -> list[str]:
-    if not row.name or row.kind == "iteration":
+def _dependents(path: str, kind: str, plan: Plan) -> list[str]:
+    if not path or kind == "iteration":
         return []
-    prefix = row.name.rpartition(".")[0]
-    return [f"{prefix}.{name}" if prefix else name for name in plan.task(row.name).dependents]
+    prefix = path.rpartition(".")[0]
+    return [f"{prefix}.{name}" if prefix else name for name in plan.task(path).dependents]
 
 
 def _outputs(row: Task) -> dict[str, Any]:

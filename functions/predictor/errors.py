@@ -47,6 +47,10 @@ class ModelNotReady(Unavailable):
     """The model is known, but not loaded now."""
 
 
+class SomeDoNotFollow(Unavailable):
+    """A repository call was heeded by the process that got it, and not by all that serve the same revision."""
+
+
 class TooLarge(ZeroflowError):
     """The body is larger than this predictor takes."""
 

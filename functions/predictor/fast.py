@@ -101,9 +101,13 @@ class FastPath:
             self._tell(route[0], environ, perf_counter(), request_id(environ), 503, b"", body)
         return (body,)
 
+    def begin(self) -> None:
+        """Prepare for requests; the worker calls this once, before the first one."""
+        self._predictor.join()
+
     def close(self) -> None:
         """Send what waits to be sent; called once, when the process ends."""
-        self._predictor.witness.close()
+        self._predictor.close()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a plain prediction, or let the application behind do it."""

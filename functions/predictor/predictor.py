@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from zeroflow.errors import ZeroflowError
 from zeroflow.functions.predictor import refusals, served
 from zeroflow.functions.predictor.answers import Answers
-from zeroflow.functions.predictor.errors import STATUS
+from zeroflow.functions.predictor.errors import STATUS, SomeDoNotFollow
 from zeroflow.functions.predictor.metrics import Metrics
 from zeroflow.functions.predictor.repository import Repository
 from zeroflow.functions.predictor.settings import PredictorSettings
+from zeroflow.functions.predictor.siblings import Siblings, directory_of_revision
+from zeroflow.functions.predictor.wanted import Wanted
 from zeroflow.functions.predictor.witness import Witness
 
 
@@ -22,6 +24,8 @@ class Predictor:
     witness: Witness
     answers: dict[str, Answers] = field(default_factory=dict)
     """Of every model that is served now."""
+    siblings: Siblings | None = None
+    """Those that follow what this process is asked to load or unload, from `join` on."""
 
     @classmethod
     def start(cls, settings: PredictorSettings) -> "Predictor":
@@ -29,6 +33,8 @@ class Predictor:
         repository = Repository(lambda name: _load(settings, name), lambda: served.names(settings))
         predictor = cls(settings, repository, Metrics(), Witness.of(settings))
         repository.changed = predictor.refresh
+        if (shared := directory_of_revision(settings)) is not None:
+            repository.note_loaded(Wanted(shared).read())
         if predictor.witness.log is not None:
             predictor.metrics.watch(predictor.witness.log)
         if settings.multi_model:
@@ -36,6 +42,55 @@ class Predictor:
         else:
             repository.load(settings.model_name)
         return predictor
+
+    def join(self) -> None:
+        """Follow what the processes of this revision are asked, and do what they were asked before; called once,
+        by the process that serves, before its first request."""
+        self.siblings = Siblings.join(self.settings, self._follow)
+        if self.siblings is not None:
+            self._follow()
+
+    def close(self) -> None:
+        """Send what waits to be sent and leave the others; called once, when the process ends."""
+        if self.siblings is not None:
+            self.siblings.leave()
+        self.witness.close()
+
+    def load(self, name: str) -> served.Served:
+        """Load a model here, then in every sibling; raise what its loader raises, or SomeDoNotFollow."""
+        found = self.repository.load(name, self._record)
+        self._tell(f"model {name} is loaded")
+        return found
+
+    def unload(self, name: str) -> None:
+        """Unload a model; when this returns, no process of this revision on this machine serves it.
+
+        Raises UnknownModel, or SomeDoNotFollow.
+        """
+        self.repository.unload(name, self._record)
+        self._tell(f"model {name} is unloaded")
+
+    def _record(self, name: str, loaded: bool) -> int:
+        if self.siblings is None:
+            return 0
+        try:
+            return self.siblings.wanted.record(name, loaded)
+        except OSError as error:
+            raise SomeDoNotFollow(f"what is wanted of model {name} cannot be kept for others: {error}") from error
+
+    def _follow(self) -> dict[str, str]:
+        assert self.siblings is not None
+        return self.repository.follow(self.siblings.wanted.read())
+
+    def _tell(self, done: str) -> None:
+        faults = self.siblings.tell() if self.siblings is not None else {}
+        if faults:
+            said = "; ".join(
+                f"{sibling}: {' '.join(filter(None, (model, fault)))}"
+                for sibling, each in faults.items()
+                for model, fault in each.items()
+            )
+            raise SomeDoNotFollow(f"{done} in this process, but not in {len(faults)} others: {said}; send it again")
 
     def refresh(self) -> None:
         """Answer with the models that are served now."""

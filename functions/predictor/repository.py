@@ -3,7 +3,8 @@
 A predictor has the one model of its revision, or, as a multi-model predictor, one for each directory below STORAGE_URI.
 A model's directory may hold numbered versions (`1/`, `2/`, ...); the highest is served. Guarantees: a model is
 exchanged in one step, after the new one has been loaded and has answered; requests that are under way finish with
-the old one; a model that fails to load leaves the one that is served in place and says why in the index.
+the old one; a model that fails to load leaves the one that is served in place and says why in the index. What was
+recorded as wanted (wanted.py) is done in the order of its generations, whichever process was asked for it.
 
 Source: Open Inference Protocol, model repository extension (Triton, protocol/extension_model_repository.md).
 """
@@ -17,6 +18,7 @@ from typing import Any
 from zeroflow.errors import ZeroflowError
 from zeroflow.functions.predictor.errors import ModelNotReady, UnknownModel
 from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.wanted import Word
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ READY, UNAVAILABLE, LOADING = "READY", "UNAVAILABLE", "LOADING"
 
 Load = Callable[[str], Served]
 Names = Callable[[], list[str]]
+Record = Callable[[str, bool], int]
+"""Puts down that a model is to be loaded, or unloaded; returns the generation."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,17 @@ class Slot:
     reason: str = ""
 
 
+UNLOADED = Slot(None, UNAVAILABLE, "unloaded")
+
+
 class Repository:
     """Models by name. `load` makes one, `names` tells which there could be. Safe to use from several threads."""
 
     def __init__(self, load: Load, names: Names, changed: Callable[[], None] = lambda: None) -> None:
         self._load, self._names, self.changed = load, names, changed
         self._slots: Mapping[str, Slot] = {}
+        self._done: dict[str, int] = {}
+        """By model: the generation of the last word that was followed."""
         self._loading = threading.Lock()
 
     @property
@@ -68,19 +77,12 @@ class Repository:
             raise UnknownModel(f"Model {name} has no version {version}; {known}.")
         return slot.served
 
-    def load(self, name: str) -> Served:
-        """Load a model, or load it anew; raise UnknownModel or what its loader raises."""
+    def load(self, name: str, record: Record | None = None) -> Served:
+        """Load a model, or load it anew, and record that; raise UnknownModel or what its loader raises."""
         with self._loading:
-            before = self._slots.get(name)
-            if before is None and name not in self._names():
-                raise UnknownModel(f"Model with name {name} does not exist.")
-            self._set(name, Slot(before.served if before else None, LOADING))
-            try:
-                served = self._load(name)
-            except ZeroflowError as error:
-                self._set(name, Slot(before.served if before else None, UNAVAILABLE, f"{error.reason}: {error}"))
-                raise
-            self._set(name, Slot(served, READY))
+            served = self._loaded(name)
+            if record is not None:
+                self._done[name] = record(name, True)
             return served
 
     def load_all(self) -> None:
@@ -91,12 +93,52 @@ class Repository:
             except ZeroflowError as error:
                 logger.error("model %s cannot be served: %s: %s", name, error.reason, error)
 
-    def unload(self, name: str) -> None:
-        """Stop serving a model; raise UnknownModel when there is none of this name."""
+    def unload(self, name: str, record: Record | None = None) -> None:
+        """Record that a model is not wanted, then stop serving it; raise UnknownModel when there is none of this name.
+
+        What `record` raises leaves the model served.
+        """
         with self._loading:
             if name not in self._slots:
                 raise UnknownModel(f"Model with name {name} does not exist.")
-            self._set(name, Slot(None, UNAVAILABLE, "unloaded"))
+            if record is not None:
+                self._done[name] = record(name, False)
+            self._set(name, UNLOADED)
+
+    def note_loaded(self, wanted: Mapping[str, Word]) -> None:
+        """Take it that what is about to be loaded is as new as the words on it: called before the first load."""
+        self._done = {name: word.generation for name, word in wanted.items() if word.loaded}
+
+    def follow(self, wanted: Mapping[str, Word]) -> dict[str, str]:
+        """Load and unload what others were asked to; return which models could not be loaded, and why."""
+        faults = {}
+        for name, word in sorted(wanted.items(), key=lambda each: each[1].generation):
+            with self._loading:
+                if word.generation <= self._done.get(name, 0):
+                    continue
+                self._done[name] = word.generation
+                if not word.loaded:
+                    self._set(name, UNLOADED)
+                    continue
+                try:
+                    self._loaded(name)
+                except ZeroflowError as error:
+                    logger.error("model %s cannot be loaded: %s: %s", name, error.reason, error)
+                    faults[name] = f"{error.reason}: {error}"
+        return faults
+
+    def _loaded(self, name: str) -> Served:
+        before = self._slots.get(name)
+        if before is None and name not in self._names():
+            raise UnknownModel(f"Model with name {name} does not exist.")
+        self._set(name, Slot(before.served if before else None, LOADING))
+        try:
+            served = self._load(name)
+        except ZeroflowError as error:
+            self._set(name, Slot(before.served if before else None, UNAVAILABLE, f"{error.reason}: {error}"))
+            raise
+        self._set(name, Slot(served, READY))
+        return served
 
     def index(self, ready: bool = False) -> list[dict[str, Any]]:
         """Return what the repository holds, with states; `ready`: only what is served."""

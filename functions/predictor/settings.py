@@ -29,6 +29,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Another InferenceService, whose predictor's answers a canary is compared with."""
+
+    url: str
+    model: str
+
+
+@dataclass(frozen=True)
 class Observed:
     """Who is told how this predictor answers."""
 
@@ -38,6 +46,10 @@ class Observed:
     """What lets a predictor publish there (zeroflow.predictions.tokens)."""
     shadow: str | None = None
     """URL at which a canary answers while it is only looked at; 404 otherwise."""
+    reference: Reference | None = None
+    """Who is asked the same for comparison; None: the canary is compared with the answer that the caller got."""
+    predictions: bool = False
+    """Whether they are told what was predicted for each request, so that labels can be joined with it."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,9 @@ class PredictorSettings:
     """ZEROFLOW_SCRATCH: where the model is copied to before it is approved and loaded."""
     compiling: bool = True
     """ZEROFLOW_COMPILE: serve a cheaper form of the model where one answers the same."""
-    memory: Path | None = None
-    """ZEROFLOW_MODEL_CACHE, below it `compiled`: which models were compiled, so that the next start needs less."""
+    cache: Path | None = None
+    """ZEROFLOW_MODEL_CACHE: below it `compiled` (which models were compiled, so that the next start needs less) and
+    `repository` (what the processes of a revision agree on, siblings.py)."""
     max_body_bytes: int = MAX_BODY_BYTES
     """ZEROFLOW_MAX_BODY_BYTES: a larger request body is refused (413)."""
     max_waiting: int = MAX_WAITING
@@ -92,7 +105,8 @@ class PredictorSettings:
     identity: Identity = field(default_factory=lambda: Identity("", "", ""))
     """Whose predictor this is: K_REVISION, HOSTNAME, and what ZEROFLOW_OBSERVED and ZEROFLOW_LOGGER say."""
     observed: Observed | None = None
-    """ZEROFLOW_OBSERVED: JSON {"sink", "token", "inferenceservice", "namespace", "shadow"}; who is told of answers."""
+    """ZEROFLOW_OBSERVED: JSON {"sink", "token", "inferenceservice", "namespace", "shadow", "reference", "predictions"};
+    who is told of answers."""
     logger: LoggerSettings | None = None
     """ZEROFLOW_LOGGER: JSON with KServe's fields (url, mode, metadataHeaders, metadataAnnotations as an object) and
     inferenceservice, namespace, component, endpoint, source."""
@@ -102,6 +116,11 @@ class PredictorSettings:
     """ZEROFLOW_BATCHER: JSON with KServe's fields; its maxBatchSize, in rows. None joins no requests."""
     explainer: str | None = None
     """EXPLAINER_HOST: host[:port][/path] of the explainer that V1's explain is sent to."""
+
+    @property
+    def memory(self) -> Path | None:
+        """Where compiled models are remembered."""
+        return self.cache / "compiled" if self.cache else None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "PredictorSettings":
@@ -127,7 +146,7 @@ class PredictorSettings:
             s3_endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
             scratch=Path(env.get("ZEROFLOW_SCRATCH") or tempfile.gettempdir()),
             compiling=_flag(env, "ZEROFLOW_COMPILE", True),
-            memory=Path(env["ZEROFLOW_MODEL_CACHE"]) / "compiled" if env.get("ZEROFLOW_MODEL_CACHE") else None,
+            cache=Path(env["ZEROFLOW_MODEL_CACHE"]) if env.get("ZEROFLOW_MODEL_CACHE") else None,
             max_body_bytes=limit,
             max_waiting=_number(env, "ZEROFLOW_MAX_WAITING", MAX_WAITING),
             multi_model=_flag(env, "ZEROFLOW_MULTI_MODEL", False),
@@ -179,7 +198,22 @@ def _observed(env: Mapping[str, str]) -> Observed | None:
     if given is None:
         return None
     shadow = _url(given, "shadow", "ZEROFLOW_OBSERVED") if given.get("shadow") else None
-    return Observed(_url(given, "sink", "ZEROFLOW_OBSERVED"), given.get("token"), shadow)
+    return Observed(
+        sink=_url(given, "sink", "ZEROFLOW_OBSERVED"),
+        token=given.get("token"),
+        shadow=shadow,
+        reference=_reference(given.get("reference")),
+        predictions=given.get("predictions") is True,
+    )
+
+
+def _reference(given: Any) -> Reference | None:
+    if given is None:
+        return None
+    place = "ZEROFLOW_OBSERVED.reference"
+    if not isinstance(given, dict) or not isinstance(given.get("model"), str):
+        raise InvalidInput(f"{place} must be an object with url and model")
+    return Reference(_url(given, "url", place), given["model"])
 
 
 def _prefix(env: Mapping[str, str]) -> str:

@@ -6,7 +6,8 @@ that only this InferenceService's predictors can make; marked requests are neith
 Where there is no canary to be looked at, one request in `ASK_EVERY_S` seconds finds that out.
 
 Two answers agree when their `predictions` (V1), or names, shapes and data of their `outputs` (V2), are equal; numbers
-that are not whole within `RELATIVE` or `ABSOLUTE`.
+that are not whole within `RELATIVE` or `ABSOLUTE`. Where there is a reference - another InferenceService - it is asked
+the same once the canary has answered, and the two are compared; without its answer there is no verdict.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from typing import Any
 import orjson
 
 from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.settings import Reference
 
 MARK, MARK_VARIABLE = "zeroflow-shadow", "HTTP_ZEROFLOW_SHADOW"
 MAX_QUEUED, MAX_BODY_BYTES = 100, 1 << 20
@@ -38,8 +40,11 @@ Compared = Callable[[Served, str, str], None]
 class Shadow:
     """Copies to one URL, from a thread of its own."""
 
-    def __init__(self, url: str, token: str, own_revision: str, compared: Compared) -> None:
+    def __init__(
+        self, url: str, token: str, own_revision: str, compared: Compared, reference: Reference | None = None
+    ) -> None:
         self._url, self._own, self._compared = url.rstrip("/"), own_revision, compared
+        self._reference = reference
         self._mark = hashlib.sha256(f"shadow {token}".encode()).hexdigest()
         self._queue: queue.Queue[tuple[Served, str, str, bytes, bytes]] = queue.Queue(MAX_QUEUED)
         self._thread: threading.Thread | None = None
@@ -90,11 +95,26 @@ class Shadow:
                 self._canary, self._asleep_until = "", time.monotonic() + ASK_EVERY_S
                 continue
             self._canary, self._asleep_until = revision, 0.0
-            if found.status in NO_VERDICT:
+            wanted = answer if self._reference is None else self._asked(pool, served, path, content_type, request)
+            if found.status in NO_VERDICT or wanted is None:
                 self._compared(served, revision, DROPPED)
             else:
-                same = found.status == 200 and agree(answer, found.data)
+                same = found.status == 200 and agree(wanted, found.data)
                 self._compared(served, revision, AGREED if same else DIFFERED)
+
+    def _asked(self, pool: Any, served: Served, path: str, content_type: str, request: bytes) -> bytes | None:
+        """Return what the reference answers to a request; None when that is no prediction."""
+        import urllib3
+
+        assert self._reference is not None
+        own, theirs = f"/models/{served.name}", f"/models/{self._reference.model}"
+        url = self._reference.url.rstrip("/") + path.replace(own, theirs, 1)
+        headers = {"content-type": content_type or "application/json"}
+        try:
+            found = pool.request("POST", url, body=request, headers=headers, redirect=False)
+        except urllib3.exceptions.HTTPError:
+            return None
+        return bytes(found.data) if found.status == 200 else None
 
 
 def agree(one: bytes, other: bytes) -> bool:

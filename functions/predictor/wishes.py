@@ -3,36 +3,56 @@
 Source: OpenAI API reference (completions, chat completions, embeddings).
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from zeroflow.functions.predictor import toolcalls
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.models.tensormodel import Wish
 
 DEFAULT_TOKENS, CHAT_TOKENS = 16, 128
 MAX_CHOICES, MAX_TEXTS = 8, 2048
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "frequency_penalty": (None, 0),
+MAX_TOP, MAX_CHAT_TOP = 5, 20
+"""Log-probabilities beside each token's own."""
+
+Fields = Mapping[str, tuple[Any, ...] | None]
+"""What a request may have: None for what is read, else at which values a field that is not honoured asks nothing."""
+
+_ANY: Fields = {"model": None, "user": None}
+_SAMPLING: Fields = {
+    **_ANY,
+    **dict.fromkeys(("max_tokens", "temperature", "top_p", "n", "stop", "seed", "stream", "stream_options")),
+    **dict.fromkeys(("frequency_penalty", "presence_penalty", "logit_bias", "logprobs")),
+}
+COMPLETION: Fields = {**_SAMPLING, "prompt": None, "best_of": (None, 1), "echo": (None, False), "suffix": (None, "")}
+CHAT: Fields = {
+    **_SAMPLING,
+    **dict.fromkeys(("messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice")),
+    **dict.fromkeys(("parallel_tool_calls", "metadata", "safety_identifier", "prompt_cache_key")),
+    "audio": (None,),
     "function_call": (None, "none"),
     "functions": (None, []),
-    "logit_bias": (None, {}),
-    "logprobs": (None, False),
-    "presence_penalty": (None, 0),
+    "modalities": (None, ["text"]),
+    "prediction": (None,),
+    "reasoning_effort": (None, "none"),
     "response_format": (None, {"type": "text"}),
-    "suffix": (None, ""),
-    "tool_choice": (None, "none", "auto"),
-    "tools": (None, []),
-    "top_logprobs": (None, 0),
-    "dimensions": (None,),
+    "service_tier": (None, "auto", "default"),
+    "store": (None, False),
+    "verbosity": (None, "medium"),
+    "web_search_options": (None,),
 }
-"""Parameters that are known and not honoured, and the values at which they ask for nothing."""
+EMBEDDING: Fields = {**_ANY, "input": None, "encoding_format": None, "dimensions": (None,)}
+RANKING: Fields = {**_ANY, "query": None, "documents": None, "top_n": None, "return_documents": (None, True)}
 
 
-def check_supported(asked: dict[str, Any]) -> None:
-    """Raise BadRequest for a parameter that asks for something that is not honoured."""
-    for name, neutral in NEUTRAL.items():
-        if asked.get(name) not in neutral:
+def check_supported(asked: dict[str, Any], fields: Fields) -> None:
+    """Raise BadRequest for a field that nobody knows, or that asks for something that is not honoured."""
+    for name, value in asked.items():
+        if name not in fields:
+            raise BadRequest(f"{name[:80]!r} is no parameter of this request; leave it out")
+        neutral = fields[name]
+        if neutral is not None and value not in neutral:
             raise BadRequest(f"{name} is not supported; leave it out")
 
 
@@ -47,23 +67,38 @@ def texts(asked: dict[str, Any], field: str) -> list[str]:
     return given
 
 
-def chat_messages(asked: dict[str, Any]) -> list[dict[str, str]]:
-    """Return a chat's messages as role and text; raise BadRequest naming the one that is neither."""
+def documents(asked: dict[str, Any]) -> list[str]:
+    """Return what is to be ranked: texts, or objects with one each."""
+    given = asked.get("documents")
+    if isinstance(given, list):
+        given = [each.get("text") if isinstance(each, dict) else each for each in given]
+    return texts({"documents": given}, "documents")
+
+
+def chat_messages(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages of a chat, each with its text; raise BadRequest for anything else."""
     messages = asked.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRequest("messages must be a list with at least one message")
     plain = []
     for at, message in enumerate(messages):
-        content = message.get("content") if isinstance(message, dict) else None
+        place = f"messages[{at}]"
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise BadRequest(f"{place} must have a role and a content of text")
+        content = message.get("content")
         if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
             content = "".join(part["text"] for part in content)
-        if not isinstance(content, str) or not isinstance(message.get("role"), str):
-            raise BadRequest(f"messages[{at}] must have a role and a content of text")
-        plain.append({"role": message["role"], "content": content})
+        calls = {"tool_calls": toolcalls.calls_of(message, place)} if message.get("tool_calls") is not None else {}
+        if content is None and calls:
+            content = ""
+        if not isinstance(content, str):
+            raise BadRequest(f"{place} must have a role and a content of text")
+        given = {name: message[name] for name in ("name", "tool_call_id") if isinstance(message.get(name), str)}
+        plain.append({"role": message["role"], "content": content, **given, **calls})
     return plain
 
 
-def completion(asked: dict[str, Any], chat: bool) -> Wish:
+def completion(asked: dict[str, Any], chat: bool, vocabulary: int) -> Wish:
     """Return how a text is to be completed; raise BadRequest naming the parameter that is wrong."""
     name = "max_completion_tokens" if asked.get("max_completion_tokens") is not None else "max_tokens"
     stop = asked.get("stop")
@@ -75,11 +110,63 @@ def completion(asked: dict[str, Any], chat: bool) -> Wish:
         raise BadRequest("seed must be a whole number")
     return Wish(
         max_tokens=number(asked, name, CHAT_TOKENS if chat else DEFAULT_TOKENS, 1, 1 << 20),
-        temperature=_share(asked, "temperature", 1.0, 2.0),
-        top_p=_share(asked, "top_p", 1.0, 1.0),
+        is_default=asked.get(name) is None,
+        temperature=_share(asked, "temperature", 1.0, 0.0, 2.0),
+        top_p=_share(asked, "top_p", 1.0, 0.0, 1.0),
         stop=tuple(stops),
         seed=seed,
+        frequency_penalty=_share(asked, "frequency_penalty", 0.0, -2.0, 2.0),
+        presence_penalty=_share(asked, "presence_penalty", 0.0, -2.0, 2.0),
+        logit_bias=_bias(asked.get("logit_bias"), vocabulary),
+        logprobs=_logprobs(asked, chat),
     )
+
+
+def nth(wish: Wish, at: int) -> Wish:
+    """Return the wish of one of several choices, each of which has a seed of its own."""
+    return wish if wish.seed is None or not at else replace(wish, seed=wish.seed + at)
+
+
+def streaming(asked: dict[str, Any]) -> tuple[bool, bool]:
+    """Return whether the answer is to be streamed, and whether that ends with its usage."""
+    streams, options = flag(asked, "stream"), asked.get("stream_options")
+    if options is None:
+        return streams, False
+    if not streams:
+        raise BadRequest("stream_options needs stream to be true")
+    if not isinstance(options, dict) or not set(options) <= {"include_usage", "include_obfuscation"}:
+        raise BadRequest('stream_options must be {"include_usage": true|false}')
+    if options.get("include_obfuscation"):
+        raise BadRequest("stream_options.include_obfuscation is not supported; leave it out")
+    return streams, flag(options, "include_usage")
+
+
+def _logprobs(asked: dict[str, Any], chat: bool) -> int | None:
+    if not chat:
+        return None if asked.get("logprobs") is None else number(asked, "logprobs", 0, 0, MAX_TOP)
+    top = number(asked, "top_logprobs", 0, 0, MAX_CHAT_TOP)
+    if flag(asked, "logprobs"):
+        return top
+    if top:
+        raise BadRequest("top_logprobs needs logprobs to be true")
+    return None
+
+
+def _bias(given: Any, vocabulary: int) -> tuple[tuple[int, float], ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, dict):
+        raise BadRequest("logit_bias must be an object of token ids and numbers")
+    found = []
+    for token, bias in given.items():
+        known = token.isascii() and token.isdecimal() and len(token) < 12 and int(token) < vocabulary
+        if not known or isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
+            raise BadRequest(
+                f"logit_bias[{token[:20]!r}] is {str(bias)[:20]}, expected a token id below {vocabulary} and a number "
+                "from -100 to 100"
+            )
+        found.append((int(token), float(bias)))
+    return tuple(found)
 
 
 def number(asked: dict[str, Any], name: str, default: int, least: int, most: int) -> int:
@@ -90,10 +177,10 @@ def number(asked: dict[str, Any], name: str, default: int, least: int, most: int
     return value
 
 
-def _share(asked: dict[str, Any], name: str, default: float, most: float) -> float:
+def _share(asked: dict[str, Any], name: str, default: float, least: float, most: float) -> float:
     value = default if asked.get(name) is None else asked[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise BadRequest(f"{name} must be a number from 0 to {most}, got {str(value)[:40]}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise BadRequest(f"{name} must be a number from {least:g} to {most}, got {str(value)[:40]}")
     return float(value)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from zeroflow.functions.predictor.observing import Observer
 from zeroflow.functions.predictor.payloads import PayloadLog
+from zeroflow.functions.predictor.recording import Recorder
 from zeroflow.functions.predictor.sending import Sender
 from zeroflow.functions.predictor.served import Served
 from zeroflow.functions.predictor.settings import PredictorSettings
@@ -20,10 +21,16 @@ MAX_ID_CHARS = 128
 
 
 class Witness:
-    """Tells observer and log, and copies to a shadow."""
+    """Tells observer, log and recorder, and copies to a shadow."""
 
-    def __init__(self, observer: Observer, log: PayloadLog | None, shadow: Shadow | None = None) -> None:
-        self.observer, self.log, self.shadow = observer, log, shadow
+    def __init__(
+        self,
+        observer: Observer,
+        log: PayloadLog | None,
+        shadow: Shadow | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.observer, self.log, self.shadow, self.recorder = observer, log, shadow, recorder
 
     @classmethod
     def of(cls, settings: PredictorSettings) -> "Witness":
@@ -33,8 +40,11 @@ class Witness:
         observer, told = Observer(settings.identity, sender), settings.observed
         shadow = None
         if told is not None and told.shadow is not None and told.token is not None:
-            shadow = Shadow(told.shadow, told.token, settings.identity.revision, observer.compared)
-        return cls(observer, log, shadow)
+            shadow = Shadow(told.shadow, told.token, settings.identity.revision, observer.compared, told.reference)
+        recorder = None
+        if sender is not None and told is not None and told.predictions:
+            recorder = Recorder(settings.identity, Sender(told.sink, told.token))
+        return cls(observer, log, shadow, recorder)
 
     def answered(
         self,
@@ -55,12 +65,16 @@ class Witness:
                 self.shadow.copy(served, environ, request, answer)
         seconds = time.perf_counter() - environ.get(ARRIVED, began)
         self.observer.record(served, seconds, status, failed_model, environ.get(CALLER, ""))
+        if self.recorder is not None and status == 200:
+            self.recorder.add(request_id, answer)
         if self.log is not None:
             self.log.add(request_id, environ, time.time() - seconds, request, status, answer)
 
     def close(self) -> None:
         """Send what waits; called once, when the process ends."""
         self.observer.close()
+        if self.recorder is not None:
+            self.recorder.close()
         if self.log is not None:
             self.log.close()
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from zeroflow.artifacts import content
 from zeroflow.metadata import now_ms
 from zeroflow.metadata.registry import RegistryArtifact, RegistryContext, RegistryContextProperty
@@ -71,6 +73,25 @@ def test_declaring_the_location_is_no_way_around(cluster: Any, constant: Any) ->
     approve(cluster, version)
     cluster.tell(cluster.get("direct"))
     assert cluster.service("direct")
+
+
+@pytest.mark.parametrize("place", ["model-registry://named/1", "model-registry://named", "the location itself"])
+def test_what_was_refused_for_want_of_an_approval_is_served_once_it_is_there(
+    cluster: Any, constant: Any, place: str, request: pytest.FixtureRequest
+) -> None:
+    model = f"named-{abs(hash(request.node.name)) % 10**8}"
+    uri = cluster.put(f"models/{model}/model.joblib", constant(1))
+    sha256 = content.of(cluster.store / f"models/{model}/model.joblib").sha256
+    version = registered(cluster, model, uri, sha256, "pending")
+    declared = place.replace("named", model) if "://" in place else uri
+    isvc = cluster.apply(model, {"sklearn": {"storageUri": declared}})
+    assert reason(isvc) == "NotApproved", isvc["status"]
+    assert "://" not in place or f"zeroflow models approve {model} 1" in str(isvc["status"]["conditions"])
+    cluster.send("dev.zeroflow.modelversion.approved", event(f"not-{model}", f"{uri}x"))
+    assert reason(cluster.get(model)) == "NotApproved"
+    approve(cluster, version)
+    cluster.send("dev.zeroflow.modelversion.approved", event(model, uri))
+    assert sha256 in str(cluster.service(model)["spec"]["template"])
 
 
 def test_bytes_that_changed_since_the_approval_are_not_served(cluster: Any, constant: Any) -> None:

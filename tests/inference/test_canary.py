@@ -17,7 +17,6 @@ from zeroflow.functions.inference.canary.policy import ERRORS, QUALITY, Guard, M
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.metadata import Database
 from zeroflow.metadata.events import EventRecord
-from zeroflow.predictions.feedback import Feedback
 from zeroflow.predictions.latency import Latency, bucket
 from zeroflow.predictions.observation import OBSERVED, Observation
 
@@ -143,22 +142,6 @@ def test_slow_canary_is_rolled_back_by_the_stable_revisions_own_quantile(outbox:
     assert "latency-p95" in told(outbox)["decisions"][-1]["reason"]
 
 
-def test_labels_that_come_later_decide_by_quality(outbox: Outbox) -> None:
-    begin(outbox, {**AUTO, "zeroflow.dev/rollout-metrics": "quality"})
-    observe(outbox, observation(ONE, 400), observation(TWO, 100))
-
-    def label(revision: str, right: int, wrong: int) -> None:
-        for number, (predicted, true) in enumerate([(1, 1)] * right + [(0, 1)] * wrong):
-            given = Feedback(f"{revision}-{number}", (true,), "m", "default", revision, (predicted,))
-            with outbox.transaction() as tx:
-                rollouts.judge(tx, given)
-
-    label(ONE, 40, 40)
-    assert told(outbox)["state"] == "running"
-    label(TWO, 40, 1)
-    assert told(outbox)["state"] == "promoted"
-
-
 def test_steps_are_taken_one_by_one(outbox: Outbox) -> None:
     begin(outbox, {**AUTO, "zeroflow.dev/rollout-steps": "5,20,100"})
     observe(outbox, observation(ONE, 500), observation(TWO, 19))
@@ -176,6 +159,50 @@ def test_a_second_canary_supersedes_the_first_and_others_do_not_count(outbox: Ou
         newest, first = telling.rollouts_of(session, "default", "m")
     assert (first["state"], newest["state"]) == ("superseded", "running")
     assert all(row["arm"] == "stable" for row in newest["counts"])
+
+
+def test_a_transformers_canary_is_decided_beside_the_predictors(outbox: Outbox) -> None:
+    before, after = "m-transformer-00001", "m-transformer-00002"
+    policy = {
+        **AUTO,
+        "zeroflow.dev/rollout-shadow": "true",
+        "zeroflow.dev/rollout-metrics": "error-rate<=+0.1, quality, agreement>=0.9",
+        "zeroflow.dev/rollout-guards": "agreement>=0.9, error-rate<=0.5",
+    }
+    begin(outbox, policy)
+    with outbox.transaction() as tx:
+        rollouts.begin(tx, isvc(policy), "t-transformer", after, before)
+    with outbox.database.reading() as session:
+        transformers, predictors = telling.rollouts_of(session, "default", "m")
+    assert (transformers["state"], predictors["state"]) == ("running", "running")
+    assert [each["decisions"][0]["percent"] for each in (transformers, predictors)] == [20, 0]  # no copies to it
+    observe(outbox, observation(before, 400), observation(after, 100, failed=60))
+    assert told(outbox)["state"] == "rolled_back"
+    with outbox.database.reading() as session:
+        predictors = telling.rollouts_of(session, "default", "m")[1]
+    assert (predictors["state"], predictors["counts"]) == ("running", [])
+    with outbox.transaction() as tx:
+        rollouts.begin(tx, isvc(policy), "t-another", "m-transformer-00003", before)
+    observe(outbox, observation(before, 2000), observation("m-transformer-00003", 2000))
+    assert told(outbox)["state"] == "promoted"
+
+
+def test_what_cannot_judge_a_transformer_leaves_it_to_people() -> None:
+    policy = policy_of({**AUTO, "zeroflow.dev/rollout-metrics": "quality"})
+    assert policy is not None
+    assert policy.of_transformer() is None
+
+
+@pytest.mark.parametrize(
+    ("annotations", "said"),
+    [
+        ({"reference": "teacher"}, "a reference needs copies of requests"),
+        ({"reference": "http://elsewhere/", "shadow": "true"}, "the name of an InferenceService"),
+    ],
+)
+def test_a_reference_is_an_inference_service_and_needs_copies(annotations: dict[str, str], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        policy_of({**AUTO, **{f"zeroflow.dev/rollout-{name}": value for name, value in annotations.items()}})
 
 
 def test_an_observation_is_counted_once_however_often_it_is_told(cluster: Any) -> None:

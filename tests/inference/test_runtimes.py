@@ -46,6 +46,11 @@ def model(name: str, **fields: Any) -> dict[str, Any]:
         (model("lightgbm", runtime="kserve-predictiveserver"), ("kserve-predictiveserver", True)),
         (model("sklearn", args=["--nthread=2"]), ("kserve-sklearnserver", False)),
         (model("sklearn", protocolVersion="v2", args=["--x"]), ("kserve-mlserver", False)),
+        (model("sklearn", args=["--model_name", "mine", "--model_dir=/mnt/models"]), ("zeroflow-predictor", True)),
+        (model("sklearn", args=["--model_dir=/elsewhere"]), ("kserve-sklearnserver", False)),
+        (model("sklearn", args=["--model_name"]), ("kserve-sklearnserver", False)),
+        (model("huggingface", args=["--model_name=llama3", "--model_id=a/b"]), ("zeroflow-predictor", True)),
+        (model("huggingface", args=["--model_id=a/b", "--backend=vllm"]), ("kserve-huggingfaceserver", False)),
         ({"triton": {}}, ("kserve-tritonserver", False)),
         (model("autogluon"), ("kserve-autogluonserver", False)),
     ],
@@ -53,6 +58,27 @@ def model(name: str, **fields: Any) -> dict[str, Any]:
 )
 def test_runtime_is_chosen_as_kserve_chooses(installed: Any, predictor: Any, expected: tuple[str, bool]) -> None:
     assert chosen(predictor, installed) == expected
+
+
+def test_a_model_of_the_hub_is_named_by_an_argument_as_in_kserve() -> None:
+    def uri(**fields: Any) -> str | None:
+        found = parse_model(model("huggingface", **fields))
+        assert found is not None
+        return found.storage_uri
+
+    assert uri(args=["--model_name=llama3", "--model_id=meta/llama"]) == "hf://meta/llama"
+    assert uri(args=["--model_id=meta/llama", "--model_revision", "v2"]) == "hf://meta/llama:v2"
+    assert uri(args=["--model_id=meta/llama"], storageUri="store://m/x") == "store://m/x"
+    assert uri(args=["--model_id=meta/llama", "--dtype=half"]) is None  # means KServe's own server
+
+
+def test_a_models_name_is_what_an_argument_says(cluster: Any, constant: Any) -> None:
+    uri = cluster.put("models/renamed/model.joblib", constant(1))
+    cluster.apply("renamed", model("sklearn", storageUri=uri, args=["--model_name=mine"]))
+    (container,) = cluster.service("renamed")["spec"]["template"]["spec"]["containers"]
+    names = [each["value"] for each in container["env"] if each["name"] == "MODEL_NAME"]
+    assert names == ["mine"]
+    assert "--model_name=mine" not in container["args"]
 
 
 def test_runtime_of_the_namespace_comes_first(installed: Any) -> None:

@@ -73,6 +73,8 @@ class Served:
     def __init__(self, host: Any, wait_until: Any, name: str, **annotations: str) -> None:
         self.host, self.wait_until, self.name = host, wait_until, name
         self._annotations = {**POLICY, **annotations}
+        self.predictor: dict[str, Any] = {}
+        self.beside: dict[str, Any] = {}
 
     def apply(self, number: int, answer: int, *, breaks: bool) -> None:
         self.put(number, model(answer, breaks=breaks))
@@ -89,7 +91,7 @@ class Served:
             "apiVersion": "serving.kserve.io/v1beta1",
             "kind": "InferenceService",
             "metadata": {"name": self.name, "namespace": "default", "annotations": self._annotations},
-            "spec": {"predictor": {"minReplicas": 1, **predictor}},
+            "spec": {"predictor": {"minReplicas": 1, **predictor}, **self.beside},
         }
         self.host.kubectl("apply", "-f", "-", stdin=json.dumps(document))
 
@@ -105,8 +107,8 @@ class Served:
 
         return str(self.wait_until(url, f"{self.name} to be ready"))
 
-    def shares(self) -> dict[str, int]:
-        traffic = self.status().get("components", {}).get("predictor", {}).get("traffic", [])
+    def shares(self, component: str = "predictor") -> dict[str, int]:
+        traffic = self.status().get("components", {}).get(component, {}).get("traffic", [])
         return {target["revisionName"]: target["percent"] for target in traffic if target.get("percent")}
 
     def rollout(self) -> dict[str, Any]:
@@ -114,7 +116,9 @@ class Served:
 
     def known(self, canary: str) -> bool:
         """Say whether a revision has become a canary."""
-        return bool(self.rollout()["canary"] == canary)
+        path = f"/api/inference/v1/rollouts/default/{self.name}"
+        found = self.host.request("GET", path)
+        return bool(found.status == 200 and json.loads(found.data)["rollouts"][0]["canary"] == canary)
 
     def begun(self) -> tuple[str, str]:
         """Return canary and stable revision, once the canary counts."""
@@ -203,6 +207,84 @@ def test_a_canary_of_a_users_own_container_is_decided_by_what_passes_through_the
     served.begun()
     until(caller, wait_until, lambda: served.rollout()["state"] == "promoted", "the promotion", broken_share=0.5)
     wait_until(lambda: not any("rollout-mine" in name for name in triggers_of(host)), "its Trigger to go")
+
+
+def test_a_canary_of_a_transformer_is_decided_and_its_predictor_is_left(
+    host: Any, wait_until: Any, tmp_path: Path
+) -> None:
+    policy = {"zeroflow.dev/rollout-min-requests": "20", "zeroflow.dev/rollout-metrics": "error-rate<=+0.1"}
+    served = Served(host, wait_until, "turned", **policy)
+    program = tmp_path / "transformer.py"
+    program.write_text(SERVER)
+
+    def run(*options: str) -> None:
+        container = {"name": "kserve-container", "image": "me/mine", "command": [sys.executable, str(program)]}
+        served.beside = {"transformer": {"minReplicas": 1, "containers": [{**container, "args": [*options]}]}}
+        served.declare(served.predictor)
+
+    own = {"name": "kserve-container", "image": "me/mine", "command": [sys.executable, str(program)]}
+    served.predictor = {"containers": [own]}
+    run()
+    caller = Caller(served.ready(), "turned")
+    run("--breaks")
+    wait_until(lambda: len(served.shares("transformer")) == 2, "the canary to get its share")
+    wait_until(lambda: served.known("turned-transformer-00002"), "the rollout to begin")
+    until(caller, wait_until, lambda: served.rollout()["state"] == "rolled_back", "the rollback", broken_share=0.5)
+    stable = {"turned-transformer-00001": 100}
+    wait_until(lambda: served.shares("transformer") == stable, "the traffic to go back")
+    assert served.shares() == {"turned-predictor-00001": 100}
+    run("--fine")
+    wait_until(lambda: served.known("turned-transformer-00003"), "the next rollout to begin")
+    until(caller, wait_until, lambda: served.rollout()["state"] == "promoted", "the promotion", broken_share=0.5)
+    wait_until(lambda: served.shares("transformer") == {"turned-transformer-00003": 100}, "it to get all traffic")
+
+
+def test_labels_decide_by_what_was_predicted_and_forgeries_move_nothing(host: Any, wait_until: Any) -> None:
+    policy = {"zeroflow.dev/rollout-min-requests": "20", "zeroflow.dev/rollout-metrics": "quality"}
+    served = Served(host, wait_until, "judged", **policy)
+    served.apply(1, 1, breaks=False)
+    url = served.ready()
+    served.apply(2, 2, breaks=False)
+    canary, stable = served.begun()
+
+    def forge(kind: str, data: dict[str, Any]) -> int:
+        headers = {"ce-specversion": "1.0", "ce-id": str(random.random()), "ce-type": kind}
+        headers |= {"ce-source": "/zeroflow/predictors/default/judged/p", "ce-subject": "default/judged"}
+        headers["content-type"] = "application/json"
+        body = json.dumps({"inferenceservice": "judged", "namespace": "default", **data}).encode()
+        return int(host.request("POST", "/eventing/zeroflow/default", body=body, headers=headers).status)
+
+    def feed(request_id: str, label: int, **said: Any) -> int:
+        body = json.dumps({"request_id": request_id, "labels": [label], **said}).encode()
+        return int(urllib3.request("POST", f"{url}/v1/feedback", body=body, retries=False).status)
+
+    made_up = [[f"made-up-{number}", [2]] for number in range(500)]
+    told = {"revision": canary, "pod": "p", "process": "1", "sequence": 1, "predictions": made_up}
+    assert forge("dev.zeroflow.predictions.recorded", told) == 403
+    assert forge("dev.zeroflow.feedback.given", {"request_id": "made-up-1", "labels": [2]}) == 403
+    for number in range(200):
+        assert feed(f"made-up-{number}", 2, revision=canary, predictions=[2]) == 202
+        assert feed(f"made-up-{number}-", 2, revision=stable, predictions=[1]) == 202
+    logged = {"ce-specversion": "1.0", "ce-id": "made-up-1", "ce-type": "org.kubeflow.serving.inference.response"}
+    logged |= {"ce-source": "/x", "ce-inferenceservicename": "judged", "ce-revision": canary}
+    logged["content-type"] = "application/json"
+    host.request("POST", "/eventing/zeroflow/default", body=b'{"predictions": [2]}', headers=logged)
+    wait_until(lambda: served.rollout()["labels"] == 400, "the made-up labels to be kept")
+    assert (served.rollout()["state"], served.rollout()["counts"]) == ("running", [])
+
+    def ask_and_label() -> bool:
+        for _ in range(20):
+            body = json.dumps({"instances": [SOUND]}).encode()
+            answer = urllib3.request("POST", f"{url}/v1/models/judged:predict", body=body, retries=False)
+            assert answer.status == 200
+            assert feed(answer.headers["x-request-id"], 2) == 202  # which only the canary says
+        return bool(served.rollout()["state"] == "promoted")
+
+    wait_until(ask_and_label, "the promotion")
+    found = {row["arm"]: row for row in served.rollout()["counts"] if row["metric"] == "quality"}
+    assert found["canary"]["bad"] == 0
+    assert found["stable"]["bad"] == found["stable"]["total"] > 0
+    wait_until(lambda: served.shares() == {canary: 100}, "it to get all traffic")
 
 
 def triggers_of(host: Any) -> list[str]:

@@ -7,7 +7,10 @@ import pytest
 from sqlalchemy import event
 
 from pipelines.harness import Platform, fails, finished, pipeline, task
-from zeroflow.functions.pipeline import loops
+from zeroflow.errors import InvalidInput
+from zeroflow.functions.pipeline import places
+from zeroflow.functions.pipeline.advance import REFILL
+from zeroflow.functions.pipeline.handler import create_app
 
 PLACES = 48
 WIDE = PLACES + 50
@@ -16,7 +19,7 @@ WIDE = PLACES + 50
 @pytest.fixture
 def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let as few tasks run side by side as a test has time for."""
-    monkeypatch.setattr(loops, "WINDOW", PLACES)
+    monkeypatch.setenv(places.PLACES, str(PLACES))
 
 
 small = pytest.mark.usefixtures("few_places")
@@ -51,7 +54,7 @@ def test_what_a_submission_costs_grows_with_its_tasks_and_no_faster(local: Platf
     # rows are written in batches, and what waits for a place asks the database for nothing
     assert more_statements < statements + 100
     asked = [found for found in platform.broker.events if found["type"].endswith("task.requested")]
-    assert len(asked) == 10 + 2 * loops.WINDOW
+    assert len(asked) == 10 + 2 * places.from_environment()
 
 
 def running(platform: Platform, run_id: str) -> int:
@@ -69,11 +72,28 @@ def test_as_many_tasks_as_fit_run_side_by_side_and_all_of_them_in_the_end(platfo
         return False
 
     platform.drain(look)
-    assert PLACES - 32 < most <= PLACES
+    assert PLACES - PLACES // REFILL < most <= PLACES
     assert platform.get(f"/runs/{run_id}")["state"] == "SUCCEEDED"
     names = [request["data"]["task_name"] for request in platform.requested]
     assert len(names) == len(set(names)) == WIDE + 1
     assert names[-1] == "join"
+
+
+@small
+def test_a_run_goes_on_when_there_are_more_places_than_there_were(
+    local: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = local.submit(joined(WIDE))
+    monkeypatch.setenv(places.PLACES, str(10 * PLACES))
+    local.app = create_app(local.settings)
+    local.drain()
+    assert local.get(f"/runs/{run_id}")["state"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("told", ["0", "-1", "many", "1.5", ""])
+def test_places_are_a_whole_number(told: str) -> None:
+    with pytest.raises(InvalidInput, match="ZEROFLOW_SCOPE_PLACES must be a whole number"):
+        places.from_environment({places.PLACES: told})
 
 
 @small

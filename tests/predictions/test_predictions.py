@@ -11,6 +11,7 @@ from zeroflow.predictions import tokens
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.latency import Latency, bucket
 from zeroflow.predictions.observation import OBSERVED, Observation
+from zeroflow.predictions.recorded import rows_of
 
 SEEN = Observation(
     inferenceservice="iris",
@@ -98,7 +99,25 @@ def test_feedback_has_an_id_of_its_own() -> None:
     assert Feedback.from_data(json.loads(json.dumps(given.to_data()))) == given
     assert given.event_id == Feedback("r1", (0, 2), "iris", "team", "iris-predictor-00002").event_id
     assert given.event_id != Feedback("r1", (0, 1), "iris", "team", "iris-predictor-00002").event_id
-    assert (given.correct, Feedback("r1", (0, 2), "iris", "team", None, (0, 1)).correct) == (None, (1, 2))
     for body in ({}, {"request_id": "r1"}, {"request_id": "", "labels": [1]}, {"request_id": "r", "labels": [None]}):
         with pytest.raises(InvalidInput):
             Feedback.from_data({**body, "inferenceservice": "iris", "namespace": "team"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "rows"),
+    [
+        ({"predictions": [0, 2]}, [0, 2]),
+        ({"predictions": ["a"], "batchId": "b"}, ["a"]),
+        ({"outputs": [{"name": "predict", "shape": [2], "datatype": "INT64", "data": [0, 2]}]}, [0, 2]),
+        ({"outputs": [{"name": "y", "shape": [2, 1], "datatype": "INT64", "data": [0, 2]}]}, [0, 2]),
+        ({"outputs": [{"name": "y", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}]}, [[1, 2], [3, 4]]),
+        ({"outputs": [{"name": "y", "shape": [2], "parameters": {"binary_data_size": 16}}]}, None),
+        ({"outputs": [{"name": "y", "shape": [3], "data": [1, 2]}]}, None),
+        ({"predictions": {"a": 1}}, None),
+        ({"error": "no"}, None),
+        ([1], None),
+    ],
+)
+def test_rows_of_an_answer(answer: Any, rows: list[Any] | None) -> None:
+    assert rows_of(answer) == rows

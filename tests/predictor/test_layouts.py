@@ -279,5 +279,5 @@ def test_openais_client(served: Any, clients_python: str) -> None:
         "the prompt has 100 tokens and 16 more are asked for; this model takes 64 together",
     ]
     assert found["wrong"] == [400, "temperature must be a number from 0 to 2.0, got 3"]
-    assert found["tools"] == [400, "logprobs is not supported; leave it out"]
+    assert found["suffix"] == [400, "suffix is not supported; leave it out"]
     assert found["embedder"] == [501, "model embedder is not one that completes text"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from zeroflow.functions.predictor import shadow
+from zeroflow.functions.predictor.settings import Reference
 from zeroflow.functions.predictor.shadow import Shadow
 
 PATH, ANSWER = "/v1/models/m:predict", b'{"predictions":[1]}'
@@ -19,7 +20,7 @@ class Canary:
 
     def __init__(self) -> None:
         self.open, self.seen = threading.Event(), threading.Semaphore(0)
-        self.status, self.requests = 200, []
+        self.status, self.requests, self.answer = 200, [], ANSWER
         canary = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -32,9 +33,9 @@ class Canary:
                 canary.open.wait(30)
                 self.send_response(canary.status)
                 self.send_header("zeroflow-revision", "two")
-                self.send_header("content-length", str(len(ANSWER)))
+                self.send_header("content-length", str(len(canary.answer)))
                 self.end_headers()
-                self.wfile.write(ANSWER)
+                self.wfile.write(canary.answer)
 
             def log_message(self, *_: object) -> None:
                 """Stay quiet."""
@@ -49,6 +50,15 @@ def canary() -> Iterator[Canary]:
     running = Canary()
     yield running
     running.open.set()
+    running.server.shutdown()
+    running.server.server_close()
+
+
+@pytest.fixture
+def teacher() -> Iterator[Canary]:
+    running = Canary()
+    running.open.set()
+    yield running
     running.server.shutdown()
     running.server.server_close()
 
@@ -114,3 +124,29 @@ def test_a_canary_without_room_is_not_judged(canary: Canary) -> None:
     results = Results()
     Shadow(canary.url, "secret", "one", results).copy(object(), {"PATH_INFO": PATH}, b"{}", ANSWER)  # type: ignore[arg-type]
     assert results.wait(1) == {("two", "dropped"): 1}
+
+
+class Named:
+    name = "m"
+
+
+def test_a_canary_is_compared_with_another_services_answers(canary: Canary, teacher: Canary) -> None:
+    canary.open.set()
+    results = Results()
+    reference = Reference(teacher.url, "teacher")
+    copies = Shadow(canary.url, "secret", "one", results, reference)
+
+    def copy(answer: bytes, total: int) -> dict[tuple[str, str], int]:
+        copies._asleep_until = 0.0
+        copies.copy(Named(), {"PATH_INFO": PATH}, b"{}", answer)  # type: ignore[arg-type]
+        return results.wait(total)
+
+    stable = b'{"predictions":[7]}'  # what the caller got is not what counts
+    assert copy(stable, 1) == {("two", "agreed"): 1}
+    teacher.answer = stable
+    assert copy(stable, 2) == {("two", "agreed"): 1, ("two", "differed"): 1}
+    teacher.status = 500
+    assert copy(ANSWER, 3) == {("two", "agreed"): 1, ("two", "differed"): 1, ("two", "dropped"): 1}
+    path, headers = teacher.requests[0]
+    assert path == "/v1/models/teacher:predict"
+    assert shadow.MARK not in {name.lower() for name in headers}  # it is no copy to it

@@ -14,6 +14,7 @@ from zeroflow.predictions import tokens
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.latency import Latency
 from zeroflow.predictions.observation import OBSERVED, Observation
+from zeroflow.predictions.recorded import RECORDED, Recorded
 from zeroflow.predictions.refusal import REFUSED
 
 BODY = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
@@ -171,6 +172,31 @@ def test_feedback_is_an_event_once_the_broker_has_it(launcher: Any, iris_model: 
     told.status = 500
     later = predictor.send("POST", "/v1/feedback", {"request_id": "r-1", "labels": [2]})
     assert (later.status, later.headers["retry-after"]) == (503, "1")
+
+
+def test_what_was_predicted_is_told_by_request_where_labels_decide(
+    launcher: Any, iris_model: Any, told: Receiver
+) -> None:
+    asked = {**WHOSE, "sink": told.url, "token": TOKEN, "predictions": True}
+    predictor = launcher.serve(iris_model, "recorded/model.joblib", ZEROFLOW_OBSERVED=json.dumps(asked))
+    rows = [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]
+    tensor = {"name": "x", "shape": [2, 4], "datatype": "FP64", "data": rows}
+    assert predictor.predict({"instances": rows}, {"x-request-id": "one"}).status == 200
+    assert predictor.infer({"inputs": [tensor]}, {"x-request-id": "two"}).status == 200
+    assert predictor.predict({"instances": [[1]]}, {"x-request-id": "bad"}).status == 400
+    nameless = predictor.predict({"instances": rows[:1]}).headers["x-request-id"]
+
+    def recorded(events: list[Event]) -> dict[str, Any]:
+        seen = [Recorded.from_data(event.data) for event in events if event.type == RECORDED]
+        return {request_id: rows for each in seen for request_id, rows in each.predictions}
+
+    told.wait_for(lambda events: len(recorded(events)) == 3)
+    assert recorded(told.events) == {"one": (0, 2), "two": (0, 2), nameless: (0,)}
+    event = next(event for event in told.events if event.type == RECORDED)
+    assert (event.headers["ce-subject"], event.data["revision"]) == ("team/iris", "iris-predictor-00001")
+    given = event.headers["authorization"].removeprefix("Bearer ")
+    assert tokens.allows("platform", given, event.type, event.headers["ce-source"])
+    assert not tokens.allows("platform", given, event.type, "/zeroflow/predictors/team/other/p")
 
 
 def test_model_refused_for_safety_is_an_event(launcher: Any, iris_model: Any, told: Receiver) -> None:

@@ -19,11 +19,13 @@ from urllib.parse import urlencode
 
 import pytest
 import urllib3
+import yaml
 
 from environments import python_of
 
 START_TIMEOUT_S = 30.0
 PREFIX = "/api/model_registry/"
+MANIFESTS = Path(__file__).parents[2] / "knative" / "manifests" / "functions"
 POLICY = json.dumps(
     {
         "identities": [
@@ -191,7 +193,6 @@ def openapi_documents() -> dict[str, Callable[[str, str, Answer], None]]:
     if folder is None:
         return {}
     import jsonschema
-    import yaml
 
     def checker(document: dict[str, Any], prefix: str) -> Callable[[str, str, Answer], None]:
         places = {
@@ -256,7 +257,7 @@ def by_discriminator(document: dict[str, Any]) -> dict[str, Any]:
 def registry(
     registry_database_url: str, broker: RecordingBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Registry]:
-    """Run the register function under gunicorn, as the host does."""
+    """Run the register function under gunicorn, with the arguments of its manifest."""
     folder = tmp_path_factory.mktemp("register")
     log = folder / "log"
     environment = {
@@ -268,12 +269,12 @@ def registry(
     }
     environment["ZEROFLOW_REGISTRY_POLICY"] = str(folder / "policy.yaml")
     (folder / "policy.yaml").write_text(POLICY)
-    app = "zeroflow.functions.register.handler:create_app()"
-    options = ["--bind", "127.0.0.1:0", "--worker-class", "gthread", "--threads", "8", "--no-control-socket"]
-    options += ["--limit-request-line", "8190"]
+    manifest = yaml.safe_load((MANIFESTS / "register.yaml").read_text())
+    arguments = manifest["spec"]["template"]["spec"]["containers"][0]["args"]
+    options = ["--bind", "127.0.0.1:0", "--no-control-socket"]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *options, app], env=environment, stdout=output, stderr=output
+            [sys.executable, "-m", "gunicorn", *options, *arguments], env=environment, stdout=output, stderr=output
         )
     try:
         running = Registry(_address(process, log), registry_database_url, broker)

@@ -163,3 +163,9 @@ def test_values_never_become_sql(registry: Any, name: str) -> None:
     for operator in ("=", "LIKE"):
         found = registry.ok("GET", "registered_models", query={"filterQuery": f"name {operator} '{quoted}'"})
         assert made["id"] in [item["id"] for item in found["items"]]
+
+
+def test_a_filter_that_is_too_long_is_refused_as_any_other(registry: Any) -> None:
+    answer = registry.call("GET", "model_versions", query={"filterQuery": f"name = '{'ü' * 9_000}'"})
+    assert (answer.status, answer.body["code"]) == (400, "Bad Request")
+    assert "at most 8000" in answer.body["message"]

@@ -106,7 +106,7 @@ def test_a_head_is_answered_without_its_body_and_a_close_is_kept(run, direct):
             status, headers, _ = await wire.answer()
             assert (status, headers["connection"]) == (200, "close")
             assert await wire.ended()
-            assert len(direct) == 2
+            assert len(direct[-1]) > 60_000
 
     run(scenario)
 
@@ -120,7 +120,7 @@ def test_an_answer_in_parts_is_passed_on_as_it_comes(run, direct):
             assert b"data: 4" in await wire.reader.readuntil(b"\r\n0\r\n\r\n")
             wire.send(GET)
             assert (await wire.answer())[0] == 200
-            assert len(direct) == 2
+            assert len(direct[-1]) > 60_000
 
     run(scenario)
 
@@ -233,7 +233,6 @@ NOT_PLAIN = {
     "both lengths": (POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", 400),
     "two lengths": (POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
     "a space in a name": (GET.replace(b"Host:", b"Host :"), 400),
-    "a long head": (GET.replace(b"Host", b"X: " + b"y" * 40_000 + b"\r\nHost"), 400),
     "nonsense": (b"NONSENSE\r\n\r\n", 400),
 }
 
@@ -258,5 +257,44 @@ def test_a_connection_that_is_idle_for_long_is_closed(run, monkeypatch):
     async def scenario(world):
         async with warm(world) as wire:
             assert await asyncio.wait_for(wire.ended(), 10)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /default/hello/?filterQuery=" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+        (b"GET /default/hello/ HTTP/1.1\r\nHost: localhost\r\nCookie: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+    ],
+    ids=["line", "fields"],
+)
+def test_a_head_that_is_too_long_is_refused_in_json_also_while_more_of_it_comes(run, head, status):
+    async def scenario(world):
+        async with warm(world) as wire:
+            for start in range(0, len(head), 30_000):
+                wire.send(head[start : start + 30_000])
+                await wire.writer.drain()
+            answered, headers, body = await wire.answer()
+            assert (answered, headers["content-type"]) == (status, "application/json")
+            assert set(json.loads(body)) == {"code", "message"}
+            assert "65536 bytes" in json.loads(body)["message"]
+            wire.send(b"x" * 100_000)
+            await wire.writer.drain()
+            assert await asyncio.wait_for(wire.ended(), 10)
+
+    run(scenario)
+
+
+def test_a_long_line_reaches_the_function(run, direct):
+    async def scenario(world):
+        async with warm(world) as wire:
+            target = b"/default/hello/?filterQuery=" + b"x" * 60_000
+            wire.send(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            status, headers, _ = await wire.answer()
+            assert (status, headers["content-type"]) == (414, "text/html"), (
+                "gunicorn's words: it was not told to take it"
+            )
+            assert len(direct[-1]) > 60_000
 
     run(scenario)

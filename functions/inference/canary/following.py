@@ -9,7 +9,7 @@ from typing import Any
 from zeroflow.events.outbox import Outbox
 from zeroflow.functions.inference import names
 from zeroflow.functions.inference.canary import rollouts
-from zeroflow.functions.inference.canary.policy import policy_of
+from zeroflow.functions.inference.canary.policy import Policy, policy_of
 from zeroflow.functions.inference.canary.subscription import Subscriptions
 from zeroflow.functions.inference.component import Component
 from zeroflow.functions.inference.rollout import SHADOW, Rollout
@@ -31,7 +31,7 @@ class Canaries:
 
         Notes on the wanted service which template it runs.
         """
-        policy = policy_of(_annotations(isvc))
+        policy = _policy(isvc, component)
         template = rollouts.template_hash(wanted["spec"]["template"], policy)
         wanted["metadata"]["annotations"][names.TEMPLATE] = template
         given = component.canary_percent
@@ -49,15 +49,15 @@ class Canaries:
     def listen(self, namespace: str, name: str, isvc: Object | None) -> None:
         """Get the evidence of an InferenceService's canary, as long as one is being decided."""
         with self._outbox.database.reading() as session:
-            known = rollouts.newest(session, namespace, name)
-        if known is None:
+            states = rollouts.states(session, namespace, name)
+        if not states:
             return  # it never had a canary
         decides = isvc is not None and policy_of(_annotations(isvc)) is not None
-        self._subscriptions.keep(namespace, name, decides and known.state == rollouts.RUNNING)
+        self._subscriptions.keep(namespace, name, decides and rollouts.RUNNING in states)
 
-    def follow(self, isvc: Object, service: Object, done: Rollout) -> None:
+    def follow(self, isvc: Object, component: Component, service: Object, done: Rollout) -> None:
         """Begin to count for the newest revision once it is a canary that is ready."""
-        policy = policy_of(_annotations(isvc))
+        policy = _policy(isvc, component)
         status = service.get("status") or {}
         newest = status.get("latestReadyRevisionName")
         template = _annotations(service).get(names.TEMPLATE)
@@ -74,6 +74,11 @@ class Canaries:
         assert done.latest is not None
         with self._outbox.transaction() as tx:
             rollouts.begin(tx, isvc, template, newest, done.latest)
+
+
+def _policy(isvc: Object, component: Component) -> Policy | None:
+    policy = policy_of(_annotations(isvc))
+    return policy.of_transformer() if policy is not None and component.kind == "transformer" else policy
 
 
 def _is_whole(found: Object | None, template: str, done: Rollout) -> bool:

@@ -23,6 +23,8 @@ OPTIONS = {
     "alpha": "alpha",
     "minRequests": "min-requests",
     "maxRequests": "max-requests",
+    "labelsFrom": "labels-from",
+    "reference": "reference",
 }
 
 

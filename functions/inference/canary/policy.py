@@ -8,6 +8,8 @@
     zeroflow.dev/rollout-min-requests: "100"                 of the canary at each step, before the next
     zeroflow.dev/rollout-max-requests: "100000"              of the canary, after which it is left as it is
     zeroflow.dev/rollout-shadow: "true"                      before the first step it gets copies only, answers nobody
+    zeroflow.dev/rollout-reference: "teacher"                the InferenceService whose answers copies are compared with
+    zeroflow.dev/rollout-labels-from: "labeller"             whose labels count for the quality; anybody's without it
     zeroflow.dev/rollout-attempt: "2"                        tries the same revision again
     zeroflow.dev/rollout-policy: careful                     the RolloutPolicy that says what is not said here
 
@@ -27,11 +29,24 @@ from zeroflow.functions.inference import names
 from zeroflow.functions.inference.refusal import Refused
 
 PREFIX = names.ROLLOUT
-OPTIONS = ("steps", "metrics", "guards", "alpha", "min-requests", "max-requests", "attempt", "shadow", "policy")
+OPTIONS = (
+    "steps",
+    "metrics",
+    "guards",
+    "alpha",
+    "min-requests",
+    "max-requests",
+    "attempt",
+    "shadow",
+    "policy",
+    "labels-from",
+    "reference",
+)
 
 ERRORS, QUALITY, LATENCY, AGREEMENT = "error-rate", "quality", "latency", "agreement"
 _METRIC = re.compile(r"(error-rate|quality|latency-p(?:50|75|90|95|99|99\.9))(?:<=\+(0(?:\.\d+)?|1))?")
 _AGREEMENT = re.compile(r"agreement>=(0\.\d{1,6})")
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _GUARD = re.compile(r"(error-rate)<=(0(?:\.\d+)?)|latency-p(50|75|90|95|99|99\.9)<=(\d+(?:\.\d+)?)(ms|s)")
 
 
@@ -72,6 +87,25 @@ class Policy:
     max_requests: int = 0
     """0: no end."""
     attempt: str = "1"
+    labels_from: tuple[str, ...] = ()
+    """Whose labels count, by the names of callers; none: anybody's."""
+    reference: str | None = None
+    """The InferenceService that a shadowed canary has to agree with; None: the stable revision."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether predictors have to tell what they predict, so that labels can be joined with it."""
+        return QUALITY in [metric.name for metric in self.metrics]
+
+    def of_transformer(self) -> "Policy | None":
+        """Return what decides canaries of a transformer, None when nothing that is named can.
+
+        It is judged by what passes through the host: neither by copies nor by labels, both of which are a predictor's.
+        """
+        metrics = tuple(metric for metric in self.metrics if metric.name not in (QUALITY, AGREEMENT))
+        guards = tuple(guard for guard in self.guards if guard.name != AGREEMENT)
+        steps = tuple(step for step in self.steps if step)
+        return replace(self, steps=steps, metrics=metrics, guards=guards, reference=None) if metrics else None
 
     @property
     def rollback_alpha(self) -> float:
@@ -100,13 +134,19 @@ def policy_of(annotations: Mapping[str, str]) -> Policy | None:
         min_requests=_number("min-requests", given["min-requests"]) if given["min-requests"] else default.min_requests,
         max_requests=_number("max-requests", given["max-requests"]) if given["max-requests"] else 0,
         attempt=given["attempt"] or default.attempt,
+        reference=given["reference"],
+        labels_from=tuple(filter(None, (name.strip() for name in (given["labels-from"] or "").split(",")))),
     )
+    if policy.reference is not None and not _NAME.fullmatch(policy.reference):
+        raise _unreadable("reference", policy.reference, "the name of an InferenceService of this namespace")
     if given["shadow"] not in (None, "true", "false"):
         raise _unreadable("shadow", str(given["shadow"]), '"true" or "false"')
     if given["shadow"] == "true":
         return replace(policy, steps=(0, *policy.steps))
     if AGREEMENT in [metric.name for metric in policy.metrics] + [guard.name for guard in policy.guards]:
         raise Refused("InvalidAnnotation", f'agreement needs copies of requests: annotation {PREFIX}-shadow: "true"')
+    if policy.reference is not None:
+        raise Refused("InvalidAnnotation", f'a reference needs copies of requests: annotation {PREFIX}-shadow: "true"')
     return policy
 
 

@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from zeroflow.events.outbox import Transaction
+from zeroflow.functions.inference import names
 from zeroflow.functions.inference.canary.decide import (
     ADVANCE,
     GIVE_UP,
@@ -29,14 +30,12 @@ from zeroflow.functions.inference.canary.policy import (
     AGREEMENT,
     ERRORS,
     PREFIX,
-    QUALITY,
     Policy,
     policy_of,
 )
 from zeroflow.functions.inference.canary.sequential import Count
 from zeroflow.metadata import now_ms
-from zeroflow.metadata.rollouts import PredictionFeedback, RolloutCount, RolloutDecision, RolloutRecord
-from zeroflow.predictions.feedback import Feedback
+from zeroflow.metadata.rollouts import PredictionRecord, RolloutCount, RolloutDecision, RolloutRecord
 from zeroflow.predictions.latency import Latency
 from zeroflow.predictions.observation import Observation
 
@@ -116,13 +115,11 @@ def begin(tx: Transaction, isvc: Mapping[str, Any], template: str, canary: str, 
         if found.state == RUNNING and found.policy != annotations:
             found.policy = annotations
         return
-    policy = policy_of(annotations)
-    assert policy is not None
-    session.execute(
-        update(RolloutRecord)
-        .where(RolloutRecord.isvc_uid == metadata["uid"], RolloutRecord.state == RUNNING)
-        .values(state=SUPERSEDED, ended_ms=now_ms())
-    )
+    others = select(RolloutRecord).where(RolloutRecord.isvc_uid == metadata["uid"], RolloutRecord.state == RUNNING)
+    for superseded in session.scalars(others).all():
+        if _is_transformers(superseded) == _is_transformer(metadata["name"], canary):
+            _forget(session, superseded.id)
+            superseded.state, superseded.ended_ms = SUPERSEDED, now_ms()
     record = RolloutRecord(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -132,8 +129,10 @@ def begin(tx: Transaction, isvc: Mapping[str, Any], template: str, canary: str, 
         stable=stable,
         state=RUNNING,
         policy=annotations,
-        thresholds={metric.name: {"counts": {}} for metric in policy.metrics if metric.quantile is not None},
     )
+    policy = policy_for(record)
+    assert policy is not None
+    record.thresholds = {metric.name: {"counts": {}} for metric in policy.metrics if metric.quantile is not None}
     session.add(record)
     session.flush()
     reason = f"revision {canary} is ready; it is compared to {stable}"
@@ -142,12 +141,12 @@ def begin(tx: Transaction, isvc: Mapping[str, Any], template: str, canary: str, 
 
 def observe(tx: Transaction, seen: Observation) -> None:
     """Count what a predictor says of its answers, and decide."""
-    record = running(tx.session, seen.namespace, seen.inferenceservice)
-    if record is None or seen.revision not in (record.canary, record.stable):
-        return
-    policy = policy_of(record.policy)
-    if policy is None:
-        return
+    for record in running(tx.session, seen.namespace, seen.inferenceservice):
+        if seen.revision in (record.canary, record.stable) and (policy := policy_for(record)) is not None:
+            _observe(tx, record, policy, seen)
+
+
+def _observe(tx: Transaction, record: RolloutRecord, policy: Policy, seen: Observation) -> None:
     if has_copies := bool(seen.shadow) and seen.revision == record.stable:
         _count(tx.session, record, CANARY, _copies(seen.shadow, record.canary))
     if seen.requests == 0:
@@ -168,49 +167,43 @@ def observe(tx: Transaction, seen: Observation) -> None:
     _decide(tx, record, policy)
 
 
-def judge(tx: Transaction, given: Feedback) -> None:
-    """Keep the true labels of a request; where it is known what was predicted, they count for the quality."""
-    tx.session.add(
-        PredictionFeedback(
-            namespace=given.namespace,
-            inferenceservice=given.inferenceservice,
-            request_id=given.request_id,
-            revision=given.revision,
-            labels=list(given.labels),
-            predictions=None if given.predictions is None else list(given.predictions),
-        )
-    )
-    record = running(tx.session, given.namespace, given.inferenceservice)
-    if record is None or given.correct is None or given.revision not in (record.canary, record.stable):
-        return
-    policy = policy_of(record.policy)
-    if policy is None:
-        return
-    right, total = given.correct
-    arm = CANARY if given.revision == record.canary else STABLE
-    _count(tx.session, record, arm, {QUALITY: Count(total - right, total)})
+def weigh(tx: Transaction, record: RolloutRecord, policy: Policy, counts: Mapping[str, Mapping[str, Count]]) -> None:
+    """Count what was found out, by arm and metric, and decide; `record` is locked (`running`)."""
+    for arm, counted in counts.items():
+        _count(tx.session, record, arm, counted)
     _decide(tx, record, policy)
 
 
-def newest(session: Session, namespace: str, name: str) -> RolloutRecord | None:
-    """Return the newest canary of an InferenceService, whatever became of it."""
-    return session.scalars(
-        select(RolloutRecord)
-        .where(RolloutRecord.namespace == namespace, RolloutRecord.name == name)
-        .order_by(RolloutRecord.id.desc())
-        .limit(1)
-    ).first()
+def policy_for(record: RolloutRecord) -> Policy | None:
+    """Return the policy by which a canary is decided; None when there is none any more."""
+    policy = policy_of(record.policy)
+    return policy.of_transformer() if policy is not None and _is_transformers(record) else policy
 
 
-def running(session: Session, namespace: str, name: str) -> RolloutRecord | None:
-    """Return the canary that is being decided, its row locked; None when there is none."""
-    return session.scalars(
+def states(session: Session, namespace: str, name: str) -> set[str]:
+    """Return what became of the canaries of an InferenceService."""
+    found = select(RolloutRecord.state).where(RolloutRecord.namespace == namespace, RolloutRecord.name == name)
+    return set(session.scalars(found.distinct()))
+
+
+def running(session: Session, namespace: str, name: str) -> list[RolloutRecord]:
+    """Return the canaries that are being decided, one of each component at most, their rows locked."""
+    found = session.scalars(
         select(RolloutRecord)
         .where(RolloutRecord.namespace == namespace, RolloutRecord.name == name, RolloutRecord.state == RUNNING)
-        .order_by(RolloutRecord.id.desc())
-        .limit(1)
+        .order_by(RolloutRecord.id)
         .with_for_update()
-    ).first()
+    )
+    return list(found)
+
+
+def _is_transformers(record: RolloutRecord) -> bool:
+    return _is_transformer(record.name, record.canary)
+
+
+def _is_transformer(name: str, revision: str) -> bool:
+    """Say whose revision it is: Knative names it after its Service."""
+    return revision.startswith(f"{names.service_name(name, 'transformer')}-")
 
 
 def _decide(tx: Transaction, record: RolloutRecord, policy: Policy) -> None:
@@ -228,6 +221,7 @@ def _decide(tx: Transaction, record: RolloutRecord, policy: Policy) -> None:
         record.step, record.step_began = step + 1, record.requests
     else:
         record.state, record.ended_ms = ENDS[decision.action], now_ms()
+        _forget(tx.session, record.id)
     _decided(tx, record, policy, decision)
 
 
@@ -257,6 +251,11 @@ def _decided(tx: Transaction, record: RolloutRecord, policy: Policy, decision: D
             "numbers": dict(decision.numbers),
         },
     )
+
+
+def _forget(session: Session, rollout_id: int) -> None:
+    """Drop what was recorded for labels that would still have come: they decide nothing any more."""
+    session.execute(delete(PredictionRecord).where(PredictionRecord.rollout_id == rollout_id))
 
 
 def _count(session: Session, record: RolloutRecord, arm: str, counts: Mapping[str, Count]) -> None:

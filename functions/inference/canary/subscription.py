@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zeroflow.predictions.observation import OBSERVED
+from zeroflow.predictions.recorded import RECORDED
 from zeroflow.resources.client import Resources
 
 Object = dict[str, Any]
@@ -29,7 +30,7 @@ class Subscriptions:
         """Have the Trigger of an InferenceService, or have none."""
         trigger = self._trigger(namespace, name)
         found = self._resources().find(API_VERSION, KIND, self._namespace, trigger["metadata"]["name"])
-        if wanted and found is None:
+        if wanted and (found is None or found["spec"].get("filters") != trigger["spec"]["filters"]):
             self._resources().apply(trigger)
         elif not wanted and found is not None:
             self._resources().delete(API_VERSION, KIND, self._namespace, trigger["metadata"]["name"])
@@ -47,7 +48,10 @@ class Subscriptions:
             },
             "spec": {
                 "broker": BROKER,
-                "filters": [{"exact": {"type": OBSERVED, "subject": f"{namespace}/{name}"}}],
+                "filters": [
+                    {"any": [{"exact": {"type": OBSERVED}}, {"exact": {"type": RECORDED}}]},
+                    {"exact": {"subject": f"{namespace}/{name}"}},
+                ],
                 "subscriber": {"ref": reference},
             },
         }

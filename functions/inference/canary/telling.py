@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from zeroflow.errors import NotFound
-from zeroflow.metadata.rollouts import RolloutCount, RolloutDecision, RolloutRecord
+from zeroflow.metadata.rollouts import PredictionFeedback, RolloutCount, RolloutDecision, RolloutRecord
 
 SHOWN = 20
 """The newest rollouts of an InferenceService that are told of."""
@@ -41,6 +41,7 @@ def _told(session: Session, record: RolloutRecord) -> dict[str, Any]:
         "state": record.state,
         "policy": record.policy,
         "requests": record.requests,
+        "labels": _labels(session, record),
         "started_ms": record.started_ms,
         "ended_ms": record.ended_ms,
         "counts": [
@@ -58,3 +59,15 @@ def _told(session: Session, record: RolloutRecord) -> dict[str, Any]:
             for row in decisions
         ],
     }
+
+
+def _labels(session: Session, record: RolloutRecord) -> int:
+    """Return for how many requests labels were given while it was being decided, joined with predictions or not."""
+    given = select(func.count(PredictionFeedback.request_id.distinct())).where(
+        PredictionFeedback.namespace == record.namespace,
+        PredictionFeedback.inferenceservice == record.name,
+        PredictionFeedback.time_ms >= record.started_ms,
+    )
+    if record.ended_ms is not None:
+        given = given.where(PredictionFeedback.time_ms <= record.ended_ms)
+    return session.scalar(given) or 0

@@ -74,12 +74,12 @@ class Service:
         return self._messages.RepositoryIndexResponse(models=models)
 
     def _RepositoryModelLoad(self, request: Any) -> Any:  # noqa: N802
-        name = self._repository.load(_model(request)).name
+        name = self._predictor.load(_model(request)).name
         return self._messages.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
 
     def _RepositoryModelUnload(self, request: Any) -> Any:  # noqa: N802
         name = _model(request)
-        self._repository.unload(name)
+        self._predictor.unload(name)
         return self._messages.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
 
 

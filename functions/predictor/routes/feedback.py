@@ -6,13 +6,14 @@ The predictor keeps nothing: 202 means that the broker has the event (zeroflow.p
 import time
 
 import orjson
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import ModelNotReady, NotImplementedHere
 from zeroflow.functions.predictor.predictor import Predictor
 from zeroflow.functions.predictor.routes.edge import body, json_answer
 from zeroflow.functions.predictor.sending import Sender, rfc3339
+from zeroflow.functions.predictor.witness import CALLER
 from zeroflow.predictions import feedback
 from zeroflow.predictions.observation import source_prefix
 
@@ -28,7 +29,12 @@ def add(app: Flask, predictor: Predictor) -> None:
             raise NotImplementedHere("feedback needs a broker: ZEROFLOW_OBSERVED is not set for this predictor")
         own = settings.identity
         said = feedback.read(parsed(body(settings.max_body_bytes)))
-        given = feedback.Feedback(inferenceservice=own.inferenceservice, namespace=own.namespace, **said)
+        given = feedback.Feedback(
+            inferenceservice=own.inferenceservice,
+            namespace=own.namespace,
+            caller=request.environ.get(CALLER, ""),
+            **said,
+        )
         attributes = {
             "specversion": "1.0",
             "id": given.event_id,

@@ -1,26 +1,27 @@
-"""OpenAI's API for models of text: `/openai/v1/{completions,chat/completions,embeddings,models}`, as KServe places it.
+"""OpenAI's API for models of text: `/openai/v1/{completions,chat/completions,embeddings,rerank,models}`, as in KServe.
 
 Answers in one piece or, with `"stream": true`, as server-sent events that end with `[DONE]`. Errors have OpenAI's body,
-so that its clients raise what they raise for OpenAI. A parameter that a model here cannot honour is refused by name.
+so that its clients raise what they raise for OpenAI. A parameter that a model here cannot honour, or that nobody knows,
+is refused by name.
 
-Source: OpenAI API reference (completions, chat completions, embeddings, models, streaming); KServe, huggingfaceserver.
+Sources: OpenAI API reference (completions, chat completions, embeddings, models, streaming); KServe, huggingfaceserver;
+rerank: Jina AI's and vLLM's API, which KServe passes on.
 """
 
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import orjson
 from flask import Flask, Response, g
 
 from zeroflow.errors import ZeroflowError
-from zeroflow.functions.predictor import wishes
+from zeroflow.functions.predictor import toolcalls, wishes
+from zeroflow.functions.predictor.completions import Said
 from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import BadRequest, NotImplementedHere
 from zeroflow.functions.predictor.predictor import Predictor, status_of
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer
-from zeroflow.models.tensormodel import Language, Piece, TensorModel
+from zeroflow.models.tensormodel import COMPLETES, EMBEDS, RANKS, Language, TensorModel
 
 
 def add(app: Flask, predictor: Predictor) -> None:
@@ -38,15 +39,19 @@ def add(app: Flask, predictor: Predictor) -> None:
 
     @app.post(f"{prefix}/v1/completions")
     def completions() -> Response:
-        return _guarded(lambda: _complete(predictor, _asked(predictor), chat=False))
+        return _guarded(lambda: _complete(predictor, _asked(predictor, wishes.COMPLETION), chat=False))
 
     @app.post(f"{prefix}/v1/chat/completions")
     def chat() -> Response:
-        return _guarded(lambda: _complete(predictor, _asked(predictor), chat=True))
+        return _guarded(lambda: _complete(predictor, _asked(predictor, wishes.CHAT), chat=True))
 
     @app.post(f"{prefix}/v1/embeddings")
     def embeddings() -> Response:
-        return _guarded(lambda: _embed(predictor, _asked(predictor)))
+        return _guarded(lambda: _embed(predictor, _asked(predictor, wishes.EMBEDDING)))
+
+    @app.post(f"{prefix}/v1/rerank")
+    def rerank() -> Response:
+        return _guarded(lambda: _rank(predictor, _asked(predictor, wishes.RANKING)))
 
 
 def _guarded(answer: Callable[[], Response]) -> Response:
@@ -60,25 +65,24 @@ def _guarded(answer: Callable[[], Response]) -> Response:
         return json_answer({"error": said}, status)
 
 
-def _asked(predictor: Predictor) -> dict[str, Any]:
+def _asked(predictor: Predictor, fields: wishes.Fields) -> dict[str, Any]:
     g.raw = body(predictor.settings.max_body_bytes)
     found = parsed(g.raw)
     if not isinstance(found, dict):
         raise BadRequest("the body must be a JSON object")
-    wishes.check_supported(found)
+    wishes.check_supported(found, fields)
     return found
 
 
-def _of(predictor: Predictor, asked: dict[str, Any], completes: bool) -> Language:
+def _of(predictor: Predictor, asked: dict[str, Any], needs: str) -> Language:
     name = asked.get("model")
     if not isinstance(name, str):
         raise BadRequest("model must be the name of a model")
     answers = predictor.answers_of(name)
     about(answers, g.raw)
     language = _language(answers.served.model)
-    if language is None or language.completes != completes:
-        does = "completes" if completes else "embeds"
-        raise NotImplementedHere(f"model {name} is not one that {does} text")
+    if language is None or needs not in language.does:
+        raise NotImplementedHere(f"model {name} is not one that {needs} text")
     return language
 
 
@@ -87,87 +91,26 @@ def _language(model: Any) -> Language | None:
 
 
 def _complete(predictor: Predictor, asked: dict[str, Any], chat: bool) -> Response:
-    language = _of(predictor, asked, completes=True)
-    prompts = [language.prompt_of(wishes.chat_messages(asked))] if chat else wishes.texts(asked, "prompt")
-    choices = [text for text in prompts for _ in range(wishes.number(asked, "n", 1, 1, wishes.MAX_CHOICES))]
-    wish = wishes.completion(asked, chat)
+    language = _of(predictor, asked, COMPLETES)
+    tools = toolcalls.tools_of(asked) if chat else []
     try:
-        lanes = [language.complete(text, wish) for text in choices]
+        prompts = [language.prompt_of(wishes.chat_messages(asked), tools)] if chat else wishes.texts(asked, "prompt")
+        count = wishes.number(asked, "n", 1, 1, wishes.MAX_CHOICES)
+        wish = wishes.completion(asked, chat, language.vocabulary)
+        streams, usage = wishes.streaming(asked)
+        lanes = [language.complete(text, wishes.nth(wish, at)) for text in prompts for at in range(count)]
     except ValueError as error:
         raise BadRequest(str(error)) from error
-    said = _Said(asked["model"], chat, sum(language.count(text) for text in prompts))
-    if wishes.flag(asked, "stream"):
-        options = asked.get("stream_options")
-        usage = isinstance(options, dict) and bool(options.get("include_usage"))
+    told = {"logprobs": wish.logprobs is not None, "tools": bool(tools), "usage": usage}
+    said = Said(asked["model"], chat, sum(language.count(text) for text in prompts), **told)
+    if streams:
         headers = {"cache-control": "no-cache"}
-        return Response(_events(said, lanes, usage), content_type="text/event-stream", headers=headers)
+        return Response(said.events(lanes), content_type="text/event-stream", headers=headers)
     return json_answer(said.whole([list(lane) for lane in lanes]))
 
 
-class _Said:
-    """What is said of a completion, in the forms of both endpoints."""
-
-    def __init__(self, model: str, chat: bool, prompt_tokens: int) -> None:
-        self._chat, self._prompt_tokens = chat, prompt_tokens
-        kind = "chat.completion" if chat else "text_completion"
-        self._head = {
-            "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": model,
-        }
-
-    def whole(self, lanes: list[list[Piece]]) -> dict[str, Any]:
-        """Return the answer in one piece."""
-        choices = []
-        for at, pieces in enumerate(lanes):
-            text = "".join(piece.text for piece in pieces)
-            told = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
-            choices.append({"index": at, **told, "logprobs": None, "finish_reason": pieces[-1].reason})
-        return {**self._head, "choices": choices, "usage": self.usage(sum(lane[-1].tokens for lane in lanes))}
-
-    def usage(self, made: int) -> dict[str, int]:
-        """Return the tokens of prompt and completion."""
-        asked = self._prompt_tokens
-        return {"prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made}
-
-    def part(self, at: int, piece: Piece, first: bool) -> dict[str, Any]:
-        """Return one event's data."""
-        if not self._chat:
-            return self.bare([{"index": at, "text": piece.text, "logprobs": None, "finish_reason": piece.reason}])
-        delta: dict[str, str] = {"role": "assistant"} if first else {}
-        if piece.text or not piece.reason:
-            delta["content"] = piece.text
-        return self.bare([{"index": at, "delta": delta, "logprobs": None, "finish_reason": piece.reason}])
-
-    def bare(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return an event's data with these choices."""
-        kind = "chat.completion.chunk" if self._chat else "text_completion"
-        return {**self._head, "object": kind, "choices": choices}
-
-
-def _events(said: _Said, lanes: list[Iterator[Piece]], usage: bool) -> Iterator[bytes]:
-    made = 0
-    try:
-        for at, lane in enumerate(lanes):
-            first = True
-            for piece in lane:
-                made += piece.tokens
-                yield _event(said.part(at, piece, first))
-                first = False
-        if usage:
-            yield _event({**said.bare([]), "usage": said.usage(made)})
-    except RuntimeError as error:
-        yield _event({"error": {"message": str(error), "type": "server_error", "param": None, "code": None}})
-    yield b"data: [DONE]\n\n"
-
-
-def _event(data: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(data) + b"\n\n"
-
-
 def _embed(predictor: Predictor, asked: dict[str, Any]) -> Response:
-    language = _of(predictor, asked, completes=False)
+    language = _of(predictor, asked, EMBEDS)
     texts = wishes.texts(asked, "input")
     encoding = asked.get("encoding_format") or "float"
     if encoding not in ("float", "base64"):
@@ -180,6 +123,23 @@ def _embed(predictor: Predictor, asked: dict[str, Any]) -> Response:
     tokens = sum(language.count(text) for text in texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return json_answer({"object": "list", "data": data, "model": asked["model"], "usage": usage})
+
+
+def _rank(predictor: Predictor, asked: dict[str, Any]) -> Response:
+    language = _of(predictor, asked, RANKS)
+    query, documents = asked.get("query"), wishes.documents(asked)
+    if not isinstance(query, str) or not query:
+        raise BadRequest("query must be a text")
+    shown = wishes.number(asked, "top_n", len(documents), 0, 1 << 20) or len(documents)
+    scores = language.rank(query, documents)
+    order = sorted(range(len(documents)), key=lambda at: -scores[at])
+    results = [
+        {"index": at, "document": {"text": documents[at]}, "relevance_score": float(scores[at])} for at in order[:shown]
+    ]
+    tokens = sum(language.count(query) + language.count(text) for text in documents)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    answer = {"id": f"rerank-{secrets.token_hex(12)}", "model": asked["model"], "usage": usage, "results": results}
+    return json_answer(answer)
 
 
 def _encoded(vector: Any) -> str:

@@ -54,10 +54,10 @@ def _add_repository(app: Flask, predictor: Predictor) -> None:
 
     @app.post("/v2/repository/models/<name>/load")
     def v2_load(name: str) -> Response:
-        predictor.repository.load(name)
+        predictor.load(name)
         return json_answer({"name": name, "load": True})
 
     @app.post("/v2/repository/models/<name>/unload")
     def v2_unload(name: str) -> Response:
-        predictor.repository.unload(name)
+        predictor.unload(name)
         return json_answer({"name": name, "unload": True})

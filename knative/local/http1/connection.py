@@ -1,12 +1,14 @@
 """One client's connection, a request at a time: reads it, lets it be answered, and writes what it is told to write.
 
 Whatever is not plain (see `head`) or not for a Service makes the connection aiohttp's, with the bytes that were read;
-it never comes back. A connection has one timer, which is moved only when it fires: a request schedules nothing.
+it never comes back. What has a head that is longer than anybody reads is refused here. A connection has one timer,
+which is moved only when it fires: a request schedules nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -14,6 +16,8 @@ from zeroflow.knative.local.http1.head import END, MOST_HEAD_BYTES, Head, HeadRe
 
 KEEP_ALIVE_S = 75.0
 _MOST_AHEAD_BYTES = 64 << 10
+_LINGER_S = 2.0
+"""How long a client that was refused may go on sending: cut off meanwhile, it would not see why."""
 
 
 class Answering(Protocol):
@@ -49,7 +53,7 @@ class Client(asyncio.Protocol):
         self._busy = self._beginning = False
         self._answering: Answering | None = None
         self._writable: asyncio.Future[None] | None = None
-        self._paused_reading = self._paused_writing = False
+        self._paused_reading = self._paused_writing = self._refused = False
         self.closing = False
         """Whether the connection ends with the answer in progress."""
         self.gone = self._loop.create_future()
@@ -84,6 +88,8 @@ class Client(asyncio.Protocol):
             self._next()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._data = self._data + data if self._data else data
         if not self._busy:
             self._next()
@@ -158,14 +164,38 @@ class Client(asyncio.Protocol):
             end = self._data.find(END)
             if end < 0 and len(self._data) <= MOST_HEAD_BYTES:
                 return False
+            if not 0 <= end <= MOST_HEAD_BYTES:
+                self._refuse()
+                return False
             size = end + len(END)
-            head = self._reader.read(self._data[:size]) if 0 < end <= MOST_HEAD_BYTES else None
+            head = self._reader.read(self._data[:size])
             begin = self._find(head) if head is not None else None
             if head is None or begin is None:
                 self._hand_over()
                 return False
             self._head, self._head_bytes, self._begin = head, size, begin
         return len(self._data) >= self._head_bytes + self._head.length
+
+    def _refuse(self) -> None:
+        """Say that the head is too long, in JSON as the APIs behind this port do, and let the connection end."""
+        transport = self._transport
+        assert transport is not None
+        line = self._data.find(b"\r\n", 0, MOST_HEAD_BYTES)
+        status, phrase, what = (
+            (414, "URI Too Long", "the request line")
+            if line < 0
+            else (431, "Request Header Fields Too Large", "the head")
+        )
+        message = f"{what} has more than {MOST_HEAD_BYTES} bytes, which is the most that is read; shorten it"
+        body = json.dumps({"code": phrase, "message": message}).encode()
+        head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self._data, self._refused, self.closing = b"", True, True
+        transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+        if transport.can_write_eof():
+            transport.write_eof()
+            self._wake_at(self._loop.time() + _LINGER_S)
+        else:
+            transport.close()
 
     def _hand_over(self) -> None:
         transport, data = self._transport, self._data
@@ -197,6 +227,10 @@ class Client(asyncio.Protocol):
 
     def _woken(self) -> None:
         now_s = self._loop.time()
+        if self._refused:
+            if self._transport is not None:
+                self._transport.close()
+            return
         due_s = now_s + KEEP_ALIVE_S
         if self._answering is not None:
             if self._answering.due_s <= now_s:

@@ -16,7 +16,8 @@ from multidict import CIMultiDict
 from zeroflow.knative.local.serving.headers import NO_PASSPORT
 
 SMALL_BODY_BYTES = 64 << 10
-MOST_HEAD_BYTES = 32 << 10
+MOST_HEAD_BYTES = 64 << 10
+"""What a request line and its fields may be together, as the clients' long filters need it."""
 END = b"\r\n\r\n"
 _PATH = re.compile(rb"/(?!/)[!\"$-~]*")  # what is printable, without a fragment
 _LENGTH = re.compile(rb"[0-9]{1,9}")

@@ -17,6 +17,7 @@ import sys
 import termios
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 from zeroflow.knative.local.processes import mounting
 from zeroflow.knative.local.processes.mounting import Mount
@@ -50,6 +51,32 @@ class Task:
     cpus: tuple[int, ...] = ()  # those it may run on; all when there are none
 
 
+def read_task(wire: dict[str, Any], fds: tuple[int, ...]) -> Task:
+    """Read a task as it can be done here; the descriptors are listener, ready, then standard input, output, error."""
+    stdio = fds[-3:] if wire["stdio"] else ()
+    fds = fds[: len(fds) - len(stdio)]
+    task = Task(
+        argv=tuple(wire["argv"]),
+        env=wire["env"],
+        log=wire["log"],
+        cwd=wire["cwd"],
+        memory_bytes=wire["memory_bytes"],
+        cpus=tuple(wire["cpus"]),
+        user=User(**wire["user"]) if wire["user"] else None,
+        mounts=tuple(mounting.Mount(**mount) for mount in wire["mounts"]),
+        read_only_root=wire["read_only_root"],
+        grace_s=wire["grace_s"],
+        listener=fds[0] if fds else None,
+        ready=fds[1] if fds else None,
+        gunicorn=wire["gunicorn"],
+        stdio=stdio,
+        terminal=wire["terminal"],
+    )
+    if (task.mounts or task.read_only_root) and not mounting.possible():
+        return relocated(task)
+    return task
+
+
 class CannotMount(Exception):
     """A volume cannot be shown at its mount path."""
 
@@ -73,7 +100,7 @@ def die_with(parent: int) -> None:
         os._exit(128 + signal.SIGKILL)
 
 
-def run(task: Task, parent: int) -> None:
+def run(task: Task, parent: int) -> NoReturn:
     """Become the container's process; never returns."""
     code = 1
     try:
@@ -102,7 +129,7 @@ def _isolate(task: Task, parent: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     _redirect(task)
     kept = {0, 1, 2} | {fd for fd in (task.listener, task.ready) if fd is not None}
-    _close_others(kept)
+    close_others(kept)
     if task.mounts or task.read_only_root:
         try:
             mounting.enter(task.mounts, read_only_root=task.read_only_root)
@@ -136,7 +163,8 @@ def _redirect(task: Task) -> None:
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _close_others(kept: set[int]) -> None:
+def close_others(kept: set[int]) -> None:
+    """Close every descriptor but those."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in kept:
             try:

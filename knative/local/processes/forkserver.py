@@ -2,94 +2,82 @@
 
 Its first child does not wait for what is loaded `later`: that is done one module at a time when nothing was to be
 started for a while, so that from deep idle a process has the machine to itself until it answers.
+It has one thread, so a child never inherits a lock that nobody will release, and it does nothing but fork, reap and
+report. When the host goes away, in whatever way, it kills the process groups of its children and ends; when it is
+killed itself, the kernel kills its children.
 
-``python -m zeroflow.knative.local.processes.forkserver FD RUNTIME``, where FD is a stream socket to the host and
-RUNTIME the JSON ``{"modules": [...], "later": [...], "environment": {...}}``. It has one thread, so a child never
-inherits a lock that nobody will release, and it does nothing but fork, reap and report. When the host goes away, in
-whatever way, it kills the process groups of its children and ends; when it is killed itself, the kernel kills its
-children.
-
-Requests: ``{"op": "start", "id", "task"}``. Reports: ``{"op": "loaded", "skipped", "threads"}`` once, then
-``started`` (id, pid), ``failed`` (id, message) and ``exited`` (pid, code; a negative code is a signal).
+Requests: ``{"op": "start", "id", "task"}``, and ``{"op": "prepare", "within_s"}`` where a runtime is alone. Reports:
+``{"op": "loaded", "skipped", "threads"}`` once, then ``started`` (id, pid), ``failed`` (id, message) and ``exited``
+(pid, code; a negative code is a signal).
 """
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import importlib
-import json
 import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
-from zeroflow.knative.local.processes import child, mounting
+from zeroflow.knative.local.processes import child
+from zeroflow.knative.local.processes.loading import LULL_S, load
 from zeroflow.knative.local.processes.messages import Inbox, Message, encode
-from zeroflow.knative.local.processes.users import User
-
-LULL_S = 1.0
-"""How long nothing must have been started before more is loaded."""
 
 
 class ForkServer:
     """Fork children on request until the host is gone."""
 
-    def __init__(self, host: socket.socket) -> None:
-        self._host = host
+    def __init__(self, host: socket.socket, modules: Sequence[str] = (), later: Sequence[str] = ()) -> None:
+        self._host, self._modules, self._waiting = host, modules, deque(later)
         self._inbox = Inbox(host)
         self._children: set[int] = set()
         self._skipped: dict[str, str] = {}
         self._started_at_s = 0.0
+        self._poll = select.poll()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def run(self, modules: list[str], later: list[str]) -> None:
-        """Load `modules`, serve until the host closes its end, and load what is `later` meanwhile."""
-        self._load(modules)
+    def run(self) -> None:
+        """Load the modules, serve until the host closes its end, and load what is for later meanwhile."""
+        self._skipped |= load(self._modules)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the host decides when it is over
             signal.signal(number, signal.SIG_IGN)
-        poll = select.poll()
         for fd in (self._host.fileno(), self._wake_read):
-            poll.register(fd, select.POLLIN)
-        waiting = deque(later)
-        if not waiting:
+            self._poll.register(fd, select.POLLIN)
+        if not self._waiting:
             self._loaded()
         while not self._inbox.closed:
-            lull_s = max(0.0, self._started_at_s + LULL_S - time.monotonic())
-            happened = poll.poll(lull_s * 1000 if waiting else None)
+            idle_s = self._idle_s()
+            happened = self._poll.poll(None if idle_s is None else max(0.0, idle_s) * 1000)
             for fd, _ in happened:
-                if fd == self._wake_read:
-                    with suppress(BlockingIOError):
-                        os.read(self._wake_read, 4096)
-                    self._reap()
-                else:
-                    for message, fds in self._inbox.read():
-                        self._start(message, fds)
-            if waiting and not happened:
-                self._load([waiting.popleft()])
-                if not waiting:
-                    self._loaded()
+                self._heed(fd)
+            if not happened:
+                self._idle()
         self._end()
 
-    def _load(self, modules: list[str]) -> None:
-        """Import `modules`; one that fails is skipped and reported."""
-        for name in modules:
-            try:
-                importlib.import_module(name)
-            except BaseException as error:  # a broken extra, or a module that exits: the others still count
-                self._skipped[name] = f"{type(error).__name__}: {error}"
-        gc.collect()
-        gc.freeze()
-        with suppress(AttributeError):  # glibc has it
-            ctypes.CDLL(None).malloc_trim(0)
+    def _idle_s(self) -> float | None:
+        """Return how long nothing must happen before `_idle` is called; None: it need not be."""
+        return self._started_at_s + LULL_S - time.monotonic() if self._waiting else None
+
+    def _idle(self) -> None:
+        if self._waiting:
+            self._skipped |= load([self._waiting.popleft()])
+            if not self._waiting:
+                self._loaded()
+
+    def _heed(self, fd: int) -> None:
+        if fd == self._wake_read:
+            with suppress(BlockingIOError):
+                os.read(self._wake_read, 4096)
+            self._reap()
+        elif fd == self._host.fileno():
+            for message, fds in self._inbox.read():
+                self._start(message, fds)
 
     def _loaded(self) -> None:
         self._report({"op": "loaded", "skipped": self._skipped, "threads": len(os.listdir("/proc/self/task"))})
@@ -106,9 +94,7 @@ class ForkServer:
             os.close(fd)
 
     def _fork(self, message: Message, fds: tuple[int, ...]) -> None:
-        task = _task(message["task"], fds)
-        if (task.mounts or task.read_only_root) and not mounting.possible():
-            task = child.relocated(task)
+        task = child.read_task(message["task"], fds)
         me = os.getpid()
         try:
             pid = os.fork()
@@ -121,7 +107,7 @@ class ForkServer:
         self._report({"op": "started", "id": message["id"], "pid": pid})
 
     def _reap(self) -> None:
-        while self._children:
+        while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
@@ -132,7 +118,10 @@ class ForkServer:
                 _kill_group(ended.si_pid)  # before the wait: until then the number is nobody else's
             pid, status = os.waitpid(ended.si_pid, 0)
             self._children.discard(pid)
-            self._report({"op": "exited", "pid": pid, "code": os.waitstatus_to_exitcode(status)})
+            self._ended(pid, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, pid: int, code: int) -> None:
+        self._report({"op": "exited", "pid": pid, "code": code})
 
     def _report(self, message: Message) -> None:
         with suppress(OSError):  # the host is gone: the next read says so
@@ -148,39 +137,3 @@ class ForkServer:
 def _kill_group(pid: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def _task(wire: dict[str, Any], fds: tuple[int, ...]) -> child.Task:
-    """Read a task; the descriptors come in the order listener, ready, then standard input, output and error."""
-    stdio = fds[-3:] if wire["stdio"] else ()
-    fds = fds[: len(fds) - len(stdio)]
-    return child.Task(
-        argv=tuple(wire["argv"]),
-        env=wire["env"],
-        log=wire["log"],
-        cwd=wire["cwd"],
-        memory_bytes=wire["memory_bytes"],
-        cpus=tuple(wire["cpus"]),
-        user=User(**wire["user"]) if wire["user"] else None,
-        mounts=tuple(mounting.Mount(**mount) for mount in wire["mounts"]),
-        read_only_root=wire["read_only_root"],
-        grace_s=wire["grace_s"],
-        listener=fds[0] if fds else None,
-        ready=fds[1] if fds else None,
-        gunicorn=wire["gunicorn"],
-        stdio=stdio,
-        terminal=wire["terminal"],
-    )
-
-
-def main() -> None:
-    """Run the fork server that the command line describes."""
-    runtime = json.loads(sys.argv[2])
-    os.environ.update(runtime["environment"])
-    gc.disable()
-    server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
-    server.run(runtime["modules"], runtime["later"])
-
-
-if __name__ == "__main__":
-    main()

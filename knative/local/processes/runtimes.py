@@ -23,6 +23,8 @@ class Runtime:
 
     modules: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
+    alone: bool = False
+    """Whether one process serves, as a rule: the parent then loads nothing, and a spare becomes the process."""
     environment: Mapping[str, str] = field(default_factory=dict)  # set before the first import
 
 
@@ -56,7 +58,7 @@ RUNTIMES: Mapping[str, Runtime] = {
         ),
     ),
     # What never talks to the Kubernetes API does without its client, which takes 35 MB of each parent's memory.
-    "registry": Runtime((*_FUNCTION, "zeroflow.functions.register.handler", "zeroflow.metadata.preload")),
+    "registry": Runtime((*_FUNCTION, "zeroflow.functions.register.handler", "zeroflow.metadata.preload"), alone=True),
     # OpenBLAS starts its threads when it is loaded, and they do not survive a fork; requests have threads of their own.
     # libgomp reads its variable when it is loaded, so a container's own setting would come too late.
     "predictor": Runtime(
@@ -76,6 +78,6 @@ RUNTIMES: Mapping[str, Runtime] = {
             "zeroflow.models.compiled.warm",
         ),
         # The last one: onnxruntime's telemetry is a thread, and nobody's business.
-        {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
+        environment={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
     ),
 }

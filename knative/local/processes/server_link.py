@@ -23,7 +23,7 @@ from zeroflow.knative.local.processes.runtimes import Runtime
 logger = logging.getLogger(__name__)
 
 _HUNG_UP_S = 1.0
-_MODULE = "zeroflow.knative.local.processes.forkserver"
+_MODULE = "zeroflow.knative.local.processes.parent"
 # What a process may know of the machine: enough to find programs and certificates, none of the host's secrets.
 INHERITED = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH"})
 
@@ -73,6 +73,11 @@ class ServerLink:
         except asyncio.CancelledError:
             self._starting[number] = (spec, ready, self._unwanted())
             raise
+
+    def prepare(self, within_s: float) -> None:
+        """Tell the server of a runtime that is alone that its process may end within this time."""
+        self._outbox.append((memoryview(encode({"op": "prepare", "within_s": within_s})), (), ()))
+        self._flush()
 
     def running(self) -> list[Process]:
         """Return the processes that run."""

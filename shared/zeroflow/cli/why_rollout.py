@@ -16,7 +16,10 @@ def why_rollout(name: str, namespace: str, output: str) -> None:
         as_json(told)
         return
     newest = told[0]
-    typer.echo(f"{newest['canary']} against {newest['stable']}: {newest['state']}   {newest['requests']} requests")
+    typer.echo(
+        f"{newest['canary']} against {newest['stable']}: {newest['state']}   {newest['requests']} requests"
+        + (f", labels of {newest['labels']}" if newest.get("labels") else "")
+    )
     for one in newest["decisions"]:
         when = datetime.fromtimestamp(one["time_ms"] / 1000).astimezone().strftime("%H:%M:%S")
         typer.echo(f"\n{when}  {one['action']}  -> {one['percent']} %\n  {one['reason']}")

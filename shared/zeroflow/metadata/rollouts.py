@@ -73,6 +73,23 @@ class RolloutDecision(Base):
     numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
+class PredictionRecord(Base):
+    """What one of a rollout's revisions predicted for one request; kept while the rollout is being decided."""
+
+    __tablename__ = "prediction_records"
+    __table_args__ = (UniqueConstraint("rollout_id", "request_id"),)
+
+    id: Mapped[int] = mapped_column(Sequence, primary_key=True, autoincrement=True)
+    rollout_id: Mapped[int] = mapped_column(ForeignKey("rollouts.id"))
+    request_id: Mapped[str]
+    arm: Mapped[str]
+    """canary or stable."""
+    predictions: Mapped[list[Any]]
+    """One for each row of the request."""
+    judged: Mapped[bool] = mapped_column(default=False)
+    """Whether labels have been compared with it: only the first ones count."""
+
+
 class PredictionFeedback(Base):
     """The true labels of one request, as they were given."""
 
@@ -85,5 +102,9 @@ class PredictionFeedback(Base):
     request_id: Mapped[str]
     revision: Mapped[str | None]
     labels: Mapped[list[Any]]
+    """As the caller says; shown, and never counted."""
     predictions: Mapped[list[Any] | None]
+    """As the caller says; shown, and never counted."""
+    caller: Mapped[str] = mapped_column(default="", server_default="")
+    """Who gave them, as the platform authenticated them; "" where it does not know."""
     time_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)

@@ -9,14 +9,15 @@ Source: transformers, AutoModel and AutoTokenizer; sentence-transformers' module
 import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from zeroflow.models.errors import FormatNotSupported
 from zeroflow.models.estimator import Tensor
-from zeroflow.models.tensormodel import Piece, TensorModel, Wish
+from zeroflow.models.sampling import Chooser
+from zeroflow.models.tensormodel import COMPLETES, EMBEDS, RANKS, Piece, TensorModel, Wish
 from zeroflow.models.texts import json_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ GENERATED_TOKENS = 64
 """How many a V1 or V2 request gets, which has no place to ask for another number."""
 COMPLETING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 STEP_S = 120.0
+TOOL_CALL = "<tool_call>"
+"""How models of the Hermes and Qwen families begin the call of a tool; their templates name it."""
 
 
 def read(path: Path, sha256: str) -> TensorModel:
@@ -62,7 +65,7 @@ def read(path: Path, sha256: str) -> TensorModel:
         outputs=task.outputs,
         run=task.run,
         serves=f"original, {device}",
-        language=task if isinstance(task, _Embedder | _Completer) else None,
+        language=task if task.does else None,
     )
 
 
@@ -90,7 +93,10 @@ class _State:
 
 
 class _Task:
+    """What a model does with text; each kind has some of a Language's methods, and says which."""
+
     outputs: tuple[Tensor, ...]
+    does: frozenset[str] = frozenset()
 
     def run(self, given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
         raise NotImplementedError
@@ -99,15 +105,30 @@ class _Task:
         self._torch, self._tokenizer, self._model, self._device, self._place = torch, tokenizer, model, device, place
         known = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
         self._longest = int(known) if known else None
+        self.vocabulary = int(getattr(model.config, "vocab_size", 0) or len(tokenizer))
+
+    def prompt_of(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        raise NotImplementedError
+
+    def complete(self, prompt: str, wish: Wish) -> Iterator[Piece]:
+        raise NotImplementedError
+
+    def embed(self, texts: Sequence[str]) -> "np.ndarray[Any, Any]":
+        raise NotImplementedError
+
+    def rank(self, query: str, documents: Sequence[str]) -> "np.ndarray[Any, Any]":
+        raise NotImplementedError
 
     def count(self, text: str) -> int:
         return len(self._tokenizer(text)["input_ids"])
 
-    def _encoded(self, texts: Sequence[str]) -> Any:
+    def _encoded(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> Any:
+        """Return the tokens of texts, or of pairs of texts."""
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.unk_token
         longest = {"truncation": True, "max_length": self._longest} if self._longest else {}
-        encoded = self._tokenizer(list(texts), padding=True, return_tensors="pt", **longest)
+        pairs = [list(texts)] if seconds is None else [list(texts), list(seconds)]
+        encoded = self._tokenizer(*pairs, padding=True, return_tensors="pt", **longest)
         return encoded.to(self._device)
 
 
@@ -115,6 +136,8 @@ class _Classifier(_Task):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         count = self._model.config.num_labels
+        if count == 1:
+            self.does = frozenset({RANKS})  # one score of a pair of texts: a cross-encoder
         self.outputs = (
             Tensor("predict", "INT64", (-1,)),
             Tensor("predict_proba", "FP32", (-1, count)),
@@ -137,9 +160,16 @@ class _Classifier(_Task):
         }
         return {name: found[name] for name in wanted}
 
+    def rank(self, query: str, documents: Sequence[str]) -> "np.ndarray[Any, Any]":
+        """Return the score of each pair, from 0 to 1, as sentence-transformers' cross-encoders do."""
+        with self._torch.inference_mode():
+            logits = self._model(**self._encoded([query] * len(documents), documents)).logits.float()
+            found: np.ndarray[Any, Any] = logits[:, 0].sigmoid().cpu().numpy()
+        return found
+
 
 class _Embedder(_Task):
-    completes = False
+    does = frozenset({EMBEDS, RANKS})
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
@@ -163,15 +193,15 @@ class _Embedder(_Task):
             found: np.ndarray[Any, Any] = self._torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
         return found
 
-    def prompt_of(self, messages: Sequence[Mapping[str, str]]) -> str:
-        raise ValueError("this model embeds text; it does not complete it")
-
-    def complete(self, prompt: str, wish: Wish) -> Iterator[Piece]:
-        raise ValueError("this model embeds text; it does not complete it")
+    def rank(self, query: str, documents: Sequence[str]) -> "np.ndarray[Any, Any]":
+        """Return the cosine of each document's vector and the query's."""
+        vectors = self.embed([query, *documents])
+        found: np.ndarray[Any, Any] = vectors[1:] @ vectors[0]
+        return found
 
 
 class _Completer(_Task):
-    completes = True
+    does = frozenset({COMPLETES})
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
@@ -187,14 +217,22 @@ class _Completer(_Task):
             made.append("".join(piece.text for piece in self.complete(str(text), wish)))
         return {"generated": np.array(made, dtype=object)}
 
-    def prompt_of(self, messages: Sequence[Mapping[str, str]]) -> str:
-        if getattr(self._tokenizer, "chat_template", None):
-            return str(self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+    def prompt_of(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        template = getattr(self._tokenizer, "chat_template", None)
+        calls = any("tool_calls" in message or message["role"] == "tool" for message in messages)
+        if (tools or calls) and not ("tools" in str(template) and TOOL_CALL in str(template)):
+            raise ValueError(f"tools need a model whose chat template knows them and writes calls as {TOOL_CALL}")
+        if template:
+            try:
+                return str(
+                    self._tokenizer.apply_chat_template(
+                        list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+                    )
+                )
+            except Exception as error:  # a template is a program of the model's author: it refuses in its own ways
+                raise ValueError(f"the model's chat template refuses these messages: {error}") from error
         said = "\n".join(f"{message['role']}: {message['content']}" for message in messages)
         return f"{said}\nassistant:"
-
-    def embed(self, texts: Sequence[str]) -> "np.ndarray[Any, Any]":
-        raise ValueError("this model completes text; it does not embed it")
 
     def complete(self, prompt: str, wish: Wish) -> Iterator[Piece]:
         """Yield the completion as it is made, in a thread that ends with it or when nobody listens any more."""
@@ -202,6 +240,8 @@ class _Completer(_Task):
         length = int(ids["input_ids"].shape[1])
         if not length:
             raise ValueError("the prompt is empty")
+        if self._longest and wish.is_default and length < self._longest:
+            wish = replace(wish, max_tokens=min(wish.max_tokens, self._longest - length))
         if self._longest and length + wish.max_tokens > self._longest:
             raise ValueError(
                 f"the prompt has {length} tokens and {wish.max_tokens} more are asked for; this model takes "
@@ -218,22 +258,20 @@ class _Completer(_Task):
         state = _State()
         length = 1 if encodes else int(ids["input_ids"].shape[1])
 
+        chooser = Chooser(self._torch, self._tokenizer, wish, length, self._device)
+
         def watch(found: Any, scores: Any, **_: Any) -> Any:
             state.tokens = int(found.shape[1]) - length
+            chooser.took(found)
             return found.new_full((found.shape[0],), state.left).bool()
-
-        sampling: dict[str, Any] = {"do_sample": False}
-        if wish.temperature > 0:
-            sampling = {"do_sample": True, "temperature": wish.temperature, "top_p": wish.top_p, "top_k": 0}
 
         def make() -> None:
             try:
                 with self._torch.inference_mode():
-                    if wish.seed is not None:
-                        self._torch.manual_seed(wish.seed)
                     made = self._model.generate(
                         **ids,
-                        **sampling,
+                        do_sample=False,
+                        logits_processor=transformers.LogitsProcessorList([chooser]),
                         max_new_tokens=wish.max_tokens,
                         streamer=streamer,
                         stopping_criteria=transformers.StoppingCriteriaList([watch]),
@@ -248,13 +286,19 @@ class _Completer(_Task):
         thread = Thread(target=make, name="generate", daemon=True)
         thread.start()
         try:
-            yield from _until_stop(streamer, wish.stop, state)
+            said, told = 0, 0
+            for piece in _until_stop(streamer, wish.stop, state):
+                said += len(piece.text)
+                begun = tuple(each for each in chooser.chosen[told:] if each.offset < said)
+                told += len(begun)
+                yield replace(piece, chosen=begun)
         finally:
             state.left = True
         thread.join(STEP_S)
         if state.error is not None:
             raise RuntimeError(f"generation failed: {type(state.error).__name__}") from state.error
-        yield Piece("", state.tokens, "stop" if state.ended or state.stopped else "length")
+        rest = () if state.stopped else tuple(chooser.chosen[told:])
+        yield Piece("", state.tokens, "stop" if state.ended or state.stopped else "length", rest)
 
 
 def _until_stop(streamer: Any, stops: tuple[str, ...], state: _State) -> Iterator[Piece]:

@@ -28,15 +28,37 @@ class Faster:
     """Of a network that is compiled: its steps, each with the names of its parameters (compiled.networks.Step)."""
 
 
+COMPLETES, EMBEDS, RANKS = "completes", "embeds", "ranks"
+
+
 @dataclass(frozen=True)
 class Wish:
     """How a text is to be completed (the parameters of OpenAI's API)."""
 
     max_tokens: int = 16
+    is_default: bool = False
+    """Nobody asked for that many: fewer will do, where the model has no room for them after the prompt."""
     temperature: float = 1.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Token ids, each with what is added to its logit."""
+    logprobs: int | None = None
+    """How many of the likeliest tokens to tell beside each that was taken; None tells of none."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A token that was taken, with its log-probability and the likeliest ones at its place."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+    offset: int
+    """Characters of the completion before it."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +68,35 @@ class Piece:
     text: str
     tokens: int
     reason: str | None = None
+    chosen: tuple[Chosen, ...] = ()
+    """The tokens that begin in this part, where the wish asks for them."""
 
 
 class Language(Protocol):
     """A model of text. Safe to use from several threads."""
 
-    completes: bool
-    """Whether it completes text; else it embeds it."""
+    does: frozenset[str]
+    """COMPLETES, EMBEDS, RANKS: the methods below that are for this model."""
+    vocabulary: int
+    """Token ids are below it."""
 
     def count(self, text: str) -> int:
         """Return the number of tokens of a text."""
 
-    def prompt_of(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """Return the text that stands for a chat, as the model's own template writes it."""
+    def prompt_of(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """Return the text that stands for a chat, as the model's own template writes it.
+
+        Raises ValueError when the template has no place for tools, or calls them in a form that is not known here.
+        """
 
     def complete(self, prompt: str, wish: Wish) -> Iterator[Piece]:
         """Yield the completion of a text in pieces; ValueError when it is too long for the model."""
 
     def embed(self, texts: Sequence[str]) -> "np.ndarray[Any, Any]":
         """Return one vector for each text: (texts, dimensions), float32."""
+
+    def rank(self, query: str, documents: Sequence[str]) -> "np.ndarray[Any, Any]":
+        """Return how relevant each document is to the query: (documents,), float32, more is better."""
 
 
 @dataclass(frozen=True)

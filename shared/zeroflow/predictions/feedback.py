@@ -29,6 +29,8 @@ class Feedback:
     """The revision that answered, where the caller says so: the answer's `zeroflow-revision`."""
     predictions: tuple[Any, ...] | None = None
     """What was answered, where the caller says so, one for each label."""
+    caller: str = ""
+    """Who gives them, as the platform authenticated them; "" where it does not know."""
 
     @property
     def event_id(self) -> str:
@@ -45,14 +47,8 @@ class Feedback:
             "namespace": self.namespace,
             "revision": self.revision,
             "predictions": None if self.predictions is None else list(self.predictions),
+            "caller": self.caller,
         }
-
-    @property
-    def correct(self) -> tuple[int, int] | None:
-        """Return how many predictions were right and how many there are; None when they are not known."""
-        if self.predictions is None:
-            return None
-        return sum(a == b for a, b in zip(self.predictions, self.labels, strict=True)), len(self.labels)
 
     @classmethod
     def from_data(cls, data: Any) -> "Feedback":
@@ -62,7 +58,12 @@ class Feedback:
         for name, value in names.items():
             if not isinstance(value, str) or not value:
                 raise InvalidInput(f"{name} must be a string, got {str(value)[:40]}")
-        return cls(inferenceservice=str(names["inferenceservice"]), namespace=str(names["namespace"]), **said)
+        caller = data.get("caller") or ""
+        if not isinstance(caller, str):
+            raise InvalidInput(f"caller must be a string, got {str(caller)[:40]}")
+        return cls(
+            inferenceservice=str(names["inferenceservice"]), namespace=str(names["namespace"]), caller=caller, **said
+        )
 
 
 class Said(TypedDict):

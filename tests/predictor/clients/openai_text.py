@@ -58,7 +58,7 @@ print(
             "unknown": refusal(openai.NotFoundError, model="nope", prompt="x"),
             "long": refusal(openai.BadRequestError, model="writer", prompt="the " * 100),
             "wrong": refusal(openai.BadRequestError, model="writer", prompt="x", temperature=3),
-            "tools": refusal(openai.BadRequestError, model="writer", prompt="x", logprobs=3),
+            "suffix": refusal(openai.BadRequestError, model="writer", prompt="x", suffix="y"),
             "embedder": refusal(openai.InternalServerError, model="embedder", prompt="x"),
         }
     )

@@ -1,0 +1,99 @@
+"""Calls of tools in OpenAI's API: the request's fields, the chat's messages, and calls in what a model has written.
+
+Models of the Hermes and Qwen families write `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, as their chat
+templates tell them; other forms are refused where the prompt is made (models.huggingface). Decoding is not constrained:
+`tool_choice` is none or auto, and what is no whole call stays text.
+
+Source: OpenAI API reference (chat completions); transformers, chat templates with tools.
+"""
+
+import json
+import re
+import secrets
+from typing import Any
+
+from zeroflow.functions.predictor.errors import BadRequest
+
+_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>\s*", re.DOTALL)
+BEGINS = "<tool_call>"
+MAX_TOOLS = 128
+
+
+def tools_of(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tools that the model is to know; raise BadRequest naming the field that is wrong."""
+    tools, choice = asked.get("tools") or [], asked.get("tool_choice")
+    if not isinstance(tools, list) or len(tools) > MAX_TOOLS:
+        raise BadRequest(f"tools must be a list of at most {MAX_TOOLS}")
+    for at, tool in enumerate(tools):
+        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
+            raise BadRequest(f'tools[{at}] must be {{"type": "function", "function": {{"name": ...}}}}')
+        if not isinstance(function.get("parameters", {}), dict):
+            raise BadRequest(f"tools[{at}].function.parameters must be a JSON schema")
+        if function.get("strict") not in (None, False):
+            raise BadRequest(f"tools[{at}].function.strict is not supported: decoding is not constrained; leave it out")
+    if choice not in (None, "none", "auto"):
+        raise BadRequest("tool_choice must be none or auto: decoding is not constrained, so no call can be required")
+    if choice == "auto" and not tools:
+        raise BadRequest("tool_choice is auto, but there are no tools")
+    if asked.get("parallel_tool_calls") is False and tools:
+        raise BadRequest("parallel_tool_calls is not supported: decoding is not constrained; leave it out")
+    return [] if choice == "none" else tools
+
+
+def calls_of(message: dict[str, Any], place: str) -> list[dict[str, Any]]:
+    """Return the calls of an assistant's earlier message, with arguments as objects, which templates expect."""
+    found = []
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list) or not calls:
+        raise BadRequest(f"{place}.tool_calls must be a list with at least one call")
+    for at, call in enumerate(calls):
+        function = call.get("function") if isinstance(call, dict) else None
+        try:
+            arguments = json.loads(function["arguments"])  # type: ignore[index]
+            name = str(function["name"])  # type: ignore[index]
+        except (TypeError, KeyError, ValueError) as error:
+            raise BadRequest(
+                f"{place}.tool_calls[{at}].function must have a name and arguments that are JSON"
+            ) from error
+        found.append(
+            {"type": "function", "id": str(call.get("id", "")), "function": {"name": name, "arguments": arguments}}
+        )
+    return found
+
+
+def read(text: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return what is written beside calls, and the calls as OpenAI's API has them."""
+    calls = []
+
+    def take(match: re.Match[str]) -> str:
+        try:
+            said = json.loads(match[1])
+            name, arguments = said["name"], said.get("arguments", {})
+        except (ValueError, TypeError, KeyError):
+            return match[0]
+        if not isinstance(name, str):
+            return match[0]
+        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        calls.append(
+            {
+                "id": f"call_{secrets.token_hex(12)}",
+                "type": "function",
+                "function": {"name": name, "arguments": written},
+            }
+        )
+        return ""
+
+    rest = _CALL.sub(take, text)
+    return (rest.strip() if calls else rest), calls
+
+
+def said_before(text: str) -> int:
+    """Return how many characters of an unfinished text are no part of a call, whatever follows."""
+    at = text.find(BEGINS)
+    if at >= 0:
+        return at
+    for length in range(min(len(BEGINS) - 1, len(text)), 0, -1):
+        if text.endswith(BEGINS[:length]):
+            return len(text) - length
+    return len(text)
