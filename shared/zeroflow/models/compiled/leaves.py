@@ -10,6 +10,7 @@ from zeroflow.models.compiled import runtime
 
 Array = np.ndarray[Any, Any]
 
+NAMED = ["leaves"]
 OPSET, ML_OPSET, IR_VERSION = 15, 3, 8
 """Old enough for every ONNX Runtime since 1.10."""
 
@@ -28,7 +29,10 @@ class Nodes:
 
 
 def leaf_finder(trees: Sequence[Nodes], width: int, kind: Any, bounded: bool = True) -> Callable[[Array], Array]:
-    """Return a function from (rows, columns) to leaf numbers (rows, trees); `kind` is what the trees compare in."""
+    """Return a function from (rows, columns) to leaf numbers (rows, trees); `kind` is what the trees compare in.
+
+    Nodes are numbered through all trees, so that a number says where in the values of all of them a leaf's are.
+    """
     session = runtime.session(_graph(trees, width, kind))
 
     def find(rows: Array) -> Array:
@@ -37,7 +41,7 @@ def leaf_finder(trees: Sequence[Nodes], width: int, kind: Any, bounded: bool = T
                 given = np.ascontiguousarray(rows, dtype=kind)
         except FloatingPointError:
             raise ValueError(f"input contains a value too large for {np.dtype(kind).name}") from None
-        found: Array = session.run(None, {"rows": given})[0]
+        found: Array = session.run(NAMED, {"rows": given})[0]
         return found
 
     return find
@@ -51,7 +55,7 @@ def _graph(trees: Sequence[Nodes], width: int, kind: Any) -> bytes:
     tree = np.repeat(np.arange(len(trees)), [len(each.left) for each in trees])
     node = np.concatenate([np.arange(len(each.left)) for each in trees])
     threshold = np.where(leaf, 0, _thresholds(np.concatenate([each.threshold for each in trees]), kind)).astype(kind)
-    weights = node[leaf].astype(kind)
+    weights = np.flatnonzero(leaf).astype(kind)
     values: dict[str, Any]
     if kind is np.float64:
         values = {
