@@ -13,8 +13,9 @@ from zeroflow.functions.inference import credentials
 from zeroflow.functions.inference.credentials import Credentials, Find
 from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.refusal import Refused
-from zeroflow.functions.inference.versions import REGISTRY_SCHEME, unapproved, version_named
+from zeroflow.functions.inference.versions import unapproved, version_named
 from zeroflow.metadata import Database
+from zeroflow.metadata.registry import SCHEME, named
 
 CLAIM_VOLUME, CLAIM_MOUNT = "kserve-pvc-source", "/mnt/pvc"
 WITH_CREDENTIALS = ("s3://", "gs://", "https://", "http://", "hf://")
@@ -34,7 +35,7 @@ def locate(model: Model, namespace: str, account: str | None, find: Find, databa
         access, uri = credentials.of_storage_key(find, namespace, f"{model.place}.storage", model.storage)
         return Location(_checked(model, model.storage_uri or uri), access)
     uri = model.storage_uri or ""
-    if uri.startswith(REGISTRY_SCHEME):
+    if uri.startswith(SCHEME):
         uri = _registered(model, uri, database)
     _checked(model, uri)
     if uri.startswith("pvc://"):
@@ -52,14 +53,13 @@ def _checked(model: Model, uri: str) -> str:
 
 
 def _registered(model: Model, uri: str, database: Database) -> str:
-    name, _, version = uri.removeprefix(REGISTRY_SCHEME).strip("/").partition("/")
-    if not name or "/" in version:
-        raise Refused(
-            "InvalidStorageUri", f"{model.place}.storageUri: {uri!r} is not {REGISTRY_SCHEME}<model>[/<version>]"
-        )
+    meant = named(uri)
+    if meant is None:
+        raise Refused("InvalidStorageUri", f"{model.place}.storageUri: {uri!r} is not {SCHEME}<model>[/<version>]")
+    name, version = meant
     with database.reading() as session:
-        found = version_named(session, name, version or None)
-        waiting = unapproved(session, name, version or None) if found is None else None
+        found = version_named(session, name, version)
+        waiting = unapproved(session, name, version) if found is None else None
     if waiting is not None:
         raise Refused(
             "NotApproved",

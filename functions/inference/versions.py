@@ -18,11 +18,10 @@ from zeroflow.functions.inference import approvals, names
 from zeroflow.functions.inference.modelspec import model_place
 from zeroflow.functions.inference.rollout import Rollout
 from zeroflow.functions.inference.spec import canary_percent
-from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryContext
+from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryContext, named
 from zeroflow.resources.conditions import find_condition
 
 Object = dict[str, Any]
-REGISTRY_SCHEME = "model-registry://"
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,10 @@ def follows(isvc: Object, registered_model: str) -> bool:
 
 def waits_for(isvc: Object, version: RegisteredVersion) -> bool:
     """Say whether an InferenceService was refused, may be for want of this version, which its storageUri means."""
-    place = f"{REGISTRY_SCHEME}{version.registered_model}"
-    meant = ((isvc["spec"].get("predictor") or {}).get(model_place(isvc)) or {}).get("storageUri")
+    location = ((isvc["spec"].get("predictor") or {}).get(model_place(isvc)) or {}).get("storageUri") or ""
     refused = (find_condition(isvc, "PredictorReady") or {}).get("reason") in ("NotApproved", "ModelNotFound")
-    return refused and meant in (version.uri, place, f"{place}/{version.version}")
+    meant = named(location) in ((version.registered_model, version.version), (version.registered_model, None))
+    return refused and (meant or location == version.uri)
 
 
 def rolled_out(isvc: Object, version: RegisteredVersion) -> Object | None:

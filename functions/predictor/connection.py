@@ -144,7 +144,9 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
-        self._url, self._headers, self._body = b"", dict[str, str](), list[bytes]()
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
         self._head_bytes = self._size = 0
 
     def _dispatch(self, keep: bool) -> None:

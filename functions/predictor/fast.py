@@ -113,7 +113,7 @@ class FastPath:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a plain prediction, or let the application behind do it."""
         route = self._routes.get(environ["PATH_INFO"])
-        if route is None or not self._is_plain(environ):
+        if route is None or not (ON_LOOP in environ or self._is_plain(environ)):  # it has been looked at already
             if environ["PATH_INFO"].startswith(GRPC) and environ.get("CONTENT_TYPE", "").startswith(GRPC_TYPE):
                 return self._grpc()(environ, start_response)
             alive = HEALTH.get(environ["PATH_INFO"])

@@ -14,11 +14,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from zeroflow.events import Delivery
-from zeroflow.functions.register.entities import MODEL_ARTIFACT, MODEL_VERSION
+from zeroflow.functions.register import approval, properties
+from zeroflow.functions.register.entities import MODEL_ARTIFACT, MODEL_VERSION, REGISTERED_MODEL
 from zeroflow.functions.register.registration import link
 from zeroflow.metadata import audit
 from zeroflow.metadata.audit import AuditRecord, Origin
-from zeroflow.metadata.registry import RegistryArtifact, RegistryContext
+from zeroflow.metadata.registry import NO_PARENT, RegistryArtifact, RegistryContext, named
 from zeroflow.resources.conditions import is_current
 
 CHANGED = tuple(f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "update"))
@@ -81,7 +82,9 @@ def _revision(obj: Mapping[str, Any]) -> str | None:
 
 
 def version_at(session: Session, location: str) -> RegistryContext | None:
-    """Return the newest version that has a model artifact there."""
+    """Return the newest version that has a model artifact there, or that a model-registry:// location means."""
+    if (meant := named(location)) is not None:
+        return _named(session, *meant)
     found = (
         select(RegistryContext)
         .join(RegistryArtifact, RegistryArtifact.parent_id == RegistryContext.id)
@@ -94,6 +97,28 @@ def version_at(session: Session, location: str) -> RegistryContext | None:
         .limit(1)
     )
     return session.scalars(found).one_or_none()
+
+
+def _named(session: Session, model: str, name: str | None) -> RegistryContext | None:
+    """Return the version of that name, else the newest one that may be deployed."""
+    owner = select(RegistryContext.id).where(
+        RegistryContext.kind == REGISTERED_MODEL.kind,
+        RegistryContext.parent_id == NO_PARENT,
+        RegistryContext.name == model,
+    )
+    versions = select(RegistryContext).where(
+        RegistryContext.kind == MODEL_VERSION.kind, RegistryContext.parent_id == owner.scalar_subquery()
+    )
+    if name is not None:
+        return session.scalars(versions.where(RegistryContext.name == name)).one_or_none()
+    located = select(RegistryArtifact.id).where(
+        RegistryArtifact.parent_id == RegistryContext.id,
+        RegistryArtifact.kind == MODEL_ARTIFACT.kind,
+        RegistryArtifact.uri.is_not(None),
+    )
+    newest = session.scalars(versions.where(located.exists()).order_by(RegistryContext.id.desc()))
+    states = ((one, properties.text(one.custom_properties, approval.STATE)) for one in newest.yield_per(10))
+    return next((one for one, state in states if state in (None, "approved")), None)
 
 
 def _last(session: Session, name: str) -> dict[str, Any] | None:

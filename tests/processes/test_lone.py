@@ -56,6 +56,36 @@ def test_a_spare_becomes_the_process_and_the_next_is_loaded_when_it_has_ended(ru
     assert "no_such_module is not preloaded: ModuleNotFoundError" in caplog.text
 
 
+def test_the_next_is_loaded_before_an_end_that_was_announced(run, notes):  # noqa: F811
+    async def scenario(launcher, spec):
+        first = await serving(launcher, spec)
+        for _ in range(3):
+            launcher.prepare("test")
+        (spare,) = await loaded_by(notes, 2) - {first.pid}
+        first.terminate()
+        assert await first.wait() == 0
+        second = await serving(launcher, spec)
+        assert second.pid == spare
+        assert notes() == {first.pid, spare}, "no third one while the second serves"
+
+    run(scenario, runtimes={"test": ALONE})
+
+
+def test_what_was_prepared_for_an_end_that_did_not_come_is_given_up(run, notes):  # noqa: F811
+    async def scenario(launcher, spec):
+        first = await serving(launcher, spec)
+        launcher.prepare("test", within_s=0.5)
+        (spare,) = await loaded_by(notes, 2) - {first.pid}
+        await asyncio.to_thread(until, lambda: not Path(f"/proc/{spare}").exists())
+        assert alive(first.pid)
+        first.terminate()
+        assert await first.wait() == 0
+        (next_spare,) = await loaded_by(notes, 3) - {first.pid, spare}
+        assert (await serving(launcher, spec)).pid == next_spare
+
+    run(scenario, runtimes={"test": ALONE})
+
+
 def test_it_has_its_own_environment_session_and_standard_input(run, notes):  # noqa: F811
     async def scenario(launcher, spec):
         listener = listening_socket()

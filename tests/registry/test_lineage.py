@@ -74,11 +74,11 @@ class Chain:
         assert self.registry.deliver(data, f"{self.run}.produced").status == 204
         return self
 
-    def serve(self, ready: str = "True", verb: str = "update", **predictor: str) -> None:
+    def serve(self, ready: str = "True", verb: str = "update", location: str = "", **predictor: str) -> None:
         isvc = {
             "kind": "InferenceService",
             "metadata": {"namespace": "default", "name": self.name},
-            "spec": {"predictor": {"minReplicas": 0, "model": {"storageUri": self.uri("model")}}},
+            "spec": {"predictor": {"minReplicas": 0, "model": {"storageUri": location or self.uri("model")}}},
             "status": {
                 "conditions": [{"type": "Ready", "status": ready}],
                 "components": {"predictor": predictor},
@@ -144,6 +144,16 @@ def test_graph_leads_both_ways_from_either_end(chain: Chain) -> None:
         *("contains", "contains", "deployed_as", "read", "read", "registered_as", "wrote", "wrote")
     ]
     assert len(chain.graph(chain.run)["start"]) == 2, "a run stands for its tasks"
+
+
+@pytest.mark.parametrize("version", ["", "/1"], ids=["the newest", "by name"])
+def test_a_deployment_that_names_the_version_is_one_of_it(chain: Chain, version: str) -> None:
+    model = chain.registry.ok("GET", "registered_model", query={"name": chain.name})
+    chain.registry.version(model, name="without bytes")
+    chain.serve(location=f"model-registry://{chain.name}{version}")
+    assert chain.types(chain.uri("data")) == WHOLE
+    names = [node["name"] for node in chain.graph(f"default/{chain.name}")["nodes"] if node["type"] == "model_version"]
+    assert names == [f"{chain.name}/1"]
 
 
 def test_deployment_is_noted_once_until_it_changes(chain: Chain) -> None:

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from zeroflow.knative.local.api.errors import BadRequest
+from zeroflow.knative.local.processes.runtimes import Runtime
 
 
 def alive(pid):
@@ -19,6 +20,10 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except (FileNotFoundError, ProcessLookupError):  # it ends while it is looked at
         return False
+
+
+def children(pid):
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 def test_a_sleeping_function_answers_and_falls_asleep_again(run):
@@ -35,6 +40,24 @@ def test_a_sleeping_function_answers_and_falls_asleep_again(run):
         assert not alive(body["pid"])
 
     run(scenario, window_s=0.3)
+
+
+def test_the_next_process_is_loaded_before_the_last_one_goes(run, worlds):
+    """A runtime of which one process serves has its modules loaded anew by each process."""
+    alone = {"test": Runtime(worlds.PRELOADED, alone=True)}
+
+    async def scenario(world):
+        await world.apply()
+        await world.asleep()
+        parent = world.launcher.parents()["test"]
+        for _ in range(3):
+            (spare,) = children(parent)
+            assert (await world.call())[1]["pid"] == spare, "what was loaded while the last one ended"
+            await world.until(lambda spare=spare: len(children(parent) - {spare}) == 1)
+            assert alive(spare), "the next one is there while this one has not gone"
+            await world.asleep()
+
+    run(scenario, window_s=0.3, runtimes=alone)
 
 
 def test_no_request_is_lost_while_a_function_scales_to_zero_and_back(run):

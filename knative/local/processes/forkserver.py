@@ -6,8 +6,9 @@ It has one thread, so a child never inherits a lock that nobody will release, an
 report. When the host goes away, in whatever way, it kills the process groups of its children and ends; when it is
 killed itself, the kernel kills its children.
 
-Requests: ``{"op": "start", "id", "task"}``. Reports: ``{"op": "loaded", "skipped", "threads"}`` once, then
-``started`` (id, pid), ``failed`` (id, message) and ``exited`` (pid, code; a negative code is a signal).
+Requests: ``{"op": "start", "id", "task"}``, and ``{"op": "prepare", "within_s"}`` where a runtime is alone. Reports:
+``{"op": "loaded", "skipped", "threads"}`` once, then ``started`` (id, pid), ``failed`` (id, message) and ``exited``
+(pid, code; a negative code is a signal).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class ForkServer:
     """Fork children on request until the host is gone."""
 
     def __init__(self, host: socket.socket, modules: Sequence[str] = (), later: Sequence[str] = ()) -> None:
-        self._host, self._modules, self._later = host, modules, later
+        self._host, self._modules, self._waiting = host, modules, deque(later)
         self._inbox = Inbox(host)
         self._children: set[int] = set()
         self._skipped: dict[str, str] = {}
@@ -48,19 +49,26 @@ class ForkServer:
             signal.signal(number, signal.SIG_IGN)
         for fd in (self._host.fileno(), self._wake_read):
             self._poll.register(fd, select.POLLIN)
-        waiting = deque(self._later)
-        if not waiting:
+        if not self._waiting:
             self._loaded()
         while not self._inbox.closed:
-            lull_s = max(0.0, self._started_at_s + LULL_S - time.monotonic())
-            happened = self._poll.poll(lull_s * 1000 if waiting else None)
+            idle_s = self._idle_s()
+            happened = self._poll.poll(None if idle_s is None else max(0.0, idle_s) * 1000)
             for fd, _ in happened:
                 self._heed(fd)
-            if waiting and not happened:
-                self._skipped |= load([waiting.popleft()])
-                if not waiting:
-                    self._loaded()
+            if not happened:
+                self._idle()
         self._end()
+
+    def _idle_s(self) -> float | None:
+        """Return how long nothing must happen before `_idle` is called; None: it need not be."""
+        return self._started_at_s + LULL_S - time.monotonic() if self._waiting else None
+
+    def _idle(self) -> None:
+        if self._waiting:
+            self._skipped |= load([self._waiting.popleft()])
+            if not self._waiting:
+                self._loaded()
 
     def _heed(self, fd: int) -> None:
         if fd == self._wake_read:

@@ -70,6 +70,12 @@ class Launcher:
             if spec.listener is not None:
                 spec.listener.close()
 
+    def prepare(self, runtime: str, within_s: float = 10.0) -> None:
+        """Have a process of `runtime` loaded for the case that the one which runs ends `within_s`."""
+        server = self._servers.get(runtime)
+        if self._runtimes[runtime].alone and server is not None and not server.closed:
+            server.prepare(within_s)
+
     def running(self) -> list[Process]:
         """Return the processes that run."""
         return [process for server in self._servers.values() for process in server.running()]

@@ -1,14 +1,17 @@
 """The fork server of a runtime that is `alone`: it loads nothing, and keeps a spare while no child of it lives.
 
-A child that ends is followed by a spare at once, so that the next start finds its modules loaded; a start that comes
-earlier waits for the rest of that. What is started while a child lives loads its modules itself.
+The host says a little before a child will end, and a child that ends without notice is followed by a spare at once: the
+next start finds its modules loaded, or waits for the rest of that. What is started while a child lives loads its
+modules itself.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,13 +29,28 @@ class LoneServer(ForkServer):
         self._spares_modules, self._spares_later = modules, later
         self._orders: deque[tuple[Message, tuple[int, ...]]] = deque()
         self._spare: Spare | None = None
+        self._given_up = False  # the spare: nobody needs it, and it has been killed
+        self._kept_until_s = 0.0
 
     def _loaded(self) -> None:
         self._proceed()
 
     def _start(self, message: Message, fds: tuple[int, ...]) -> None:
-        self._orders.append((message, fds))
+        if message["op"] == "prepare":
+            self._kept_until_s = time.monotonic() + message["within_s"]
+        else:
+            self._orders.append((message, fds))
         self._proceed()
+
+    def _idle_s(self) -> float | None:
+        idle = self._spare is not None and self._children and not self._orders and not self._given_up
+        return self._kept_until_s - time.monotonic() if idle else None
+
+    def _idle(self) -> None:
+        if self._spare is not None:  # it was prepared for an end that did not come
+            self._given_up = True
+            with suppress(ProcessLookupError):
+                os.kill(self._spare.pid, signal.SIGKILL)
 
     def _heed(self, fd: int) -> None:
         if self._spare is None or fd != self._spare.socket.fileno():
@@ -52,19 +70,23 @@ class LoneServer(ForkServer):
             self._proceed()
             return
         self._forget(spare)
-        if self._orders:  # without orders the next start will see whether it happens again
+        if self._given_up:
+            self._given_up = False
+            self._proceed()
+        elif self._orders:  # without orders the next start will see whether it happens again
             self._fail(f"a process ended with code {code} while it was loading its modules")
             self._proceed()
 
     def _proceed(self) -> None:
         """Give out the orders that a spare can take now, and have one load where there is use for it."""
-        while self._orders or not self._children:
+        while self._orders or not self._children or time.monotonic() < self._kept_until_s:
             if self._spare is None and not self._fork_spare():
                 return
-            if self._spare is None or self._spare.skipped is None or not self._orders:
+            if self._spare is None or self._spare.skipped is None or self._given_up or not self._orders:
                 return
             spare, (message, fds) = self._spare, self._orders.popleft()
             self._forget(spare)
+            self._kept_until_s = 0.0
             spare.order(message, fds)
             for one in fds:
                 os.close(one)

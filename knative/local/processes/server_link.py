@@ -74,6 +74,11 @@ class ServerLink:
             self._starting[number] = (spec, ready, self._unwanted())
             raise
 
+    def prepare(self, within_s: float) -> None:
+        """Tell the server of a runtime that is alone that its process may end within this time."""
+        self._outbox.append((memoryview(encode({"op": "prepare", "within_s": within_s})), (), ()))
+        self._flush()
+
     def running(self) -> list[Process]:
         """Return the processes that run."""
         return list(self._running.values())

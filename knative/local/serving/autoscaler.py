@@ -33,6 +33,9 @@ class Scaled(Protocol):
     @property
     def blocked(self) -> bool: ...
     def scale_to(self, wanted: int) -> None: ...
+    def expect_zero(self) -> None:
+        """Hear, a few times, that the last instance will go within two ticks if no request comes."""
+        ...
 
 
 class Autoscaler:
@@ -81,6 +84,8 @@ class Autoscaler:
             if now_s + _CLOCK_S >= self._zero_s():
                 return
             next_s = min(next_s, self._zero_s())
+            if self._zero_s() - now_s <= 2 * self._pace.tick_s and not bounded(self._settings, 0):
+                self._pool.expect_zero()
         self._timer = self._loop.call_at(next_s, self._tick)
 
     def adopt(self, settings: ScaleSettings) -> None:

@@ -229,6 +229,11 @@ class Pod:
         finally:
             beside.cancel()
 
+    def expect_end(self) -> None:
+        """Let the process's successor be prepared; it is needed soon, or forgotten."""
+        if self._process is not None and self._process.spec.runtime is not None:
+            self._context.launcher.prepare(self._process.spec.runtime)
+
     async def stop(self, grace_s: float | None = None) -> None:
         """End the process: SIGTERM, and SIGKILL after the grace period."""
         self.ready = False

@@ -224,6 +224,11 @@ class Pool:
             self._fleet.drain(pod)
         self._scaler.schedule()
 
+    def expect_zero(self) -> None:
+        """Have ready what the next instance needs: who asks just after the last one has gone waits for less."""
+        for pod in self._fleet.current:
+            pod.expect_end()
+
     def remove_pod(self, name: str) -> None:
         """Drain the instance whose Pod object a user has deleted; the scale decides whether there is another."""
         for pod in self._fleet.pods:

@@ -20,8 +20,19 @@ from zeroflow.metadata.base import Base, Sequence, now_ms
 NO_PARENT = 0
 """The `parent_id` of a context without a parent: unlike NULL, it takes part in the unique constraint."""
 
+SCHEME = "model-registry://"
+"""Begins the location `model-registry://MODEL[/VERSION]`: where a version has its bytes, the newest without VERSION."""
+
 STRING_START = 128
 """How many characters of a string property are indexed."""
+
+
+def named(location: str) -> tuple[str, str | None] | None:
+    """Return the model and the version that a location of this scheme names; None for another or a malformed one."""
+    if not location.startswith(SCHEME):
+        return None
+    model, _, version = location.removeprefix(SCHEME).strip("/").partition("/")
+    return (model, version or None) if model and "/" not in version else None
 
 
 class RegistryEntity:

@@ -6,7 +6,6 @@ whatever is wrong is a `ModelRefused` or `NotVouched` in one line; the copy is g
 
 import importlib
 import logging
-import sys
 import tempfile
 import warnings
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import NotFound
-from zeroflow.models import boosters, graphs, python, trust
+from zeroflow.models import boosters, graphs, python, scikit, trust
 from zeroflow.models.directories import find_model
 from zeroflow.models.errors import CorruptModel, FormatNotSupported, ModelRefused, NoModel, UntrustedTypes
 from zeroflow.models.estimator import Estimator
@@ -190,25 +189,8 @@ def _read_mlflow(model: ModelFile, sha256: str) -> Model:
 def _read_pickle(path: Path) -> Any:
     import joblib
 
-    _import_scikit_learn()
+    scikit.import_lightly(path.read_bytes())
     return joblib.load(path)
-
-
-def _import_scikit_learn() -> None:
-    """Import scikit-learn's base without pandas.
-
-    It imports pandas where that is installed (0.25 of 1.4 s, 30 MB), and needs it for models of data frames only, for
-    which it is imported when they are loaded.
-    """
-    if "sklearn" in sys.modules or "pandas" in sys.modules:
-        return
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # not to be had, as Python's import says it
-    try:
-        importlib.import_module("sklearn.base")
-    except ImportError:
-        pass  # the pickle says what it needs
-    finally:
-        del sys.modules["pandas"]
 
 
 def _read_skops(path: Path) -> Any:

@@ -36,7 +36,6 @@ def head_kind(model: Any) -> str | None:
 
 def step_kind(transformer: Any) -> str | None:
     """Return which of STEPS a transformer in front of a model is; None when it is not known here."""
-    from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
     if transformer == "passthrough" or transformer is None:
@@ -48,6 +47,8 @@ def step_kind(transformer: Any) -> str | None:
         return str(kind.__name__)
     if kind is MinMaxScaler and not transformer.clip:
         return str(kind.__name__)
+    from sklearn.impute import SimpleImputer  # imports scipy.stats, which takes long
+
     if kind is SimpleImputer and not transformer.add_indicator and transformer.strategy != "most_frequent":
         filling = transformer.statistics_
         if isinstance(transformer.missing_values, float) and np.isfinite(np.asarray(filling, dtype=np.float64)).all():

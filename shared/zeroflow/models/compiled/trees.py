@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 Method = Callable[[Array], Array]
 
 MAX_NODES = 4_000_000
-"""Beyond this the graph takes longer to build than a cold start should."""
+"""Beyond this the graph takes longer to build than a cold start should; float32 holds their numbers exactly."""
 
 
 def head_kind(model: Any) -> str | None:
@@ -146,18 +146,17 @@ def sums(
     if sum(sizes) > MAX_NODES:
         raise ValueError(f"it has {sum(sizes)} nodes, more than {MAX_NODES}")
     find = leaf_finder(trees, width, kind, bounded)
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])[:, None]
     values = np.concatenate([each.values for each in trees])
     stages = len(trees) // count
 
     def total(rows: Array) -> Array:
-        chosen = values[find(rows).T.astype(np.int64) + offsets]  # (trees, rows, outputs)
+        chosen = values.take(find(rows).T.astype(np.intp), axis=0)  # (trees, rows, outputs)
         if count > 1:
             chosen = chosen[:, :, 0].reshape(stages, count, -1).transpose(0, 2, 1)
         if base is not None:
             chosen = np.concatenate([np.broadcast_to(base, (1, *chosen.shape[1:])), chosen])
         # Not sum(): for a single row it adds in pairs, and a tie between classes could break another way.
-        result: Array = np.cumsum(chosen, axis=0)[-1]
+        result: Array = chosen.cumsum(axis=0)[-1]
         return result
 
     return total
