@@ -7,6 +7,7 @@
 * `dev.zeroflow.modelversion.registered`: the InferenceServices that follow the registered model get the new version.
 * `dev.zeroflow.predictions.observed` and `.recorded` (while a canary is being decided) and
   `dev.zeroflow.feedback.given`: evidence.
+* `com.amazonaws.s3.ObjectCreated:*`, while an InferenceService lacks its model: it is looked at again.
 * `dev.zeroflow.rollout.decided`: bring the traffic in line with the decision.
 
 `GET /api/inference/v1/rollouts/<namespace>/<name>` tells why a rollout is as it is.
@@ -17,16 +18,16 @@ Served by `gunicorn zeroflow.functions.inference.handler:create_app()`.
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from flask import Flask
 
 from zeroflow.errors import Forbidden, InvalidInput, NotFound
 from zeroflow.events import Delivery, FunctionApp
-from zeroflow.functions.inference import names, trainedmodels
+from zeroflow.functions.inference import awaiting, names, trainedmodels
 from zeroflow.functions.inference.canary import labels, named, rollouts, telling
 from zeroflow.functions.inference.canary.following import Canaries
-from zeroflow.functions.inference.canary.subscription import Subscriptions
 from zeroflow.functions.inference.containers import Platform
 from zeroflow.functions.inference.graphs import KIND as GRAPH_KIND
 from zeroflow.functions.inference.graphs import LABEL as GRAPH_LABEL
@@ -34,6 +35,7 @@ from zeroflow.functions.inference.graphs import Graphs
 from zeroflow.functions.inference.reconcile import Reconciler
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.refusals import Refusals
+from zeroflow.functions.inference.subscriptions import Subscriptions
 from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out, waits_for
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.observation import OBSERVED, Observation, source_prefix
@@ -64,11 +66,13 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     app = FunctionApp.from_settings(FUNCTION, settings)
     resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
     refusals = Refusals(app.outbox)
+    subscriptions = Subscriptions(resources, settings.namespace)
     reconciler = Reconciler(
         resources,
         app.database,
         _platform(settings, os.environ),
-        Canaries(app.outbox, Subscriptions(resources, settings.namespace)),
+        Canaries(app.outbox, subscriptions),
+        partial(awaiting.await_model, subscriptions),
         refusals.note,
     )
 
@@ -96,6 +100,11 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
             if follows(isvc, version.registered_model):
                 _roll_out(resources(), isvc, version)
             elif waits_for(isvc, version):
+                reconciler.reconcile(isvc["metadata"]["namespace"], isvc["metadata"]["name"])
+
+    def on_upload(delivery: Delivery) -> None:
+        for isvc in resources().list(names.API_VERSION, names.KIND):
+            if awaiting.concerns(isvc, delivery.data(), str(delivery.event.get_subject() or "")):
                 reconciler.reconcile(isvc["metadata"]["namespace"], isvc["metadata"]["name"])
 
     def on_observation(delivery: Delivery) -> None:
@@ -127,6 +136,8 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
 
     for change in CHANGES:
         app.on(change)(on_change)
+    for uploaded in awaiting.UPLOADED:
+        app.on(uploaded)(on_upload)
     app.on(VERSION_REGISTERED)(on_version)
     app.on(VERSION_APPROVED)(on_version)
     app.on(OBSERVED)(on_observation)

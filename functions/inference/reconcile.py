@@ -43,6 +43,8 @@ class Reconciler:
     database: Database
     platform: Platform
     canaries: Canaries
+    await_model: Callable[[str, str, Object | None, bool], bool] = lambda namespace, name, isvc, lacks: False
+    """Has an InferenceService looked at again when its model is uploaded (awaiting.await_model)."""
     note_refusal: Callable[[Object, Refused], None] = lambda isvc, refused: None
     """Records that an InferenceService was refused; called once for each new reason."""
 
@@ -55,6 +57,7 @@ class Reconciler:
         isvc = self.resources().find(names.API_VERSION, names.KIND, namespace, name)
         if isvc is None or isvc["metadata"].get("deletionTimestamp"):
             self.canaries.listen(namespace, name, None)
+            self.await_model(namespace, name, None, False)
             return  # what it owned goes with it
         asked = isvc
         try:
@@ -64,12 +67,17 @@ class Reconciler:
             if reason.condition_reason == "AwaitingModel" and self._adopt_newest(isvc):
                 return  # the change of the InferenceService is an event of its own
             logger.info("InferenceService refused namespace=%s name=%s reason=%s", namespace, name, reason)
+            if self.await_model(namespace, name, isvc, reason.failure == "ModelLoadFailed"):
+                self._once(namespace, name)  # it may have been uploaded since
+                return
             new = status.refused(isvc, found["predictor"], reason)
             if reason.failure is not None and new != isvc.get("status"):
                 self.note_refusal(isvc, reason)
             if reason.passing:
                 self._write(isvc, new)
                 raise Unavailable(str(reason)) from reason  # the broker tells of it again, later
+        else:
+            self.await_model(namespace, name, isvc, False)
         self._write(isvc, new)
         self.canaries.listen(namespace, name, None if is_stopped(isvc) else asked)
 

@@ -10,9 +10,11 @@ from zeroflow.events.outbox import Outbox
 from zeroflow.functions.inference import names
 from zeroflow.functions.inference.canary import rollouts
 from zeroflow.functions.inference.canary.policy import Policy, policy_of
-from zeroflow.functions.inference.canary.subscription import Subscriptions
 from zeroflow.functions.inference.component import Component
 from zeroflow.functions.inference.rollout import SHADOW, Rollout
+from zeroflow.functions.inference.subscriptions import Subscriptions
+from zeroflow.predictions.observation import OBSERVED
+from zeroflow.predictions.recorded import RECORDED
 from zeroflow.resources import conditions
 
 Object = dict[str, Any]
@@ -53,7 +55,8 @@ class Canaries:
         if not states:
             return  # it never had a canary
         decides = isvc is not None and policy_of(_annotations(isvc)) is not None
-        self._subscriptions.keep(namespace, name, decides and rollouts.RUNNING in states)
+        wanted = decides and rollouts.RUNNING in states
+        self._subscriptions.keep("rollout", namespace, name, _evidence(namespace, name) if wanted else None)
 
     def follow(self, isvc: Object, component: Component, service: Object, done: Rollout) -> None:
         """Begin to count for the newest revision once it is a canary that is ready."""
@@ -74,6 +77,13 @@ class Canaries:
         assert done.latest is not None
         with self._outbox.transaction() as tx:
             rollouts.begin(tx, isvc, template, newest, done.latest)
+
+
+def _evidence(namespace: str, name: str) -> list[Object]:
+    return [
+        {"any": [{"exact": {"type": OBSERVED}}, {"exact": {"type": RECORDED}}]},
+        {"exact": {"subject": f"{namespace}/{name}"}},
+    ]
 
 
 def _policy(isvc: Object, component: Component) -> Policy | None:
