@@ -80,6 +80,17 @@ def test_a_model_that_needs_statistics_has_them(tmp_path, model):
     loaded(tmp_path, model.fit(ROWS, CLASSES), "original")
 
 
+def test_beside_other_threads_everything_is_imported_as_usual():
+    code = (
+        "import sys, threading; from zeroflow.models import scikit\n"
+        "thread = threading.Thread(target=scikit.import_lightly, args=(b'sklearn.tree',))\n"
+        "thread.start(); thread.join(); print('sklearn' in sys.modules)\n"
+        "scikit.import_lightly(b'sklearn.tree'); print('sklearn.tree' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
 def test_a_class_made_of_a_distribution_is_loaded(tmp_path, monkeypatch):
     (tmp_path / "ours.py").write_text(
         "from scipy.stats import norm, rv_continuous\n"

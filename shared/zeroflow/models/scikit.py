@@ -5,13 +5,15 @@ show how a fit goes on), and until it is asked for scipy.stats: a third of the i
 need a few functions, in few models. They get stand-ins that import it when they are called.
 
 Guarantees: nobody but scikit-learn's own modules ever sees a stand-in, and only while this imports them; what is
-imported later - by a model's own code, or by a pickle that holds a distribution - is the real thing.
+imported later - by a model's own code, or by a pickle that holds a distribution - is the real thing. A process that
+answers requests, whose threads may import anything meanwhile, loads further models in threads, and there all is real.
 """
 
 import importlib
 import logging
 import re
 import sys
+from threading import current_thread, main_thread
 from types import ModuleType
 from typing import Any
 
@@ -26,7 +28,7 @@ PACKAGE = re.compile(rb"sklearn\.(\w+)")
 
 def import_lightly(pickled: bytes) -> None:
     """Import those packages of scikit-learn that a pickle names, when neither it nor the others are there already."""
-    if {"sklearn", STATISTICS, *OPTIONAL} & sys.modules.keys():
+    if {"sklearn", STATISTICS, *OPTIONAL} & sys.modules.keys() or current_thread() is not main_thread():
         return
     statistics = _Statistics(STATISTICS)
     statistics.__path__ = []  # an import of something below it fails, and all is imported the usual way

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from zeroflow.models.compiled import runtime
+from zeroflow.models.compiled import graph, runtime
 
 Array = np.ndarray[Any, Any]
 
@@ -48,49 +48,35 @@ def leaf_finder(trees: Sequence[Nodes], width: int, kind: Any, bounded: bool = T
 
 
 def _graph(trees: Sequence[Nodes], width: int, kind: Any) -> bytes:
-    from onnx import TensorProto, helper, numpy_helper
-
     left = np.concatenate([each.left for each in trees])
     leaf = left < 0
     tree = np.repeat(np.arange(len(trees)), [len(each.left) for each in trees])
     node = np.concatenate([np.arange(len(each.left)) for each in trees])
-    threshold = np.where(leaf, 0, _thresholds(np.concatenate([each.threshold for each in trees]), kind)).astype(kind)
-    weights = np.flatnonzero(leaf).astype(kind)
-    values: dict[str, Any]
-    if kind is np.float64:
-        values = {
-            "nodes_values_as_tensor": numpy_helper.from_array(threshold, "thresholds"),
-            "target_weights_as_tensor": numpy_helper.from_array(weights, "leaves"),
-        }
-    else:
-        values = {"nodes_values": threshold, "target_weights": weights}
-    operator = helper.make_node(
-        "TreeEnsembleRegressor",
-        ["rows"],
-        ["leaves"],
-        domain="ai.onnx.ml",
-        n_targets=len(trees),
-        nodes_treeids=tree,
-        nodes_nodeids=node,
-        nodes_featureids=np.where(leaf, 0, np.concatenate([each.feature for each in trees])).astype(np.int64),
-        nodes_modes=np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
-        nodes_truenodeids=np.where(leaf, 0, left),
-        nodes_falsenodeids=np.where(leaf, 0, np.concatenate([each.right for each in trees])),
-        nodes_missing_value_tracks_true=np.concatenate([each.missing_left for each in trees]).astype(np.int64),
-        target_treeids=tree[leaf],
-        target_nodeids=node[leaf],
-        target_ids=tree[leaf],
-        **values,
+    wide = "_as_tensor" if kind is np.float64 else ""
+    attributes = {
+        "n_targets": len(trees),
+        "nodes_treeids": tree,
+        "nodes_nodeids": node,
+        "nodes_featureids": np.where(leaf, 0, np.concatenate([each.feature for each in trees])),
+        "nodes_modes": [b"LEAF" if each else b"BRANCH_LEQ" for each in leaf.tolist()],
+        "nodes_truenodeids": np.where(leaf, 0, left),
+        "nodes_falsenodeids": np.where(leaf, 0, np.concatenate([each.right for each in trees])),
+        "nodes_missing_value_tracks_true": np.concatenate([each.missing_left for each in trees]),
+        "target_treeids": tree[leaf],
+        "target_nodeids": node[leaf],
+        "target_ids": tree[leaf],
+        f"nodes_values{wide}": np.where(
+            leaf, 0, _thresholds(np.concatenate([each.threshold for each in trees]), kind)
+        ).astype(kind),
+        f"target_weights{wide}": np.flatnonzero(leaf).astype(kind),
+    }
+    return graph.model(
+        graph.node("TreeEnsembleRegressor", "ai.onnx.ml", "rows", "leaves", attributes),
+        graph.matrix("rows", graph.DOUBLE if kind is np.float64 else graph.FLOAT, width),
+        graph.matrix("leaves", graph.FLOAT, len(trees)),
+        {"": OPSET, "ai.onnx.ml": ML_OPSET},
+        IR_VERSION,
     )
-    element = TensorProto.DOUBLE if kind is np.float64 else TensorProto.FLOAT
-    graph = helper.make_graph(
-        [operator],
-        "leaves",
-        [helper.make_tensor_value_info("rows", element, [None, width])],
-        [helper.make_tensor_value_info("leaves", TensorProto.FLOAT, [None, len(trees)])],
-    )
-    versions = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
-    return bytes(helper.make_model(graph, opset_imports=versions, ir_version=IR_VERSION).SerializeToString())
 
 
 def _thresholds(exact: Array, kind: Any) -> Array:
