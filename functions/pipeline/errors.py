@@ -9,7 +9,7 @@ import orjson
 from flask import Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from zeroflow.errors import ZeroflowError
+from zeroflow.errors import ZeroflowError, unexpected
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def answer_unexpected(error: Exception) -> Response:
             )
         return _status(error.description or error.name, _CODE_OF_STATUS.get(status, 13), status)
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
-    return _status(f"internal error ({type(error).__name__}); the function's log has the details", 13, 500)
+    return _status(unexpected(error), 13, 500)
 
 
 def answer_unrouted(error: HTTPException) -> Response:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from zeroflow.errors import unexpected
 from zeroflow.functions.predictor.answers import Answers, encoded
 from zeroflow.functions.predictor.predictor import Predictor, status_of
 from zeroflow.functions.predictor.witness import request_id
@@ -181,8 +182,7 @@ def refused(error: Exception, environ: "WSGIEnvironment") -> tuple[int, bytes, b
     if status != 500 or hasattr(error, "reason"):
         return status, encoded({"error": str(error)}), getattr(error, "reason", "") == "ModelFailed"
     logger.error("%s failed", environ["PATH_INFO"], exc_info=error)
-    text = f"internal error ({type(error).__name__}); the predictor's log has the details"
-    return 500, encoded({"error": text}), False
+    return 500, encoded({"error": unexpected(error)}), False
 
 
 def headers_of(environ: "WSGIEnvironment") -> dict[str, str]:

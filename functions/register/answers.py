@@ -8,7 +8,7 @@ import orjson
 from flask import Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from zeroflow.errors import InvalidInput, ZeroflowError
+from zeroflow.errors import InvalidInput, ZeroflowError, unexpected
 from zeroflow.functions.register.bodies import read_object
 
 logger = logging.getLogger(__name__)
@@ -67,9 +67,7 @@ def answer_http(error: HTTPException) -> Response | HTTPException:
 def answer_unexpected(error: Exception) -> Response:
     """Log what nobody expected, and tell the client nothing of the inside."""
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
-    return error_answer(
-        HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error ({type(error).__name__}); see the function's log"
-    )
+    return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, unexpected(error))
 
 
 def _drain() -> None:

@@ -18,7 +18,7 @@ import urllib3
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from zeroflow.errors import InvalidInput
+from zeroflow.errors import InvalidInput, unexpected
 from zeroflow.functions.router.graph import Answer, Failed, Graph
 
 logger = logging.getLogger(__name__)
@@ -108,4 +108,4 @@ def _fault(cause: str, status: int) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
-    return _fault(f"internal error ({type(error).__name__}); the router's log has the details", 500)
+    return _fault(unexpected(error), 500)

@@ -1,4 +1,4 @@
-"""The root of every error that Zeroflow raises on purpose.
+"""The root of every error that Zeroflow raises on purpose, and what is said of any other.
 
 An error knows a reason (a word that a caller can decide on); only an HTTP edge knows status codes.
 """
@@ -44,3 +44,8 @@ class Unavailable(ZeroflowError):
     """Something that this needs does not answer now; trying again later may succeed."""
 
     reason = "Unavailable"
+
+
+def unexpected(error: BaseException) -> str:
+    """Say that something failed which nobody expected: the log has it, and the client learns nothing of the inside."""
+    return f"internal error ({type(error).__name__}); the log has the details"

@@ -213,3 +213,22 @@ def test_all_databases_are_of_one_moment(tmp_path):
 def test_what_is_no_home_is_named(tmp_path):
     with pytest.raises(NotFound, match="is no home"):
         homes.back_up(tmp_path, tmp_path / "x.tar")
+
+
+@pytest.mark.postgres
+def test_metadata_that_lie_elsewhere_are_named_without_their_password(tmp_path, new_database):
+    from lifecycle.conftest import running
+
+    with new_database("postgresql", tmp_path) as url:
+        assert "@" in url
+        with running(tmp_path / "home", "--database", url.replace("@", ":hush@", 1)) as host:
+            ran = subprocess.run(
+                [sys.executable, "-m", "zeroflow", "backup", str(tmp_path / "home.tar"), "--home", str(host.home)],
+                capture_output=True,
+                text=True,
+                timeout=100,
+            )
+    assert ran.returncode == 1
+    assert "this home's metadata lie in postgresql" in ran.stderr
+    assert "hush" not in ran.stderr
+    assert not (tmp_path / "home.tar").exists()

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
 
-from zeroflow.errors import ZeroflowError
+from zeroflow.errors import ZeroflowError, unexpected
 from zeroflow.functions.predictor.answers import Answers
 from zeroflow.functions.predictor.errors import BadRequest, UnsupportedEncoding
 from zeroflow.functions.predictor.grpc.service import Service
@@ -68,7 +68,7 @@ class GrpcEdge:
             status, said, failed = status_of(error), str(error), error.reason == "ModelFailed"
         except Exception as error:
             logger.exception("%s failed", environ["PATH_INFO"])
-            status, said = 500, f"internal error ({type(error).__name__}); the predictor's log has the details"
+            status, said = 500, unexpected(error)
         self._tell(asked, environ, began, status, message, body or said.encode(), failed)
         if status != 200:
             return _refused(start_response, CODES.get(status, INTERNAL), said)

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from zeroflow.errors import ZeroflowError
+from zeroflow.errors import ZeroflowError, unexpected
 from zeroflow.functions.predictor.answers import Answers, encoded
 from zeroflow.functions.predictor.errors import BadRequest, TooLarge, UnsupportedEncoding
 from zeroflow.functions.predictor.fast import JSON, REQUEST_ID, RETRY_AFTER, REVISION
@@ -144,4 +144,4 @@ def _answer_http_error(error: HTTPException) -> Response:
 
 def _answer_unexpected(error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
-    return json_answer({"error": f"internal error ({type(error).__name__}); the predictor's log has the details"}, 500)
+    return json_answer({"error": unexpected(error)}, 500)

@@ -18,7 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from zeroflow.errors import InvalidInput, ZeroflowError
+from zeroflow.errors import InvalidInput, ZeroflowError, unexpected
 from zeroflow.functions.trial.manager.service import Method, methods
 from zeroflow.http2.connection import Connection
 from zeroflow.http2.stream import Headers, Stream, StreamReset
@@ -70,7 +70,7 @@ class Server:
             raise
         except Exception as error:
             logger.exception("%s failed", path)
-            return _refuse(stream, INTERNAL, f"internal error ({type(error).__name__}); the log has the details")
+            return _refuse(stream, INTERNAL, unexpected(error))
         stream.send_head([(b":status", b"200"), (b"content-type", b"application/grpc")])
         await stream.send(b"\0" + len(reply).to_bytes(4, "big") + reply)
         await stream.finish([(b"grpc-status", b"0")])

@@ -9,6 +9,7 @@ A backup is a tar file whose last member lists every other with its sha256; with
 gets its name when it is whole and on disk. A home is restored beside its place and renamed into it, or not at all.
 """
 
+import base64
 import hashlib
 import io
 import json
@@ -148,9 +149,10 @@ def _outside(resources: Path) -> str | None:
         return None
     with closing(_connect(resources)) as connection:
         row = connection.execute(
-            "SELECT body FROM objects WHERE kind LIKE '%onfig%ap%' AND namespace = 'zeroflow' AND name = 'zeroflow'"
+            "SELECT body FROM objects WHERE kind = 'Secret' AND namespace = 'zeroflow' AND name = 'zeroflow'"
         ).fetchone()
-    url = str((json.loads(row[0]).get("data") or {}).get("ZEROFLOW_DATABASE_URL", "")) if row else ""
+    encoded = (json.loads(row[0]).get("data") or {}).get("ZEROFLOW_DATABASE_URL", "") if row else ""
+    url = base64.b64decode(encoded).decode()
     if not url or url.startswith("sqlite"):
         return None
     scheme, _, rest = url.partition("://")

@@ -25,6 +25,9 @@ def add(
     except ZeroflowError as error:
         fail(str(error))
     typer.echo(token)
+    home = home_directory()
+    if not (home / "host.json").exists():
+        typer.echo(f"no host runs on {home}, where {name} was added; ZEROFLOW_HOME names another home", err=True)
     typer.echo(
         f"{name} may do nothing yet; give a role, as on a cluster:\n"
         f"  kubectl create rolebinding {name}-edit --clusterrole=edit --user={name} --namespace=default\n"

@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
 
-from zeroflow.errors import InvalidInput, ZeroflowError
+from zeroflow.errors import InvalidInput, ZeroflowError, unexpected
 from zeroflow.events.edge import Answer, EventEdge, Incoming
 from zeroflow.events.http import data_of, from_record, to_message
 from zeroflow.events.outbox import REPLIES, Outbox, Transaction
@@ -319,4 +319,4 @@ def _answer_unexpected(error: Exception) -> Response | HTTPException:
     if isinstance(error, HTTPException):
         return error
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
-    return Response(f"internal error ({type(error).__name__}); the function's log has the details\n", 500)
+    return Response(unexpected(error) + "\n", 500)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
-from zeroflow.errors import InvalidInput
+from zeroflow.errors import InvalidInput, unexpected
 from zeroflow.events.http import from_request
 
 if TYPE_CHECKING:
@@ -98,4 +98,4 @@ class EventEdge:
             return Answer.saying(f"the body is larger than the {limit} bytes that this function takes", 413)
         except Exception as error:  # nobody expected it: the client learns nothing of the inside
             logger.error("POST / failed", exc_info=error)
-            return Answer.saying(f"internal error ({type(error).__name__}); the function's log has the details", 500)
+            return Answer.saying(unexpected(error), 500)
