@@ -23,7 +23,7 @@ from typing import Any
 
 from flask import Flask
 
-from zeroflow.errors import Forbidden, InvalidInput, NotFound
+from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.inference import awaiting, names, trainedmodels
 from zeroflow.functions.inference.canary import labels, named, rollouts, telling
@@ -38,7 +38,7 @@ from zeroflow.functions.inference.refusals import Refusals
 from zeroflow.functions.inference.subscriptions import Subscriptions
 from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out, waits_for
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
-from zeroflow.predictions.observation import OBSERVED, Observation, source_prefix
+from zeroflow.predictions.observation import OBSERVED, Observation, check_source
 from zeroflow.predictions.recorded import RECORDED, Recorded
 from zeroflow.resources.client import LazyResources, Resources
 from zeroflow.resources.starting_over import starting_over
@@ -109,19 +109,19 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
 
     def on_observation(delivery: Delivery) -> None:
         seen = Observation.from_data(delivery.data())
-        _check_source(delivery, seen.namespace, seen.inferenceservice)
+        check_source(delivery.source, seen.namespace, seen.inferenceservice)
         with delivery.transaction() as tx:
             rollouts.observe(tx, seen)
 
     def on_recorded(delivery: Delivery) -> None:
         told = Recorded.from_data(delivery.data())
-        _check_source(delivery, told.namespace, told.inferenceservice)
+        check_source(delivery.source, told.namespace, told.inferenceservice)
         with delivery.transaction() as tx:
             labels.remember(tx, told)
 
     def on_feedback(delivery: Delivery) -> None:
         given = Feedback.from_data(delivery.data())
-        _check_source(delivery, given.namespace, given.inferenceservice)
+        check_source(delivery.source, given.namespace, given.inferenceservice)
         with delivery.transaction() as tx:
             labels.judge(tx, given)
 
@@ -187,12 +187,6 @@ def _concerned(obj: Mapping[str, Any]) -> tuple[str | None, str, str]:
         if owner := labels.get(label):
             return kind, namespace, str(owner)
     return None, namespace, ""
-
-
-def _check_source(delivery: Delivery, namespace: str, name: str) -> None:
-    """Raise Forbidden when predictors of one InferenceService speak of another: the broker has checked the source."""
-    if not delivery.source.startswith(source_prefix(namespace, name)):
-        raise Forbidden(f"{delivery.source} has no say in what InferenceService {namespace}/{name} answers")
 
 
 def _roll_out(resources: Resources, isvc: dict[str, Any], version: RegisteredVersion) -> None:

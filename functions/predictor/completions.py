@@ -72,17 +72,17 @@ class Said:
 
     def _held(self, lane: Iterator[Piece]) -> Iterator[Piece | dict[str, Any]]:
         """Yield pieces, holding back what may be a call; calls are told at the end, each whole."""
-        text, told = "", 0
+        held = ""
         for piece in lane:
-            text += piece.text
-            free = toolcalls.said_before(text)
+            held += piece.text
             if piece.reason is None:
-                yield Piece(text[told:free], piece.tokens, None, piece.chosen)
-                told = max(told, free)
+                free = toolcalls.said_before(held)
+                yield Piece(held[:free], piece.tokens, None, piece.chosen)
+                held = held[free:]
                 continue
-            rest, calls = toolcalls.read(text[told:])
+            rest, calls = toolcalls.read(held)
             if rest:
-                yield Piece(rest, 0, None, ())
+                yield Piece(rest, 0)
             for number, call in enumerate(calls):
                 yield {"tool_calls": [{"index": number, **call}]}
             yield Piece("", piece.tokens, "tool_calls" if calls else piece.reason, piece.chosen)

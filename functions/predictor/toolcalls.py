@@ -8,14 +8,12 @@ Source: OpenAI API reference (chat completions); transformers, chat templates wi
 """
 
 import json
-import re
 import secrets
 from typing import Any
 
 from zeroflow.functions.predictor.errors import BadRequest
 
-_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>\s*", re.DOTALL)
-BEGINS = "<tool_call>"
+BEGINS, ENDS = "<tool_call>", "</tool_call>"
 MAX_TOOLS = 128
 
 
@@ -63,29 +61,28 @@ def calls_of(message: dict[str, Any], place: str) -> list[dict[str, Any]]:
 
 
 def read(text: str) -> tuple[str, list[dict[str, Any]]]:
-    """Return what is written beside calls, and the calls as OpenAI's API has them."""
-    calls = []
+    """Return what is written beside calls, and the calls as OpenAI's API has them; in one pass, whatever is written."""
+    calls: list[dict[str, Any]] = []
+    rest, at = [], 0
+    while (begins := text.find(BEGINS, at)) >= 0 and (ends := text.find(ENDS, begins)) >= 0:
+        call = _call(text[begins + len(BEGINS) : ends])
+        rest.append(text[at:begins] if call else text[at : ends + len(ENDS)])
+        calls += [call] if call else []
+        at = ends + len(ENDS)
+    whole = "".join([*rest, text[at:]])
+    return (whole.strip() if calls else whole), calls
 
-    def take(match: re.Match[str]) -> str:
-        try:
-            said = json.loads(match[1])
-            name, arguments = said["name"], said.get("arguments", {})
-        except (ValueError, TypeError, KeyError):
-            return match[0]
-        if not isinstance(name, str):
-            return match[0]
-        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        calls.append(
-            {
-                "id": f"call_{secrets.token_hex(12)}",
-                "type": "function",
-                "function": {"name": name, "arguments": written},
-            }
-        )
-        return ""
 
-    rest = _CALL.sub(take, text)
-    return (rest.strip() if calls else rest), calls
+def _call(written: str) -> dict[str, Any] | None:
+    try:
+        said = json.loads(written)
+        name, arguments = said["name"], said.get("arguments", {})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    if not isinstance(name, str):
+        return None
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": {"name": name, "arguments": text}}
 
 
 def said_before(text: str) -> int:

@@ -21,7 +21,7 @@ from zeroflow.metadata.audit import Origin
 from zeroflow.metadata.registry import LineageEdge, RegistryContext
 from zeroflow.metadata.uses import HOUR_MS, ModelUse
 from zeroflow.predictions import observation
-from zeroflow.predictions.observation import Observation
+from zeroflow.predictions.observation import Observation, check_source
 
 OBSERVED, DRIFTED = observation.OBSERVED, "dev.zeroflow.drift.detected"
 PREDICT = "predict"
@@ -32,6 +32,7 @@ _SEALER = Origin("/zeroflow/functions/register", True)
 def on_observed(delivery: Delivery) -> None:
     """Handle the event that predictions were made."""
     seen = Observation.from_data(delivery.data())
+    check_source(delivery.source, seen.namespace, seen.inferenceservice)
     check_text(seen.to_data(), "the event's data")
     if not seen.requests:
         return

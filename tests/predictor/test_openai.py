@@ -222,4 +222,8 @@ def test_calls_are_read_and_what_is_none_stays_text() -> None:
         "a < b",
     ):
         assert toolcalls.read(broken) == (broken, [])
+    endless = "<tool_call>{" * 200_000
+    assert toolcalls.read(endless) == (endless, [])  # a model may write anything: this must not take minutes
+    nested = f"<tool_call>{'[' * 100_000}</tool_call>"
+    assert toolcalls.read(nested) == (nested, [])
     assert [toolcalls.said_before(part) for part in ("abc", "abc <to", "abc <tool_call>{", "a < b")] == [3, 4, 4, 5]

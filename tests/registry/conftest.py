@@ -131,13 +131,19 @@ class Registry:
         return self.ok("POST", f"model_versions/{owner['id']}/artifacts", body)
 
     def deliver(
-        self, data: Any, event_id: str, *, reply: bool = False, event_type: str = "dev.zeroflow.model.produced"
+        self,
+        data: Any,
+        event_id: str,
+        *,
+        reply: bool = False,
+        event_type: str = "dev.zeroflow.model.produced",
+        source: str = "/zeroflow/functions/pipeline",
     ) -> Answer:
         """Deliver an event as the broker does."""
         headers = {
             "ce-specversion": "1.0",
             "ce-type": event_type,
-            "ce-source": "/zeroflow/functions/pipeline",
+            "ce-source": source,
             "ce-id": event_id,
             **({"prefer": "reply"} if reply else {}),
         }

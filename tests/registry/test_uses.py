@@ -28,7 +28,8 @@ def observed(registry: Any, uri: str, callers: dict[str, int], revision: str = "
         callers=callers,
         uri=uri,
     )
-    answer = registry.deliver(seen.to_data(), event or str(uuid.uuid4()), event_type=OBSERVED)
+    event_id = event or str(uuid.uuid4())
+    answer = registry.deliver(seen.to_data(), event_id, event_type=OBSERVED, source=seen.source)
     assert answer.status == 204, answer
 
 
@@ -80,6 +81,16 @@ def test_an_hour_becomes_one_record_of_the_trail(registry: Any, version: tuple[d
     assert registry.raw("GET", f"{TRAIL}/verify").body["ok"]
     observed(registry, uri, {"user:ada": 1})
     assert uses(registry, made) == [("m-00001", "user:ada", 6), ("m-00001", "user:bob", 1)]
+
+
+def test_a_predictor_writes_nothing_into_anothers_trail(registry: Any, version: tuple[dict[str, Any], str]) -> None:
+    """The attack: a predictor's token is good for events of its own source, whatever their data say."""
+    made, uri = version
+    seen = Observation("m", "default", "m-00001", "m", "p", "1", 1, 0, 1, 5, callers={"user:ada": 5}, uri=uri)
+    for source in ("/zeroflow/predictors/default/mallory/p", "/zeroflow/predictors/team/m/p", "/elsewhere"):
+        refused = registry.deliver(seen.to_data(), str(uuid.uuid4()), event_type=OBSERVED, source=source)
+        assert refused.status == 403
+    assert uses(registry, made) == []
 
 
 @pytest.mark.parametrize("data", [{}, {"namespace": "x"}, [], "text"], ids=json.dumps)

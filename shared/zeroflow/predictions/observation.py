@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zeroflow.errors import InvalidInput
+from zeroflow.errors import Forbidden, InvalidInput
 from zeroflow.predictions.latency import Latency
 
 OBSERVED = "dev.zeroflow.predictions.observed"
@@ -127,6 +127,15 @@ def _shadow(value: Any) -> dict[str, dict[str, int]]:
 def source_prefix(namespace: str, inferenceservice: str) -> str:
     """Return how the source of every event of an InferenceService's predictors begins."""
     return f"/zeroflow/predictors/{namespace}/{inferenceservice}/"
+
+
+def check_source(source: str, namespace: str, inferenceservice: str) -> None:
+    """Raise Forbidden when who sends an event speaks of another InferenceService than their token is for.
+
+    Whoever takes a predictor's event asks this: a broker has checked its type and source, and reads no data.
+    """
+    if not source.startswith(source_prefix(namespace, inferenceservice)):
+        raise Forbidden(f"{source[:200]} has no say in what InferenceService {namespace}/{inferenceservice} answers")
 
 
 def _text(data: Mapping[str, Any], name: str) -> str:
