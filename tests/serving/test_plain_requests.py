@@ -106,7 +106,7 @@ def test_a_head_is_answered_without_its_body_and_a_close_is_kept(run, direct):
             status, headers, _ = await wire.answer()
             assert (status, headers["connection"]) == (200, "close")
             assert await wire.ended()
-            assert len(direct[-1]) > 60_000
+            assert len(direct) == 2
 
     run(scenario)
 
@@ -120,7 +120,7 @@ def test_an_answer_in_parts_is_passed_on_as_it_comes(run, direct):
             assert b"data: 4" in await wire.reader.readuntil(b"\r\n0\r\n\r\n")
             wire.send(GET)
             assert (await wire.answer())[0] == 200
-            assert len(direct[-1]) > 60_000
+            assert len(direct) == 2
 
     run(scenario)
 
