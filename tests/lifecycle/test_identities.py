@@ -29,6 +29,13 @@ def add(host):
     return add
 
 
+def test_a_user_of_a_home_without_a_host_is_told_where_they_were_added(tmp_path):
+    command = [sys.executable, "-m", "zeroflow", "users", "add", "ada"]
+    environment = {**os.environ, "ZEROFLOW_HOME": str(tmp_path)}
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+    assert f"no host runs on {tmp_path}, where ada was added" in told
+
+
 def ask(host, token, method, path, body=None, **headers):
     told = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **headers}
     answer = host.request(method, path, headers=told, body=None if body is None else json.dumps(body))

@@ -182,3 +182,32 @@ def test_what_cannot_be_pushed_is_refused_in_one_line(
     assert words in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert registry.ok("GET", "registered_models", query={"pageSize": "1", "sortOrder": "DESC"})["items"] == before
+
+
+@pytest.fixture
+def onnx(s3: Any) -> str:
+    s3.put_object(Bucket="models", Key="next/model.onnx", Body=b"\x08\x07")
+    return "s3://models/next"
+
+
+def test_the_version_is_the_number_after_the_highest_wherever_that_is(
+    registry: Any, push: Callable[..., Any], onnx: str
+) -> None:
+    model = registry.model()
+    registry.version(model, name="7")
+    for number in range(25):
+        registry.version(model, name=f"candidate-{number}")
+    registry.version(model, name="1")
+    names = [json.loads(push(onnx, model["name"]).stdout)["version"]["name"] for _ in range(2)]
+    assert names == ["8", "9"]
+
+
+@pytest.mark.parametrize(("prefix", "following"), [("governed ", "submit"), ("free", "show")])
+def test_it_says_what_comes_next(
+    registry: Any, monkeypatch: pytest.MonkeyPatch, onnx: str, prefix: str, following: str
+) -> None:
+    monkeypatch.setenv("ZEROFLOW_URL", registry.url)
+    name = unique(prefix)
+    pushed = CliRunner().invoke(models.app, ["push", onnx, name])
+    assert pushed.exit_code == 0, pushed.output
+    assert f"next: zeroflow models {following} {name} 1" in pushed.stderr

@@ -60,7 +60,8 @@ def push(
         as_json(made)
         return
     typer.echo(f"{name} version {made['version']['name']}  {made['artifact']['uri']}  sha256 {made['sha256']}")
-    typer.echo(f"next: zeroflow models show {name} {made['version']['name']}", err=True)
+    governed = "approval.state" in (made["version"].get("customProperties") or {})
+    typer.echo(f"next: zeroflow models {'submit' if governed else 'show'} {name} {made['version']['name']}", err=True)
 
 
 def _push(
