@@ -334,6 +334,22 @@ def test_a_shadow_answers_nobody_until_it_agrees(host: Any, wait_until: Any) -> 
     assert caller.failures == []
 
 
+def test_a_shadow_may_have_to_agree_with_another_service(host: Any, wait_until: Any) -> None:
+    teacher = Served(host, wait_until, "teacher")
+    teacher.apply(1, 2, breaks=False)
+    teacher.ready()
+    served = Served(host, wait_until, "pupil", **SHADOWED, **{"zeroflow.dev/rollout-reference": "teacher"})
+    served.apply(1, 1, breaks=False)
+    caller = Caller(served.ready(), "pupil")
+    served.apply(2, 2, breaks=False)  # says what the teacher says, and not what the stable revision does
+    wait_until(lambda: served.known("pupil-predictor-00002"), "the shadow to be looked at")
+    until(caller, wait_until, lambda: len(served.rollout()["decisions"]) > 1, "the shadow to get a share")
+    assert [each["action"] for each in served.rollout()["decisions"][:2]] == ["start", "advance"]
+    counts = {row["metric"]: row for row in served.rollout()["counts"] if row["arm"] == "canary"}
+    assert counts["agreement"]["bad"] == 0 < counts["agreement"]["total"]
+    assert caller.failures == []
+
+
 @pytest.mark.scale
 def test_a_shadow_that_hangs_slows_nobody(host: Any, wait_until: Any) -> None:
     served = Served(host, wait_until, "hung", **SHADOWED)

@@ -178,6 +178,9 @@ class Application:
 
     busy = None
 
+    def begin(self):
+        print("begun", flush=True)
+
     def close(self):
         print("closed", flush=True)
 
@@ -203,7 +206,7 @@ def test_a_predictors_worker_has_no_arbiter_and_stops_in_order(run, tmp_path):
         assert await get(port) == "True"  # the session is its own
         process.terminate()
         assert await process.wait() == 0
-        assert "closed" in (tmp_path / "logs" / "test.log").read_text()
+        assert (tmp_path / "logs" / "test.log").read_text().splitlines() == ["begun", "closed"]
 
     run(scenario)
 
