@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 WORKERS ?= 3
+TORCH := .venv-torch
+TORCH_VERSION ?= 2.13.0
 MIGRATIONS := shared/zeroflow/metadata/migrations/versions
 unexport PYTHONDONTWRITEBYTECODE # where it is set, each of the processes that tests start would compile its modules again
 
-.PHONY: help install demo test scale soak check format bench clean
+.PHONY: help install demo test torch scale soak check format bench clean
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
@@ -28,6 +30,11 @@ demo: $(STAMP) ## the whole lifecycle on a year of real flights (ARGS=--short: t
 
 test: $(STAMP) ## all tests, a file at a time side by side (WORKERS=0: one after another)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+torch: ## tests of models and searches with torch and transformers, in .venv-torch (gigabytes where pip finds no CPU build)
+	@test -x $(TORCH)/bin/python || $(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,huggingface]' 'torch==$(TORCH_VERSION)'
+	$(TORCH)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/models tests/predictor tests/tuning/test_searches.py $(ARGS)
 
 scale: $(STAMP) ## what takes longer: figures at scale, every official pipeline (with ZEROFLOW_CONTRACTS)
 	ZEROFLOW_ALL_PIPELINES=1 $(BIN)/python -m pytest -s -m scale $(ARGS)
@@ -52,4 +59,4 @@ bench: $(STAMP) ## what is claimed about speed, beside a peer
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove what was made here
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(TORCH) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
