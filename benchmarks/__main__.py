@@ -12,6 +12,9 @@ NAMES = (
 
 def main() -> int:
     """Run what was asked for."""
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        print(f"{__doc__}\n\nThere are: {', '.join(NAMES)}.")
+        return 0
     options = next((sys.argv[at:] for at, word in enumerate(sys.argv) if at and word.startswith("-")), [])
     wanted = sys.argv[1 : len(sys.argv) - len(options)] or list(NAMES)
     unknown = [name for name in wanted if name not in NAMES]
