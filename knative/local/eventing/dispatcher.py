@@ -188,7 +188,8 @@ class _Queue:
         # A row may have been read before it was settled: what was or is in hands is not taken again.
         known = {delivery.seq for delivery in self._ready}.union(self.tasks.values(), self._settled_while_reading)
         self._ready.extend(delivery for delivery in page if delivery.seq not in known)
-        if len(page) == limit:
+        # One that was left out as settled may have failed before it was read, and be due again.
+        if len(page) == limit or any(delivery.seq in self._settled_while_reading for delivery in page):
             self._behind = True
         if following is not None:
             self._wake_at(following)
