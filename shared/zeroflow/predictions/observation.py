@@ -19,8 +19,26 @@ ERRORS = (CLIENT, MODEL, SERVER, OVERLOAD)
 UNKNOWN_CALLER = ""
 
 
+class Told:
+    """Where an event of a predictor's process comes from, and what it is about."""
+
+    inferenceservice: str
+    namespace: str
+    pod: str
+
+    @property
+    def source(self) -> str:
+        """The event's source."""
+        return f"{source_prefix(self.namespace, self.inferenceservice)}{self.pod}"
+
+    @property
+    def subject(self) -> str:
+        """The event's subject."""
+        return f"{self.namespace}/{self.inferenceservice}"
+
+
 @dataclass(frozen=True)
-class Observation:
+class Observation(Told):
     """Counts of one window; every request is counted once, in `requests`, `latency` and `callers`."""
 
     inferenceservice: str
@@ -52,16 +70,6 @@ class Observation:
     def event_id(self) -> str:
         """The event's id."""
         return f"{self.pod}.{self.process}.{self.sequence}"
-
-    @property
-    def source(self) -> str:
-        """The event's source."""
-        return f"{source_prefix(self.namespace, self.inferenceservice)}{self.pod}"
-
-    @property
-    def subject(self) -> str:
-        """The event's subject."""
-        return f"{self.namespace}/{self.inferenceservice}"
 
     @property
     def failures(self) -> int:
@@ -96,12 +104,12 @@ class Observation:
         if not isinstance(data, Mapping):
             raise InvalidInput("an observation must be a JSON object")
         return cls(
-            inferenceservice=_text(data, "inferenceservice"),
-            namespace=_text(data, "namespace"),
-            revision=_text(data, "revision"),
-            model=_text(data, "model"),
-            pod=_text(data, "pod"),
-            process=_text(data, "process"),
+            inferenceservice=text(data, "inferenceservice"),
+            namespace=text(data, "namespace"),
+            revision=text(data, "revision"),
+            model=text(data, "model"),
+            pod=text(data, "pod"),
+            process=text(data, "process"),
             sequence=_count(data, "sequence"),
             start_ms=_count(data, "start_ms"),
             end_ms=_count(data, "end_ms"),
@@ -138,7 +146,8 @@ def check_source(source: str, namespace: str, inferenceservice: str) -> None:
         raise Forbidden(f"{source[:200]} has no say in what InferenceService {namespace}/{inferenceservice} answers")
 
 
-def _text(data: Mapping[str, Any], name: str) -> str:
+def text(data: Mapping[str, Any], name: str) -> str:
+    """Return a text of an event's data; raise InvalidInput naming it."""
     value = data.get(name)
     if not isinstance(value, str):
         raise InvalidInput(f"{name} must be a string, got {str(value)[:40]}")
@@ -146,7 +155,7 @@ def _text(data: Mapping[str, Any], name: str) -> str:
 
 
 def _optional(data: Mapping[str, Any], name: str) -> str | None:
-    return None if data.get(name) is None else _text(data, name)
+    return None if data.get(name) is None else text(data, name)
 
 
 def _count(data: Mapping[str, Any], name: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zeroflow.errors import InvalidInput
-from zeroflow.predictions.observation import source_prefix
+from zeroflow.predictions.observation import Told, text
 
 RECORDED = "dev.zeroflow.predictions.recorded"
 MAX_ROWS = 1000
@@ -18,7 +18,7 @@ MAX_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Recorded(Told):
     """The predictions of one process in one window of time."""
 
     inferenceservice: str
@@ -34,16 +34,6 @@ class Recorded:
     def event_id(self) -> str:
         """The event's id."""
         return f"{self.pod}.{self.process}.recorded.{self.sequence}"
-
-    @property
-    def source(self) -> str:
-        """The event's source."""
-        return f"{source_prefix(self.namespace, self.inferenceservice)}{self.pod}"
-
-    @property
-    def subject(self) -> str:
-        """The event's subject."""
-        return f"{self.namespace}/{self.inferenceservice}"
 
     def to_data(self) -> dict[str, Any]:
         """Return the event's data."""
@@ -62,10 +52,7 @@ class Recorded:
         """Read an event's data; raise InvalidInput naming the field that is wrong."""
         if not isinstance(data, Mapping):
             raise InvalidInput("recorded predictions must be a JSON object")
-        texts = {name: data.get(name) for name in ("inferenceservice", "namespace", "revision", "pod", "process")}
-        for name, value in texts.items():
-            if not isinstance(value, str):
-                raise InvalidInput(f"{name} must be a string, got {str(value)[:40]}")
+        texts = {name: text(data, name) for name in ("inferenceservice", "namespace", "revision", "pod", "process")}
         sequence, given = data.get("sequence"), data.get("predictions")
         if type(sequence) is not int or not isinstance(given, list):
             raise InvalidInput("sequence must be a number, predictions a list")
@@ -74,7 +61,7 @@ class Recorded:
             if not good or len(each[1]) > MAX_ROWS:
                 raise InvalidInput(f"predictions[{at}] must be a request's id and a list of at most {MAX_ROWS} rows")
         read = tuple((each[0], tuple(each[1])) for each in given)
-        return cls(**{name: str(value) for name, value in texts.items()}, sequence=sequence, predictions=read)
+        return cls(**texts, sequence=sequence, predictions=read)
 
 
 def rows_of(answer: Any) -> list[Any] | None:
