@@ -31,7 +31,11 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
             "StorageKeyNotFound",
             "specified storage key x not found in storage secret storage-config",
         ),
-        ({"model": SKLEARN, "scaleMetric": "qps"}, "InvalidField", "spec.predictor.scaleMetric is 'qps', supported are"),
+        (
+            {"model": SKLEARN, "scaleMetric": "qps"},
+            "InvalidField",
+            "spec.predictor.scaleMetric is 'qps', supported are",
+        ),
         ({"model": SKLEARN, "autoScaling": [1]}, "InvalidField", "spec.predictor.autoScaling must be an object"),
         ({"model": SKLEARN, "deploymentStrategy": {"type": "x"}}, "UnsupportedField", "spec.predictor.deploymentStr"),
         ({"model": SKLEARN, "canaryTrafficPercent": 101}, "InvalidSpec", "must be 0 to 100"),
