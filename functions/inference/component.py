@@ -75,11 +75,8 @@ class Component:
     """Fields of the pod as declared, POD_FIELDS only."""
     containers: tuple[Mapping[str, Any], ...] = ()
     """The user's own containers, where there are any."""
-
-    @property
-    def adapted(self) -> tuple[str, ...]:
-        """What is done otherwise than it was asked for, in words."""
-        return self.scaling.adapted
+    adapted: tuple[str, ...] = ()
+    """What is done otherwise than it was asked for, in words."""
 
 
 def parse_component(
@@ -93,16 +90,18 @@ def parse_component(
     honoured = (*OWN_FIELDS, *POD_FIELDS, *known, "containers", *ALIASES)
     honoured += OF_DEPLOYMENTS if scaling.is_standard(annotations) else ()
     for name, value in declared.items():
-        if name not in honoured and value not in (None, {}, []) or name == "workerSpec" and value is not None:
+        if name not in honoured and (value not in (None, {}, []) or (name == "workerSpec" and value is not None)):
             raise Refused.field(f"{place}.{name}", "is not supported")
     containers = tuple(declared.get("containers") or ())
     for container in containers:
         if not isinstance(container, dict) or not container.get("image"):
             raise Refused.field(f"{place}.containers", "must be containers with an image")
+    scales = scaling.scaling(kind, declared, annotations)
+    left = (f"{kind}: {name} is left to Knative" for name in OF_DEPLOYMENTS if declared.get(name))
     return Component(
         kind=kind,
         canary_percent=whole(place, declared, "canaryTrafficPercent", 0, 100),
-        scaling=scaling.scaling(kind, declared, annotations),
+        scaling=scales,
         container_concurrency=whole(place, declared, "containerConcurrency", 0, 1000),
         timeout_s=whole(place, declared, "timeout", 1, MAX_TIMEOUT_S),
         labels=declared.get("labels") or {},
@@ -111,6 +110,10 @@ def parse_component(
         batcher=_batcher(place, declared.get("batcher")),
         pod=_pod(declared),
         containers=containers,
+        adapted=(
+            *scales.adapted,
+            *(f"{kind}: {name} is left to Knative" for name in OF_DEPLOYMENTS if declared.get(name)),
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""How many replicas a component has, also where a Deployment, an HPA or KEDA is asked for: the nearest that Knative has.
+"""How many replicas a component has; where a Deployment, an HPA or KEDA is asked for, the nearest that Knative has.
 
 Everything runs as a Knative Service here, scaled by concurrency or requests per second. What KServe's Standard mode
 would do otherwise is not refused, since the model is served all the same; the status says it (`Adapted`). Replicas keep

@@ -44,6 +44,7 @@ def uri(cluster: Any, constant: Any) -> str:
         (scaler("keda"), {"maxReplicas": 2, "autoScaling": PROMETHEUS}, {}, "instead of an External metric"),
         (scaler("none"), {"minReplicas": 2, "maxReplicas": 9}, {"min-scale": "2", "max-scale": "2"}, NOT_A_DEPLOYMENT),
         (scaler("external"), {}, {"min-scale": "1"}, "autoscalerClass external has no Deployment to scale here"),
+        (RAW, {"deploymentStrategy": {"type": "Recreate"}}, {}, "predictor: deploymentStrategy is left to Knative"),
         (STANDARD, {"maxReplicas": 4, "scaleMetric": "concurrency", "scaleTarget": 7}, {"target": "7"}, "Knative Serv"),
         ({}, {"scaleMetric": "cpu", "scaleTarget": 50}, {}, "0 or more replicas, by concurrency instead of cpu"),
         (
