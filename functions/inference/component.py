@@ -110,10 +110,7 @@ def parse_component(
         batcher=_batcher(place, declared.get("batcher")),
         pod=_pod(declared),
         containers=containers,
-        adapted=(
-            *scales.adapted,
-            *(f"{kind}: {name} is left to Knative" for name in OF_DEPLOYMENTS if declared.get(name)),
-        ),
+        adapted=(*scales.adapted, *left),
     )
 
 
