@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.models import devices, python, torchsignatures
+from zeroflow.models import devices, python, torchimport, torchsignatures
 from zeroflow.models.errors import CorruptModel, UntrustedTypes
 from zeroflow.models.formats import ModelFile
 from zeroflow.models.tensormodel import Faster, TensorModel
@@ -32,7 +32,7 @@ KINDS = {
 
 def read(model: ModelFile, sha256: str, compiling: bool = True) -> TensorModel:
     """Load a program; raise what torch raises."""
-    torch: Any = importlib.import_module("torch")
+    torch: Any = torchimport.for_script() if model.encoding == "torchscript" else importlib.import_module("torch")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
     path, encoding, program = model.path, model.encoding, None
     device = devices.found(torch)
