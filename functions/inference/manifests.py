@@ -126,10 +126,10 @@ def _template_annotations(isvc: Object, component: Component, pod: Pod) -> dict[
         annotations[names.OBSERVE] = isvc["metadata"]["name"]
     annotations.setdefault(f"{AUTOSCALING}class", "kpa.autoscaling.knative.dev")
     for name, value in (
-        ("min-scale", component.min_replicas),
-        ("max-scale", component.max_replicas),
-        ("target", component.scale_target),
-        ("metric", component.scale_metric),
+        ("min-scale", component.scaling.min_replicas),
+        ("max-scale", component.scaling.max_replicas),
+        ("target", component.scaling.target),
+        ("metric", component.scaling.metric),
     ):
         if value is not None:
             annotations[AUTOSCALING + name] = str(value)

@@ -106,7 +106,7 @@ class Reconciler:
         entry = names.service_name(isvc["metadata"]["name"], "transformer" if spec.transformer else "predictor")
         mapping = manifests.mapping(isvc, entry, self.platform)
         mapped = self._map(mapping) if mapping is not None else None
-        return status.served(isvc, served, mapped, runtime, waiting)
+        return status.served(isvc, served, mapped, runtime, waiting, spec.adapted)
 
     def _predictor(
         self, isvc: Object, spec: Declared, found: Mapping[str, Object | None]

@@ -14,6 +14,7 @@ from zeroflow.functions.predictor.metrics import Record
 from zeroflow.functions.predictor.pace import Pace
 from zeroflow.functions.predictor.served import Served
 from zeroflow.models.python import PythonModel
+from zeroflow.models.tensormodel import TensorModel
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,12 @@ class Answers:
 
     @property
     def may_be_quick(self) -> bool:
-        """Whether to learn how quick it is: not when requests are joined, nor for a class of somebody's own."""
+        """Whether to learn how quick it is: not when requests are joined, nor for a class of somebody's own, nor on a
+        GPU, where one request is copied while another one is computed."""
         served = self.served
-        return not (served.is_quick or served.batcher is not None or isinstance(served.model, PythonModel))
+        if served.is_quick or served.batcher is not None or isinstance(served.model, PythonModel):
+            return False
+        return not isinstance(served.model, TensorModel) or served.model.only_in is None
 
     def predict(self, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
         """Answer a V1 request; a Python class may look at its headers."""

@@ -1,17 +1,19 @@
 """A predictor's parts, put together once: its models, who is told of answers, what is measured."""
 
+import os
 from dataclasses import dataclass, field
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.functions.predictor import refusals, served
 from zeroflow.functions.predictor.answers import Answers
-from zeroflow.functions.predictor.errors import STATUS, SomeDoNotFollow
+from zeroflow.functions.predictor.errors import STATUS, AnotherProcess, SomeDoNotFollow
 from zeroflow.functions.predictor.metrics import Metrics
 from zeroflow.functions.predictor.repository import Repository
 from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.functions.predictor.siblings import Siblings, directory_of_revision
 from zeroflow.functions.predictor.wanted import Wanted
 from zeroflow.functions.predictor.witness import Witness
+from zeroflow.models.tensormodel import TensorModel
 
 
 @dataclass
@@ -45,7 +47,10 @@ class Predictor:
 
     def join(self) -> None:
         """Follow what the processes of this revision are asked, and do what they were asked before; called once,
-        by the process that serves, before its first request."""
+        by the process that serves, before its first request. Raises AnotherProcess."""
+        for each in self.repository.served:
+            if isinstance(each.model, TensorModel) and each.model.only_in not in (None, os.getpid()):
+                raise AnotherProcess("what is on a GPU does not survive a fork: start gunicorn without --preload")
         self.siblings = Siblings.join(self.settings, self._follow)
         if self.siblings is not None:
             self._follow()

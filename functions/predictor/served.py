@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zeroflow.artifacts import Stores
 from zeroflow.functions.predictor.batching import Batcher
-from zeroflow.functions.predictor.errors import BadRequest, ModelFailed
+from zeroflow.functions.predictor.errors import BadRequest, ModelFailed, NoRoom
 from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.models.estimator import Estimator
 from zeroflow.models.loading import Model, directories, load_versioned
@@ -85,11 +85,14 @@ class Served:
         return self.guarded(self.batcher.ask, key, given, lambda joined: model.run(joined, outputs))
 
     def guarded(self, call: Callable[..., T], *arguments: object) -> T:
-        """Call the model; BadRequest when it refuses what it is asked, ModelFailed when it fails."""
+        """Call the model; raise BadRequest when it refuses a request, NoRoom without memory, or ModelFailed."""
         try:
             return call(*arguments)
         except ValueError as error:
             raise BadRequest(f"the model refuses these rows: {_one_line(error)}") from error
+        except MemoryError as error:
+            logger.exception("model %s has no memory for a request", self.name)
+            raise NoRoom("there is no memory for this request now; send fewer rows, or try again") from error
         except BaseException as error:  # SystemExit too: a model's code ends no process that serves others
             logger.exception("model %s failed", self.name)
             raise ModelFailed(

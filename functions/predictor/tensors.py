@@ -112,7 +112,8 @@ def fitting(given: "list[tuple[str, np.ndarray[Any, Any]]]", model: TensorModel)
     fitted = {}
     for name, array in found.items():
         tensor = known[name]
-        if datatype_of(array.dtype) != tensor.datatype:
+        will_do = tensor.is_guess and array.dtype.kind in ("iu" if tensor.datatype == "INT64" else "biuf")
+        if datatype_of(array.dtype) != tensor.datatype and not will_do:
             raise BadRequest(
                 f"input {name!r} is of datatype {datatype_of(array.dtype)}, the model takes {tensor.datatype}"
             )

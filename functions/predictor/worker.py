@@ -94,7 +94,7 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self.max_body_bytes = int(application.config["BODY_BYTES"])
         self.max_waiting = int(application.config["WAITING"])
         asyncio.set_event_loop(self.loop)
-        application.wsgi_app.begin()
+        application.begin()
         try:
             self.servers = [self.loop.run_until_complete(self._listen(each)) for each in self.sockets]
             self._beat()

@@ -24,14 +24,20 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
         ({"model": SKLEARN, "logger": {"storage": {"path": "x"}}}, "UnsupportedField", "spec.predictor.logger.storage"),
         ({"model": SKLEARN, "batcher": {"timeout": 2}}, "UnsupportedField", "spec.predictor.batcher.timeout"),
         ({"model": SKLEARN, "hostNetwork": True}, "UnsupportedField", "spec.predictor.hostNetwork is not supported"),
-        ({"model": SKLEARN, "workerSpec": {"x": 1}}, "UnsupportedField", "spec.predictor.workerSpec is not supported"),
+        ({"model": SKLEARN, "workerSpec": {}}, "UnsupportedField", "spec.predictor.workerSpec is not supported"),
         ({"model": {**SKLEARN, "lifecycle": {"x": 1}}}, "UnsupportedField", "spec.predictor.model.lifecycle"),
         (
             {"model": {**SKLEARN, "storage": {"key": "x"}}},
             "StorageKeyNotFound",
             "specified storage key x not found in storage secret storage-config",
         ),
-        ({"model": SKLEARN, "scaleMetric": "cpu"}, "InvalidField", "spec.predictor.scaleMetric is 'cpu'"),
+        (
+            {"model": SKLEARN, "scaleMetric": "qps"},
+            "InvalidField",
+            "spec.predictor.scaleMetric is 'qps', supported are",
+        ),
+        ({"model": SKLEARN, "autoScaling": [1]}, "InvalidField", "spec.predictor.autoScaling must be an object"),
+        ({"model": SKLEARN, "deploymentStrategy": {"type": "x"}}, "UnsupportedField", "spec.predictor.deploymentStr"),
         ({"model": SKLEARN, "canaryTrafficPercent": 101}, "InvalidSpec", "must be 0 to 100"),
         (
             {"model": SKLEARN, "minReplicas": 3, "maxReplicas": 2},
@@ -102,13 +108,12 @@ def test_refused_by_name(
 @pytest.mark.parametrize(
     ("annotations", "words"),
     [
-        ({"serving.kserve.io/deploymentMode": "RawDeployment"}, "deploymentMode: RawDeployment is not supported"),
-        ({"serving.kserve.io/autoscalerClass": "hpa"}, "autoscalerClass is not supported"),
+        ({"serving.kserve.io/deploymentMode": "ModelMesh"}, "deploymentMode: ModelMesh is not supported"),
         ({"serving.kserve.io/autoscalerClass": "mine"}, "[mine] is not a supported autoscaler class type"),
         ({"zeroflow.dev/canary-percent": "many"}, "must be 0 to 100, got 'many'"),
         ({"zeroflow.dev/trust-pickle": "yes"}, 'must be "true" or "false"'),
     ],
-    ids=["mode", "autoscaler", "no-autoscaler", "canary", "trust"],
+    ids=["mode", "no-autoscaler", "canary", "trust"],
 )
 def test_annotations_are_refused_by_name(cluster: Any, annotations: dict[str, str], words: str) -> None:
     assert words in ready(cluster.apply(f"annotated-{len(words)}", {"model": SKLEARN}, annotations))["message"]

@@ -38,7 +38,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "autoscaling-autoscale.yaml": {"flowers-sample": (NO_MODEL, "the network")},
     "autoscaling-autoscale_custom.yaml": {"flowers-sample": (NO_MODEL, "the network")},
     "batcher-basic-batcher_v1beta1.yaml": {"pytorch-batcher": (NO_MODEL, "the network")},
-    "benchmark-sklearn_hpa.yaml": {"sklearn-iris-hpa": ("RawDeployment is not supported", "a cluster's HPA")},
+    "benchmark-sklearn_hpa.yaml": {"sklearn-iris-hpa": (READY, "")},
     "custom-custom_model-custom.yaml": {
         "custom-model": (NO_IMAGE, "the image"),
         "custom-model-grpc": (NO_IMAGE, "the image"),

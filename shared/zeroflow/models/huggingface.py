@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from zeroflow.models import devices
 from zeroflow.models.errors import FormatNotSupported
 from zeroflow.models.estimator import Tensor
 from zeroflow.models.sampling import Chooser
@@ -53,10 +54,10 @@ def read(path: Path, sha256: str) -> TensorModel:
         )
     local = {"local_files_only": True, "trust_remote_code": False}
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(path.parent), **local)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = getattr(transformers, kind).from_pretrained(str(path.parent), **local).to(device).eval()
+    device = devices.found(torch)
+    model = getattr(transformers, kind).from_pretrained(str(path.parent), **local).to(device.name).eval()
     made = {"AutoModelForSequenceClassification": _Classifier, "AutoModel": _Embedder}.get(kind, _Completer)
-    task = made(torch, tokenizer, model, device, path.parent)
+    task = made(torch, tokenizer, model, device.name, path.parent)
     return TensorModel(
         kind=str(architecture),
         sha256=sha256,
@@ -64,8 +65,9 @@ def read(path: Path, sha256: str) -> TensorModel:
         inputs=(INPUT,),
         outputs=task.outputs,
         run=task.run,
-        serves=f"original, {device}",
+        serves=f"original, {device.name}",
         language=task if task.does else None,
+        only_in=device.only_in,
     )
 
 

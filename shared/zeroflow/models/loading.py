@@ -15,7 +15,7 @@ from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import NotFound
-from zeroflow.models import boosters, graphs, python, scikit, trust
+from zeroflow.models import boosters, graphs, python, scikit, torchimport, trust
 from zeroflow.models.directories import find_model
 from zeroflow.models.errors import CorruptModel, FormatNotSupported, ModelRefused, NoModel, UntrustedTypes
 from zeroflow.models.estimator import Estimator
@@ -154,6 +154,8 @@ def _read(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model
 
 
 def _reader(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
+    if model.encoding != "torchscript":
+        torchimport.complete()
     match model.format:
         case "xgboost" | "lightgbm":
             return boosters.read(model.path, model.format, sha256)

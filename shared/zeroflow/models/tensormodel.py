@@ -121,5 +121,7 @@ class TensorModel:
     """Of a network that is compiled: its steps, as `Faster` has them."""
     language: "Language | None" = field(default=None, repr=False)
     """What it does with text, for models that complete or embed it."""
+    only_in: int | None = None
+    """The id of the one process that can ask it; None when a fork of that process can as well (devices)."""
     keeps: Any = field(default=None, repr=False)
     """Whatever must live as long as the model."""
