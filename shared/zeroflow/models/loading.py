@@ -173,7 +173,7 @@ def _read(model: ModelFile, sha256: str, how: _How) -> Model:
         ) from error
     except MemoryError as error:
         raise CorruptModel(f"{model.path.name} does not fit into the memory of this process") from error
-    except Exception as error:  # damaged pickles raise anything
+    except (Exception, SystemExit) as error:  # damaged pickles raise anything, and scripts end themselves
         raise CorruptModel(f"{model.path.name} cannot be loaded: {_one_line(error)}") from error
     for warning in caught:
         logger.warning("%s: %s", model.path.name, _one_line(warning.message))
