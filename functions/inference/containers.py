@@ -9,7 +9,7 @@ admission/pod (storage initializer), explainers (art).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.rollout import SHADOW
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared
+from zeroflow.models.formats import TRITON
 from zeroflow.models.trust import Word
 from zeroflow.predictions import tokens
 
@@ -28,6 +29,9 @@ Object = dict[str, Any]
 
 THREADS = 8
 WORKER_OPTIONS = ("--worker-class=zeroflow.functions.predictor.worker.QuickWorker", f"--threads={THREADS}")
+NOT_PASSED = ("name", "args", "env", "envFrom", "ports")
+"""What is said of the container of a model and means nothing to our predictor, or is put into it in another way: its
+one port speaks HTTP and gRPC, whichever was declared."""
 MODEL_MOUNT = "/mnt/models"
 MODEL_VOLUME = "kserve-provision-location"
 ART_IMAGE = "kserve/art-explainer:latest"
@@ -51,6 +55,8 @@ class Platform:
     """ZEROFLOW_TRUSTED_MODELS: beginnings of locations, by commas, whose pickles the operator vouches for."""
     sink: str | None = None
     """K_SINK: the broker that gets what predictors observe."""
+    runs_image: Callable[[str], bool] = lambda image: True
+    """Whether an image can be run here: on a cluster any, on the embedded host those that something stands for."""
     services: str = "http://{service}.{namespace}.svc.cluster.local"
     """Where one predictor reaches the tag of another revision."""
     token: str | None = field(default=None, repr=False)
@@ -88,7 +94,7 @@ def own_predictor(
             "--timeout=0",  # a large model may load for minutes; Knative's own deadlines apply
         ],
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready"}},
-        **{name: value for name, value in model.container.items() if name not in ("name", "args", "env", "envFrom")},
+        **{name: value for name, value in model.container.items() if name not in NOT_PASSED},
         "name": names.CONTAINER,
         "env": _own_env(isvc, spec, model, location, word, platform, explainer_host),
     }
@@ -104,12 +110,13 @@ def runtime_server(isvc: Object, model: Model, runtime: Runtime, location: Locat
     given, container = model.container, runtimes.filled(runtime.container, isvc)
     merged = {**container, **{name: value for name, value in given.items() if name not in ("name", "env", "args")}}
     merged["args"] = [*(container.get("args") or []), *(given.get("args") or [])]
-    if model.runtime_version and not given.get("image"):
-        merged["image"] = f"{container['image'].rpartition(':')[0] or container['image']}:{model.runtime_version}"
+    if not given.get("image"):
+        merged["image"] = runtimes.image_of(model, container)
     if env := _merged_env(container.get("env") or [], given.get("env") or []):
         merged["env"] = env
     volumes = tuple(runtime.spec.get("volumes") or ())
-    return with_model(Pod(merged, volumes), location, platform)
+    pod = Pod(merged, volumes)
+    return pod if model.from_hub else with_model(pod, location, platform)
 
 
 def custom(component: Component, model_name: str, predictor_host: str | None) -> Pod:
@@ -185,10 +192,10 @@ def _own_env(
     explainer_host: str | None,
 ) -> list[Object]:
     own = {
-        "MODEL_NAME": (model.own_arguments or {}).get("model_name") or isvc["metadata"]["name"],
+        "MODEL_NAME": model.arguments.names.get("model_name") or isvc["metadata"]["name"],
         "STORAGE_URI": location.uri,
         "MODEL_FORMAT": model.format,
-        "ZEROFLOW_MULTI_MODEL": "true" if spec.multi_model else None,
+        "ZEROFLOW_MULTI_MODEL": "true" if spec.multi_model or model.format == TRITON else None,
         "MODEL_VERSION": spec.model_version,
         "PROTOCOL": model.protocol,
         "ZEROFLOW_STORE": platform.store,
@@ -197,6 +204,9 @@ def _own_env(
         "ZEROFLOW_COMPILE": None if spec.compiling else "false",
         "OMP_NUM_THREADS": "1",  # a row is too little work for two threads: they double its time and triple its p99
         "ZEROFLOW_LOGGER": _logger(isvc, spec.predictor),
+        "ZEROFLOW_TEXT_OPTIONS": json.dumps(dict(model.arguments.options), sort_keys=True)
+        if model.arguments.options
+        else None,
         "ZEROFLOW_BATCHER": json.dumps(dict(spec.predictor.batcher)) if spec.predictor.batcher else None,
         "ZEROFLOW_OBSERVED": _observed(isvc, platform),
         "EXPLAINER_HOST": explainer_host,

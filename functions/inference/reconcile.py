@@ -106,7 +106,8 @@ class Reconciler:
         entry = names.service_name(isvc["metadata"]["name"], "transformer" if spec.transformer else "predictor")
         mapping = manifests.mapping(isvc, entry, self.platform)
         mapped = self._map(mapping) if mapping is not None else None
-        return status.served(isvc, served, mapped, runtime, waiting, spec.adapted)
+        adapted = (*spec.adapted, *(runtime.adapted if runtime else ()))
+        return status.served(isvc, served, mapped, runtime, waiting, adapted)
 
     def _predictor(
         self, isvc: Object, spec: Declared, found: Mapping[str, Object | None]
@@ -123,7 +124,7 @@ class Reconciler:
         namespace = isvc["metadata"]["namespace"]
         account = spec.predictor.pod.get("serviceAccountName")
         place = location.locate(model, namespace, account, self.resources().find, self.database)
-        runtime = runtimes.choose(model, *self._runtimes(namespace))
+        runtime = runtimes.choose(model, *self._runtimes(namespace), self.platform.runs_image)
         if not runtime.is_own:
             return runtime, containers.runtime_server(isvc, model, runtime, place, self.platform)
         owner = f"InferenceService {namespace}/{isvc['metadata']['name']}"

@@ -89,15 +89,20 @@ class Served:
         try:
             return call(*arguments)
         except ValueError as error:
-            raise BadRequest(f"the model refuses these rows: {' '.join(str(error).split())[:500]}") from error
+            raise BadRequest(f"the model refuses these rows: {_one_line(error)}") from error
         except MemoryError as error:
             logger.exception("model %s has no memory for a request", self.name)
             raise NoRoom("there is no memory for this request now; send fewer rows, or try again") from error
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: a model's code ends no process that serves others
             logger.exception("model %s failed", self.name)
             raise ModelFailed(
                 f"the model failed: {type(error).__name__}; the predictor's log has the details"
             ) from error
+
+
+def _one_line(error: object) -> str:
+    """Return an error's words as text that can be sent, at most 500 characters."""
+    return " ".join(str(error).split())[:500].encode(errors="replace").decode()
 
 
 def load(settings: PredictorSettings, name: str) -> Served:
@@ -108,7 +113,7 @@ def load(settings: PredictorSettings, name: str) -> Served:
     word = Word(settings.sha256 if not settings.multi_model else None, settings.vouched_by)
     stores = Stores(settings.store, settings.s3_endpoint)
     model, version = load_versioned(
-        stores, uri, word, settings.model_format, settings.scratch, settings.compiling, settings.memory
+        stores, uri, word, settings.model_format, settings.scratch, settings.compiling, settings.memory, settings.texts
     )
     if settings.probabilities and not (isinstance(model, Estimator) and "predict_proba" in model.methods):
         from zeroflow.models.errors import FormatNotSupported

@@ -32,6 +32,10 @@ SERVED = (
 )
 """The formats (KServe's names of `modelFormat`, and `python` for a class of one's own) that the predictor loads."""
 
+TRITON = "triton"
+LOADED = (*SERVED, TRITON)
+"""Those, and Triton's: not what a file is, but how a repository of models is laid out (zeroflow.models.triton)."""
+
 INSTEAD = {
     "paddle": "export it with paddle2onnx",
     "keras": "save it as a TensorFlow SavedModel (model.export) or convert it with tf2onnx",
@@ -40,6 +44,7 @@ INSTEAD = {
     "catboost": 'save it with save_model(..., format="onnx")',
     "tensorrt": "serve the ONNX graph that it was built from",
     "tflite": "convert it with tf2onnx --tflite",
+    "graphdef": "convert it with tf2onnx --graphdef",
 }
 """What to do with a model of a format that is not served."""
 
@@ -62,6 +67,7 @@ _OTHER_NAMES = {
     ".cbm": "catboost",
     ".tflite": "tflite",
     ".plan": "tensorrt",
+    ".graphdef": "graphdef",
 }
 _COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x5d\x00\x00", b"\x04\x22\x4d\x18", b"ZF")
 """How a joblib file begins that was written with `compress=`: zlib, gzip, bz2, xz, lzma, lz4, joblib's old format."""

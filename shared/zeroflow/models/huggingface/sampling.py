@@ -10,7 +10,7 @@ logits with Gumbel noise is a sample of their distribution.
 
 from typing import Any
 
-from zeroflow.models.forms import Followed
+from zeroflow.models.huggingface.forms import Followed
 from zeroflow.models.tensormodel import Chosen, Wish
 
 CONTEXT = 8
