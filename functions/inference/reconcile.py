@@ -92,8 +92,8 @@ class Reconciler:
         spec = parse_spec(isvc)
         for service in found.values():
             self._check_owner(isvc, service)
-        runtime, pod = self._predictor(isvc, spec, found)
-        served = {"predictor": self._component(isvc, spec, spec.predictor, pod, found["predictor"])}
+        runtime, predictor = self._predictor(isvc, spec, found)
+        served = {"predictor": self._component(isvc, spec, spec.predictor, predictor, found["predictor"])}
         waiting = {}
         host = _host_of(served["predictor"].service)
         for component in spec.components[1:]:
@@ -106,7 +106,7 @@ class Reconciler:
         entry = names.service_name(isvc["metadata"]["name"], "transformer" if spec.transformer else "predictor")
         mapping = manifests.mapping(isvc, entry, self.platform)
         mapped = self._map(mapping) if mapping is not None else None
-        adapted = (*spec.adapted, *(runtime.adapted if runtime else ()))
+        adapted = (*spec.adapted, *(runtime.adapted if runtime else ()), *spec.unheeded(predictor.is_own))
         return status.served(isvc, served, mapped, runtime, waiting, adapted)
 
     def _predictor(
