@@ -6,12 +6,14 @@ Source: transformers, generate and TextIteratorStreamer; OpenAI's API for what m
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from zeroflow.models.estimator import Tensor
+from zeroflow.models.huggingface.forms import Followed, Forms
+from zeroflow.models.huggingface.sampling import Chooser
 from zeroflow.models.huggingface.task import INPUT, Task
-from zeroflow.models.sampling import Chooser
 from zeroflow.models.tensormodel import COMPLETES, Piece, Wish
 
 if TYPE_CHECKING:
@@ -85,9 +87,19 @@ class Completer(Task):
                 f"the prompt has {length} tokens and {wish.max_tokens} more are asked for; this model takes "
                 f"{self._longest} together"
             )
-        return self._pieces(ids, wish)
+        return self._pieces(ids, wish, self._forms.of(wish.forms) if wish.forms else None)
 
-    def _pieces(self, ids: Any, wish: Wish) -> Iterator[Piece]:
+    @cached_property
+    def _forms(self) -> Forms:
+        return Forms(self._tokenizer, self.vocabulary, self._ends)
+
+    @property
+    def _ends(self) -> list[int]:
+        """The tokens that end a text."""
+        ends = self._model.generation_config.eos_token_id
+        return [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
+
+    def _pieces(self, ids: Any, wish: Wish, form: Followed | None) -> Iterator[Piece]:
         transformers: Any = importlib.import_module("transformers")
         encodes = bool(self._model.config.is_encoder_decoder)
         streamer = transformers.TextIteratorStreamer(
@@ -96,7 +108,7 @@ class Completer(Task):
         state = _State()
         length = 1 if encodes else int(ids["input_ids"].shape[1])
 
-        chooser = Chooser(self._torch, self._tokenizer, wish, length, self._device)
+        chooser = Chooser(self._torch, self._tokenizer, wish, length, self._device, form)
 
         def watch(found: Any, scores: Any, **_: Any) -> Any:
             state.tokens = int(found.shape[1]) - length
@@ -115,8 +127,7 @@ class Completer(Task):
                         stopping_criteria=transformers.StoppingCriteriaList([watch]),
                         pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id or 0,
                     )
-                    ends = self._model.generation_config.eos_token_id
-                    state.ended = int(made[0, -1]) in (ends if isinstance(ends, list) else [ends])
+                    state.ended = int(made[0, -1]) in self._ends
             except Exception as error:
                 state.error = error
                 streamer.end()

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from zeroflow.models import devices
 from zeroflow.models.errors import FormatNotSupported
 from zeroflow.models.huggingface import options as said
 from zeroflow.models.huggingface.completing import Completer
@@ -67,8 +68,8 @@ def read(path: Path, sha256: str, options: TextOptions = AS_IT_IS) -> TensorMode
     model = _loaded(getattr(transformers, loader), path.parent, options, local)
     if (dtype := DTYPES[options.dtype]) is not None:
         model = model.to(getattr(torch, dtype))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    made = kind(torch, tokenizer, model.to(device).eval(), device, path.parent, options)
+    device = devices.found(torch)
+    made = kind(torch, tokenizer, model.to(device.name).eval(), device.name, path.parent, options)
     return TensorModel(
         kind=str(architecture),
         sha256=sha256,
@@ -76,8 +77,9 @@ def read(path: Path, sha256: str, options: TextOptions = AS_IT_IS) -> TensorMode
         inputs=(INPUT,),
         outputs=made.outputs,
         run=made.run,
-        serves=f"original, {device}",
+        serves=f"original, {device.name}",
         language=made if made.does else None,
+        only_in=device.only_in,
     )
 
 
