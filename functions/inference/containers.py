@@ -9,7 +9,7 @@ admission/pod (storage initializer), explainers (art).
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.rollout import SHADOW
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared
+from zeroflow.functions.inference.stored import MODEL_MOUNT, STORAGE_URI, Stored, root_of
 from zeroflow.models.formats import TRITON
 from zeroflow.models.trust import Word
 from zeroflow.predictions import tokens
@@ -32,7 +33,6 @@ WORKER_OPTIONS = ("--worker-class=zeroflow.functions.predictor.worker.QuickWorke
 NOT_PASSED = ("name", "args", "env", "envFrom", "ports")
 """What is said of the container of a model and means nothing to our predictor, or is put into it in another way: its
 one port speaks HTTP and gRPC, whichever was declared."""
-MODEL_MOUNT = "/mnt/models"
 MODEL_VOLUME = "kserve-provision-location"
 ART_IMAGE = "kserve/art-explainer:latest"
 PORT = "$(PORT)"
@@ -105,8 +105,8 @@ def own_predictor(
     return Pod(container, tuple(access.volumes), is_own=True)
 
 
-def runtime_server(isvc: Object, model: Model, runtime: Runtime, location: Location, platform: Platform) -> Pod:
-    """Return the server of a runtime, with what the user says of it merged in as KServe does."""
+def runtime_server(isvc: Object, model: Model, runtime: Runtime) -> Pod:
+    """Return the server of a runtime, with what the user says of it merged in as KServe does, still without a model."""
     given, container = model.container, runtimes.filled(runtime.container, isvc)
     merged = {**container, **{name: value for name, value in given.items() if name not in ("name", "env", "args")}}
     merged["args"] = [*(container.get("args") or []), *(given.get("args") or [])]
@@ -114,9 +114,7 @@ def runtime_server(isvc: Object, model: Model, runtime: Runtime, location: Locat
         merged["image"] = runtimes.image_of(model, container)
     if env := _merged_env(container.get("env") or [], given.get("env") or []):
         merged["env"] = env
-    volumes = tuple(runtime.spec.get("volumes") or ())
-    pod = Pod(merged, volumes)
-    return pod if model.from_hub else with_model(pod, location, platform)
+    return Pod(merged, tuple(runtime.spec.get("volumes") or ()))
 
 
 def custom(component: Component, model_name: str, predictor_host: str | None) -> Pod:
@@ -144,29 +142,38 @@ def art(component: Component, declared: Mapping[str, Any], model_name: str, pred
     return Pod({"name": names.CONTAINER, "image": image, "args": args, **passed})
 
 
-def with_model(pod: Pod, location: Location, platform: Platform) -> Pod:
-    """Return the pod with the model's bytes below /mnt/models, put there before the container starts."""
-    mounted = [mount for mount in pod.container.get("volumeMounts") or () if mount.get("mountPath") != MODEL_MOUNT]
-    place = {"name": MODEL_VOLUME, "mountPath": MODEL_MOUNT}
-    env = [
+def with_models(pod: Pod, found: Sequence[tuple[Stored, Location]], platform: Platform) -> Pod:
+    """Return the pod with the bytes of locations below their paths, put there before the container starts."""
+    root = root_of(tuple(stored for stored, _ in found))
+    mounted = [mount for mount in pod.container.get("volumeMounts") or () if mount.get("mountPath") != root]
+    place = {"name": MODEL_VOLUME, "mountPath": root}
+    own = [
         *({"name": name, "value": value} for name, value in platform.storage.items()),
         {"name": "ZEROFLOW_STORE", "value": platform.store},
-        *location.access.env,
     ]
-    initializer: Object = {
-        "name": "storage-initializer",
-        "image": platform.image,
-        "command": ["python", "-m", "zeroflow.artifacts.initializer"],
-        "args": [location.uri, MODEL_MOUNT],
-        "env": env,
-        "volumeMounts": [place, *location.access.mounts],
-    }
-    if location.access.env_from:
-        initializer["envFrom"] = location.access.env_from
+    inits = []
+    for number, (stored, location) in enumerate(found):
+        access = location.access
+        initializer: Object = {
+            "name": "storage-initializer" + (f"-{number}" if number else ""),
+            "image": platform.image,
+            "command": ["python", "-m", "zeroflow.artifacts.initializer"],
+            "args": [location.uri, stored.path],
+            "env": [*own, *access.env],
+            "volumeMounts": [place, *access.mounts],
+        }
+        inits.append({**initializer, **({"envFrom": access.env_from} if access.env_from else {})})
+    volumes = {each["name"]: each for _, location in found for each in location.access.volumes}
+    container = {**pod.container, "volumeMounts": [{**place, "readOnly": True}, *mounted]}
+    if variables := container.get("env"):
+        container["env"] = [
+            {"name": STORAGE_URI, "value": MODEL_MOUNT} if each.get("name") == STORAGE_URI else each
+            for each in variables
+        ]
     return Pod(
-        container={**pod.container, "volumeMounts": [{**place, "readOnly": True}, *mounted]},
-        volumes=(*pod.volumes, {"name": MODEL_VOLUME, "emptyDir": {}}, *location.access.volumes),
-        init=(*pod.init, initializer),
+        container=container,
+        volumes=(*pod.volumes, {"name": MODEL_VOLUME, "emptyDir": {}}, *volumes.values()),
+        init=(*pod.init, *inits),
     )
 
 

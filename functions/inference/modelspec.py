@@ -13,6 +13,7 @@ from zeroflow.errors import InvalidInput
 from zeroflow.functions.inference import arguments
 from zeroflow.functions.inference.arguments import Arguments
 from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.stored import MODEL_MOUNT, Stored, stored
 from zeroflow.inference.services import FRAMEWORKS
 from zeroflow.models.huggingface.options import TextOptions
 
@@ -59,6 +60,8 @@ class Model:
     """What the user says of the container, CONTAINER_FIELDS only."""
     from_hub: bool = False
     """Whether its location is what an argument names (`--model_id`): KServe's own server fetches it itself."""
+    several: tuple[Stored, ...] = ()
+    """Its locations, where there are several or one that is not put at /mnt/models."""
     arguments: Arguments = field(default_factory=Arguments)
     """What the container's `args` are to our predictor."""
 
@@ -84,7 +87,10 @@ def parse_model(predictor: Mapping[str, Any]) -> Model | None:
         raise Refused.field(f"{place}.modelFormat.name", "is missing")
     protocol = declared.get("protocolVersion")
     version = model_format.get("version")
-    uri = declared.get("storageUri") or None
+    listed = stored("spec.predictor", {"storageUris": predictor.get("storageUris")})
+    if listed and (declared.get("storageUri") or declared.get("storage")):
+        raise Refused.field("spec.predictor.storageUris", f"and {place}.storageUri exclude each other")
+    uri = declared.get("storageUri") or (listed[0].uri if listed else None)
     said = arguments.parse(declared.get("args"), model_format["name"])
     try:
         TextOptions.of(said.options)
@@ -99,6 +105,7 @@ def parse_model(predictor: Mapping[str, Any]) -> Model | None:
         protocol_given=protocol is not None,
         storage_uri=said.hub_uri if from_hub else uri,
         from_hub=from_hub,
+        several=() if [each.path for each in listed] == [MODEL_MOUNT] else listed,
         storage=_storage(f"{place}.storage", declared.get("storage")),
         runtime=declared.get("runtime") or None,
         runtime_version=declared.get("runtimeVersion") or None,

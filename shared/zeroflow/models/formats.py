@@ -43,6 +43,8 @@ INSTEAD = {
     "safetensors": "add the config.json of a Hugging Face model, or a .py file with the torch.nn.Module that it fills",
     "catboost": 'save it with save_model(..., format="onnx")',
     "tensorrt": "serve the ONNX graph that it was built from",
+    "torchserve": "the handler inside needs TorchServe; for our predictor save the program alone (torch.jit.save, "
+    "torch.export.save), or the .py file with the torch.nn.Module beside its weights",
     "tflite": "convert it with tf2onnx --tflite",
     "graphdef": "convert it with tf2onnx --graphdef",
 }
@@ -59,7 +61,7 @@ _OTHER_NAMES = {
     ".pt": "pytorch",
     ".pth": "pytorch",
     ".pt2": "pytorch",
-    ".mar": "pytorch",
+    ".mar": "torchserve",
     ".safetensors": "safetensors",
     ".gguf": "gguf",
     ".h5": "keras",
@@ -165,6 +167,8 @@ def _identify_zip(path: Path, suffix: str) -> ModelFile | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
+            if suffix == ".mar" or "MAR-INF/MANIFEST.json" in names:
+                return ModelFile(path, "torchserve", "native")
             if "schema.json" in names:
                 json.loads(archive.read("schema.json"))
                 return ModelFile(path, SKLEARN, "skops")
