@@ -14,6 +14,7 @@ from typing import Any
 from zeroflow.functions.inference import scaling
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.scaling import Scaling, whole
+from zeroflow.functions.inference.stored import Stored, stored
 
 OWN_FIELDS = (
     "canaryTrafficPercent",
@@ -23,6 +24,7 @@ OWN_FIELDS = (
     "batcher",
     "labels",
     "annotations",
+    "storageUris",
     *scaling.FIELDS,
 )
 OF_DEPLOYMENTS = ("deploymentStrategy",)
@@ -75,6 +77,8 @@ class Component:
     """Fields of the pod as declared, POD_FIELDS only."""
     containers: tuple[Mapping[str, Any], ...] = ()
     """The user's own containers, where there are any."""
+    stored: tuple[Stored, ...] = ()
+    """What a server that is not ours finds below its paths."""
     adapted: tuple[str, ...] = ()
     """What is done otherwise than it was asked for, in words."""
 
@@ -110,6 +114,7 @@ def parse_component(
         batcher=_batcher(place, declared.get("batcher")),
         pod=_pod(declared),
         containers=containers,
+        stored=stored(place, declared),
         adapted=(*scales.adapted, *left),
     )
 

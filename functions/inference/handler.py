@@ -37,6 +37,7 @@ from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.refusals import Refusals
 from zeroflow.functions.inference.subscriptions import Subscriptions
 from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out, waits_for
+from zeroflow.images import Images
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.observation import OBSERVED, Observation, check_source
 from zeroflow.predictions.recorded import RECORDED, Recorded
@@ -155,9 +156,18 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         storage=_storage(settings, environment),
         trusted=tuple(filter(None, environment.get("ZEROFLOW_TRUSTED_MODELS", "").split(","))),
         sink=settings.sink,
+        runs_image=_runs_image(environment),
         services=_services(settings, environment),
         token=settings.token,
     )
+
+
+def _runs_image(environment: Mapping[str, str]) -> Callable[[str], bool]:
+    """Return what says whether an image can be run: the embedded host runs those that something is mapped for."""
+    if "ZEROFLOW_HOME" not in environment:
+        return Platform.runs_image
+    images = Images.from_environment(environment)
+    return lambda image: images.of(image) is not None
 
 
 def _services(settings: Settings, environment: Mapping[str, str]) -> str:

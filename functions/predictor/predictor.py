@@ -13,6 +13,7 @@ from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.functions.predictor.siblings import Siblings, directory_of_revision
 from zeroflow.functions.predictor.wanted import Wanted
 from zeroflow.functions.predictor.witness import Witness
+from zeroflow.models.formats import TRITON
 from zeroflow.models.tensormodel import TensorModel
 
 
@@ -40,7 +41,7 @@ class Predictor:
         if predictor.witness.log is not None:
             predictor.metrics.watch(predictor.witness.log)
         if settings.multi_model:
-            repository.load_all()
+            repository.load_all(strictly=settings.model_format == TRITON)  # as Triton does (--exit-on-error)
         else:
             repository.load(settings.model_name)
         return predictor

@@ -113,7 +113,7 @@ def load(settings: PredictorSettings, name: str) -> Served:
     word = Word(settings.sha256 if not settings.multi_model else None, settings.vouched_by)
     stores = Stores(settings.store, settings.s3_endpoint)
     model, version = load_versioned(
-        stores, uri, word, settings.model_format, settings.scratch, settings.compiling, settings.memory
+        stores, uri, word, settings.model_format, settings.scratch, settings.compiling, settings.memory, settings.texts
     )
     if settings.probabilities and not (isinstance(model, Estimator) and "predict_proba" in model.methods):
         from zeroflow.models.errors import FormatNotSupported

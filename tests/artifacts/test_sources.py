@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import socket
 import tarfile
 import zipfile
@@ -187,17 +186,14 @@ def wordy_tar(size: int, packed: bool) -> bytes:
     return gzip.compress(whole, 1) if packed else whole
 
 
-def damaged(packed: bytes) -> bytes:
-    """Return bytes whose middle is another's."""
-    middle = len(packed) // 2
-    return packed[:middle] + bytes(64) + packed[middle + 64 :]
-
-
-def packed_zip() -> bytes:
+def damaged_zip() -> bytes:
+    """Return a zip archive whose member does not begin as packed bytes do."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("model", os.urandom(2_000).hex())
-    return buffer.getvalue()
+        archive.writestr("model", b"x" * 1_000)
+    whole = bytearray(buffer.getvalue())
+    whole[30 + len("model")] = 0x07
+    return bytes(whole)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +201,7 @@ def packed_zip() -> bytes:
     [
         (wordy_tar(3 << 20, False), "describes a member by 3145728 bytes"),
         (wordy_tar(3 << 20, True), "describes a member by 3145728 bytes"),
-        (damaged(gzip.compress(tar_of(model=os.urandom(2_000).hex().encode()))), "cannot be unpacked"),
-        (damaged(packed_zip()), "cannot be unpacked"),
+        (damaged_zip(), "cannot be unpacked"),
         (evil_tar(tarfile.REGTYPE, "../escaped"), "climbs out"),
         (evil_tar(tarfile.REGTYPE, "/escaped"), "climbs out"),
         (evil_tar(tarfile.REGTYPE, "a/../../escaped"), "climbs out"),
@@ -220,21 +215,8 @@ def packed_zip() -> bytes:
         (b"no archive at all", "cannot be unpacked"),
     ],
     ids=[
-        "wordy",
-        "wordy-gz",
-        "damaged-gz",
-        "damaged-zip",
-        "up",
-        "root",
-        "deep-up",
-        "symlink",
-        "hardlink",
-        "device",
-        "zip-slip",
-        "backslash",
-        "zip-link",
-        "cut",
-        "junk",
+        *("wordy", "wordy-gz", "damaged", "up", "root", "deep-up", "symlink", "hardlink", "device"),
+        *("zip-slip", "backslash", "zip-link", "cut", "junk"),
     ],
 )
 def test_an_archive_that_leads_elsewhere_is_refused(tmp_path, content, words):

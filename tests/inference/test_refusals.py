@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 URI = "store://models/refused/model.joblib"
+BARE = {"modelFormat": {"name": "sklearn"}}
 SKLEARN = {"modelFormat": {"name": "sklearn"}, "storageUri": URI}
 
 
@@ -23,6 +24,34 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
         ({"model": SKLEARN, "logger": {"mode": "some"}}, "InvalidSpec", "invalid logger type"),
         ({"model": SKLEARN, "logger": {"storage": {"path": "x"}}}, "UnsupportedField", "spec.predictor.logger.storage"),
         ({"model": SKLEARN, "batcher": {"timeout": 2}}, "UnsupportedField", "spec.predictor.batcher.timeout"),
+        ({"model": SKLEARN, "storageUris": [{"uri": URI}]}, "InvalidField", "storageUri exclude each other"),
+        ({"model": BARE, "storageUris": [{"uri": URI, "mountPath": "a"}]}, "InvalidField", "must be an absolute path"),
+        ({"model": BARE, "storageUris": [{"uri": URI, "mountPath": "/a/../b"}]}, "InvalidField", "that climbs nowhere"),
+        (
+            {"model": BARE, "storageUris": [{"mountPath": "/a"}]},
+            "InvalidField",
+            "spec.predictor.storageUris[0].uri is mi",
+        ),
+        (
+            {"model": BARE, "storageUris": "store://x"},
+            "InvalidField",
+            "must be a list of objects with uri and mountPath",
+        ),
+        (
+            {"model": BARE, "storageUris": [{"uri": URI, "mountPath": "/a/b"}, {"uri": URI, "mountPath": "/c/d"}]},
+            "InvalidField",
+            "must have a common directory, got /a/b, /c/d",
+        ),
+        (
+            {"model": BARE, "storageUris": [{"uri": URI, "path": "/mnt/models/a"}, {"uri": URI}]},
+            "UnsupportedField",
+            "for our predictor, which loads one location put at /mnt/models",
+        ),
+        (
+            {"model": {**SKLEARN, "storageUri": "https://github.com/kserve/models.git"}},
+            "InvalidStorageUri",
+            "is a git repository, which is not cloned here",
+        ),
         ({"model": SKLEARN, "hostNetwork": True}, "UnsupportedField", "spec.predictor.hostNetwork is not supported"),
         ({"model": SKLEARN, "workerSpec": {}}, "UnsupportedField", "spec.predictor.workerSpec is not supported"),
         ({"model": {**SKLEARN, "lifecycle": {"x": 1}}}, "UnsupportedField", "spec.predictor.model.lifecycle"),

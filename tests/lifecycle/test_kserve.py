@@ -58,9 +58,9 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "storage-storageSpec-sklearn_storagespec.yaml": {"example-sklearn-isvc": ("StorageKeyNotFound", "the Secret")},
     "storage-uri-sklearn.yaml": {"sklearn-from-uri": ("host 'github.com' is not found", "the network")},
     "tensorflow-tensorflow.yaml": {"flower-sample": (NO_MODEL, "the network")},
-    "torchserve-v2-mnist.yaml": {"torchserve-mnist-v2": (NO_IMAGE, "the image")},
+    "torchserve-v2-mnist.yaml": {"torchserve-mnist-v2": (NO_MODEL, "the network")},
     "transformer-torchserve_image_transformer-transformer.yaml": {"torch-transformer": (NO_MODEL, "the network")},
-    "triton-torchscript-torchscript.yaml": {"torchscript-cifar": (NO_IMAGE, "the image")},
+    "triton-torchscript-torchscript.yaml": {"torchscript-cifar": (NO_MODEL, "the network")},
     "xgboost-xgboost.yaml": {"xgboost-iris": (READY, "")},
 }
 

@@ -1,10 +1,10 @@
 """Which model lies at a path: one model file, or a layout that a framework gives to directories.
 
 Layouts: MLflow (`MLmodel`), TensorFlow SavedModel (`saved_model.pb`), Hugging Face (`config.json` that names
-architectures), MLServer (`model-settings.json`), a Python class with whatever it reads (`*.py`), a torch.nn.Module
-with its weights (`*.py` and one `.pt`, `.pth` or `.safetensors`). Python files are parsed, never run. Hidden files
-and files of no known format (a README, requirements.txt) do not count; two models in one directory are refused with
-both named.
+architectures), MLServer (`model-settings.json`), TorchServe (`model-store/*.mar`, to be refused by its name), a Python
+class with whatever it reads (`*.py`), a torch.nn.Module with its weights (`*.py` and one `.pt`, `.pth` or
+`.safetensors`). Python files are parsed, never run. Hidden files and files of no known format (a README,
+requirements.txt) do not count; two models in one directory are refused with both named.
 """
 
 import ast
@@ -19,6 +19,8 @@ from zeroflow.models.texts import inside, json_of, text_of
 HUGGINGFACE_OWN = ("pytorch", "safetensors", "keras", "onnx", "tflite")
 """What else a Hugging Face directory holds: the same weights for other frameworks."""
 MLSERVER_RUNTIMES = "mlserver_"
+MODEL_STORE = "model-store"
+"""Where TorchServe's archives lie, beside config/config.properties."""
 
 
 def find_model(root: Path, declared: str | None = None) -> ModelFile:
@@ -53,6 +55,8 @@ def only_model(root: Path) -> ModelFile:
         return found
     if not root.is_dir():
         raise NoModel(f"there is no model: {root.name} is neither a file nor a directory")
+    if archives := sorted((root / MODEL_STORE).glob("*.mar")):
+        return ModelFile(archives[0], "torchserve", "native")
     files = sorted(path for path in root.iterdir() if path.is_file() and not path.name.startswith("."))
     if (found := _mlserver(root)) is not None:
         return found
@@ -172,10 +176,6 @@ def _mlserver(root: Path) -> ModelFile | None:
     parameters = settings.get("parameters")
     uri = parameters.get("uri") if isinstance(parameters, dict) else None
     if module.startswith(MLSERVER_RUNTIMES):
-        if not isinstance(uri, str):
-            raise CorruptModel(f"{path.name} has no parameters.uri that names the model file")
-        named = inside(root, uri, path.name)
-        if named == root.resolve():
-            raise CorruptModel(f"{path.name} names its own directory; parameters.uri must name the model in it")
-        return only_model(named)
+        named = inside(root, uri, path.name) if isinstance(uri, str) else root
+        return None if named == root.resolve() or named == root else only_model(named)  # else what lies beside it
     return ModelFile(inside(root, f"{module.replace('.', '/')}.py", path.name), "python", "class", name)

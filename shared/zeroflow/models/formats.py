@@ -37,6 +37,10 @@ SERVED = (
 )
 """The formats (KServe's names of `modelFormat`, and `python` for a class of one's own) that the predictor loads."""
 
+TRITON = "triton"
+LOADED = (*SERVED, TRITON)
+"""Those, and Triton's: not what a file is, but how a repository of models is laid out (zeroflow.models.triton)."""
+
 INSTEAD = {
     "paddle": "export it with paddle2onnx",
     "keras": "save it as a TensorFlow SavedModel (model.export) or convert it with tf2onnx",
@@ -44,7 +48,10 @@ INSTEAD = {
     "safetensors": "add the config.json of a Hugging Face model, or a .py file with the torch.nn.Module that it fills",
     "catboost": 'save it with save_model(..., format="onnx")',
     "tensorrt": "serve the ONNX graph that it was built from",
+    "torchserve": "the handler inside needs TorchServe; for our predictor save the program alone (torch.jit.save, "
+    "torch.export.save), or the .py file with the torch.nn.Module beside its weights",
     "tflite": "convert it with tf2onnx --tflite",
+    "graphdef": "convert it with tf2onnx --graphdef",
 }
 """What to do with a model of a format that is not served."""
 
@@ -59,7 +66,7 @@ _OTHER_NAMES = {
     ".pt": "pytorch",
     ".pth": "pytorch",
     ".pt2": "pytorch",
-    ".mar": "pytorch",
+    ".mar": "torchserve",
     ".safetensors": "safetensors",
     ".gguf": "gguf",
     ".h5": "keras",
@@ -67,6 +74,7 @@ _OTHER_NAMES = {
     ".cbm": "catboost",
     ".tflite": "tflite",
     ".plan": "tensorrt",
+    ".graphdef": "graphdef",
 }
 _COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x5d\x00\x00", b"\x04\x22\x4d\x18", b"ZF")
 """How a joblib file begins that was written with `compress=`: zlib, gzip, bz2, xz, lzma, lz4, joblib's old format."""
@@ -173,6 +181,8 @@ def _identify_zip(path: Path, suffix: str) -> ModelFile | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
+            if suffix == ".mar" or "MAR-INF/MANIFEST.json" in names:
+                return ModelFile(path, "torchserve", "native")
             if "schema.json" in names:
                 _check_size(path, archive)
                 json.loads(archive.read("schema.json"))
