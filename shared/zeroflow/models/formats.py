@@ -41,6 +41,9 @@ TRITON = "triton"
 LOADED = (*SERVED, TRITON)
 """Those, and Triton's: not what a file is, but how a repository of models is laid out (zeroflow.models.triton)."""
 
+WITH_TORCH = ("pytorch", "huggingface", TRITON)
+"""Those that may need PyTorch: gigabytes, which images for the others do without."""
+
 INSTEAD = {
     "paddle": "export it with paddle2onnx",
     "keras": "save it as a TensorFlow SavedModel (model.export) or convert it with tf2onnx",
