@@ -64,6 +64,31 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "xgboost-xgboost.yaml": {"xgboost-iris": (READY, "")},
 }
 
+SHAPES: dict[str, tuple[str, str]] = {
+    # InferenceService of kserve-shapes.yaml: (READY, what the condition Adapted says) or (words of the condition, "")
+    "raw": (READY, "runs as a Knative Service, not as a Deployment"),
+    "keda": (READY, "predictor: 1 to 5 replicas, by concurrency instead of an External metric"),
+    "versioned": (READY, "sklearnserver:v0.15.0 cannot be run here; not heeded: runtimeVersion v0.15.0, --workers=2"),
+    "probed": (READY, ""),
+    "mlserver": (READY, ""),
+    "boosted": (READY, ""),
+    "repository": (READY, "tritonserver:23.05-py3 cannot be run here; not heeded: runtimeVersion 23.05-py3, --log-ver"),
+    "listed": (READY, ""),
+    "torchserve": ("mnist.mar is a torchserve model", ""),
+    "vllm": ("Unable to fetch image 'kserve/huggingfaceserver:latest'", ""),
+    "hub": ("ZEROFLOW_HF_MIRROR", ""),
+    "own-image": ("Unable to fetch image 'pytorch/torchserve:0.9.0-cpu'", ""),
+    "transformed": ("image 'kserve/image-transformer:latest' is not here", ""),
+    "multi-node": ("spec.predictor.workerSpec is not supported", ""),
+    "collocated": ("spec.predictor.containers is not supported beside a model", ""),
+}
+TRITON_CONFIG = """
+platform: "onnxruntime_onnx"
+max_batch_size: 8
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "label" data_type: TYPE_INT64 dims: [ ] }, { name: "probabilities" data_type: TYPE_FP32 dims: 3 } ]
+"""
+
 
 def models() -> dict[str, dict[str, bytes]]:
     """Return what the bucket of KServe's examples would hold, made by the same libraries."""
@@ -74,6 +99,18 @@ def models() -> dict[str, dict[str, bytes]]:
     xgboost = pytest.importorskip("xgboost")
     booster = xgboost.train({"objective": "multi:softmax", "num_class": 3}, xgboost.DMatrix(rows, classes), 5)
     found["models/xgboost/iris/model.ubj"] = bytes(booster.save_raw("ubj"))
+    lightgbm = pytest.importorskip("lightgbm")
+    data = lightgbm.Dataset(rows, classes, params={"verbose": -1})
+    leaves = lightgbm.train({"objective": "multiclass", "num_class": 3, "verbose": -1}, data, 5)
+    found["models/lightgbm/iris/model.bst"] = leaves.model_to_string().encode()
+    found["models/mlflow/wine/model.pkl"] = buffer.getvalue()
+    found["models/mlflow/wine/MLmodel"] = b"flavors: {sklearn: {pickled_model: model.pkl}}"
+    found["models/mlflow/wine/model-settings.json"] = b'{"implementation": "mlserver_mlflow.MLflowRuntime"}'
+    found["models/torchserve/image_classifier/v1/model-store/mnist.mar"] = b"PK\x05\x06" + bytes(18)
+    skl2onnx = pytest.importorskip("skl2onnx")
+    graph = skl2onnx.to_onnx(sklearn, rows[:1].astype("float32"), options={"zipmap": False})
+    found["models/triton/simple/iris/1/model.onnx"] = graph.SerializeToString()
+    found["models/triton/simple/iris/config.pbtxt"] = TRITON_CONFIG.encode()
     return {"kfserving-examples": found}
 
 
@@ -125,6 +162,40 @@ def check(host: Host, namespace: str, expected: dict[str, tuple[str, str]]) -> N
         else:
             answer = urllib3.request("POST", f"{url}/v1/models/{name}:predict", json=IRIS, headers=headers)
             assert answer.json() == {"predictions": [1, 1]}, answer.data
+
+
+def told(host: Host, namespace: str, name: str, kind: str) -> str:
+    """Return what a condition says, nothing when there is none."""
+    status = host.get(f"{ISVC}/{namespace}/inferenceservices/{name}")["status"]
+    return next((str(each["message"]) for each in status["conditions"] if each["type"] == kind), "")
+
+
+def answered(url: str, name: str) -> Any:
+    """Return the classes of the two flowers, by whichever protocol and under whichever name."""
+    (model,) = urllib3.request("GET", f"{url}/v1/models").json()["models"]
+    tensor = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": [*IRIS["instances"]]}
+    answer = urllib3.request("POST", f"{url}/v2/models/{model}/infer", json={"inputs": [tensor]})
+    assert answer.status == 200, (name, answer.data)
+    (output, *_) = answer.json()["outputs"]
+    found = output["data"]
+    return [max(range(3), key=found[at : at + 3].__getitem__) for at in (0, 3)] if len(found) == 6 else found
+
+
+@pytest.mark.scale
+def test_the_shapes_of_kserves_documentation(examples_host: Host) -> None:
+    namespace = applied(examples_host, Path(__file__).parent / "kserve-shapes.yaml")
+    documents = yaml.safe_load_all((Path(__file__).parent / "kserve-shapes.yaml").read_text())
+    assert {each["metadata"]["name"] for each in documents} == set(SHAPES)
+    for name, (words, adapted) in SHAPES.items():
+        found = eventually(lambda name=name: condition(examples_host, namespace, name), f"{name} to say how it is", 180)
+        said = told(examples_host, namespace, name, "Adapted")
+        assert (adapted in said, bool(said)) == (True, bool(adapted)), (name, said)
+        if words == READY:
+            assert found["status"] == "True", (name, found)
+            assert answered(found["url"], name) == [1, 1], name
+        else:
+            assert found["status"] == "False", (name, found)
+            assert words in f"{found.get('reason')}: {found.get('message')}", (name, found)
 
 
 FAST = ("sklearn-v1-sklearn.yaml", "custom-simple.yaml", "rollout-canary.yaml", "xgboost-xgboost.yaml")
