@@ -106,7 +106,8 @@ class Reconciler:
         self._remove(isvc, found, keep=(*served, *waiting))
         entry = names.service_name(isvc["metadata"]["name"], "transformer" if spec.transformer else "predictor")
         mapping = manifests.mapping(isvc, entry, self.platform)
-        mapped = self._map(mapping) if mapping is not None else None
+        # What there is not yet is not mapped: a name that leads nowhere would be told as a failure
+        mapped = self._map(mapping) if mapping is not None and "transformer" not in waiting else None
         adapted = (*spec.adapted, *(runtime.adapted if runtime else ()))
         return status.served(isvc, served, mapped, runtime, waiting, adapted)
 

@@ -80,7 +80,7 @@ SHAPES: dict[str, tuple[str, str]] = {
     "own-image": ("Unable to fetch image 'pytorch/torchserve:0.9.0-cpu'", ""),
     "transformed": ("image 'kserve/image-transformer:latest' is not here", ""),
     "multi-node": ("spec.predictor.workerSpec is not supported", ""),
-    "collocated": ("spec.predictor.containers is not supported beside a model", ""),
+    "collocated": ("Unable to fetch image 'kserve/image-transformer:latest'", "runs as a transformer of its own"),
 }
 TRITON_CONFIG = """
 platform: "onnxruntime_onnx"
