@@ -65,7 +65,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 SHAPES: dict[str, tuple[str, str]] = {
-    # InferenceService of kserve-shapes.yaml: (READY, what the condition Adapted says) or (words of the condition, "")
+    # InferenceService of kserve-shapes.yaml: READY or words of the condition, and words of the condition Adapted
     "raw": (READY, "runs as a Knative Service, not as a Deployment"),
     "keda": (READY, "predictor: 1 to 5 replicas, by concurrency instead of an External metric"),
     "versioned": (READY, "sklearnserver:v0.15.0 cannot be run here; not heeded: runtimeVersion v0.15.0, --workers=2"),
@@ -74,7 +74,7 @@ SHAPES: dict[str, tuple[str, str]] = {
     "boosted": (READY, ""),
     "repository": (READY, "tritonserver:23.05-py3 cannot be run here; not heeded: runtimeVersion 23.05-py3, --log-ver"),
     "listed": (READY, ""),
-    "torchserve": ("mnist.mar is a torchserve model", ""),
+    "torchserve": ("mnist.mar is a torchserve model", "not heeded: --disable-token-auth, --enable-model-api"),
     "vllm": ("Unable to fetch image 'kserve/huggingfaceserver:latest'", ""),
     "hub": ("ZEROFLOW_HF_MIRROR", ""),
     "own-image": ("Unable to fetch image 'pytorch/torchserve:0.9.0-cpu'", ""),
