@@ -8,7 +8,7 @@ event and no loop.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
@@ -26,6 +26,7 @@ from zeroflow.functions.inference.stored import Stored
 from zeroflow.functions.inference.versions import newest_version, rolled_out
 from zeroflow.inference.services import COMPONENTS
 from zeroflow.metadata import Database
+from zeroflow.models.formats import TRITON
 from zeroflow.resources import conditions
 from zeroflow.resources.client import Resources
 from zeroflow.resources.owners import is_controlled_by
@@ -141,6 +142,8 @@ class Reconciler:
                 "is not supported for our predictor, which loads one location put at /mnt/models: give it that one, "
                 "or a runtime or containers of your own all of them",
             )
+        if runtime.is_triton:
+            model = replace(model, format=TRITON)
         owner = f"InferenceService {namespace}/{isvc['metadata']['name']}"
         word = manifests.word_of(found["predictor"], isvc, spec, place.uri) or inspection.inspect(
             spec, model, place, owner, self.platform, self.database

@@ -24,11 +24,13 @@ from environments import python_of
 from lifecycle.conftest import Host, eventually, running
 
 SDK = Path(__file__).parents[1] / "inference" / "samples" / "kserve_sdk.py"
+CLASSES = SDK.with_name("kserve_examples.py")
 IRIS = {"instances": [[6.8, 2.8, 4.8, 1.4], [6.0, 3.4, 4.5, 1.6]]}
 ISVC = "/apis/serving.kserve.io/v1beta1/namespaces"
 
 READY = "ready"
 NO_IMAGE = "Unable to fetch image"
+TORCHSERVE = "mnist.mar is a torchserve model"
 NO_MODEL = "there is nothing at gs://kfserving-examples"
 
 TABLE: dict[str, dict[str, tuple[str, str]]] = {
@@ -37,7 +39,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "advanced-timeout.yaml": {"flowers": (NO_MODEL, "the network")},
     "autoscaling-autoscale.yaml": {"flowers-sample": (NO_MODEL, "the network")},
     "autoscaling-autoscale_custom.yaml": {"flowers-sample": (NO_MODEL, "the network")},
-    "batcher-basic-batcher_v1beta1.yaml": {"pytorch-batcher": (NO_MODEL, "the network")},
+    "batcher-basic-batcher_v1beta1.yaml": {"pytorch-batcher": (TORCHSERVE, "TorchServe's image")},
     "benchmark-sklearn_hpa.yaml": {"sklearn-iris-hpa": (READY, "")},
     "custom-custom_model-custom.yaml": {
         "custom-model": (NO_IMAGE, "the image"),
@@ -59,7 +61,9 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "storage-uri-sklearn.yaml": {"sklearn-from-uri": ("host 'github.com' is not found", "the network")},
     "tensorflow-tensorflow.yaml": {"flower-sample": (NO_MODEL, "the network")},
     "torchserve-v2-mnist.yaml": {"torchserve-mnist-v2": (NO_MODEL, "the network")},
-    "transformer-torchserve_image_transformer-transformer.yaml": {"torch-transformer": (NO_MODEL, "the network")},
+    "transformer-torchserve_image_transformer-transformer.yaml": {
+        "torch-transformer": (TORCHSERVE, "TorchServe's image")
+    },
     "triton-torchscript-torchscript.yaml": {"torchscript-cifar": (NO_MODEL, "the network")},
     "xgboost-xgboost.yaml": {"xgboost-iris": (READY, "")},
 }
@@ -253,6 +257,35 @@ def test_kserves_own_client_unmodified(examples_host: Host) -> None:
     assert (told["ready"], told["patched"], told["replaced"]) == (True, 30, None)
     assert told["url"]
     assert told["graph"]
+
+
+@pytest.mark.scale
+def test_kserves_own_classes_make_what_is_served(examples_host: Host) -> None:
+    host = examples_host
+    host.kubectl("create", "namespace", "by-class")
+    kubeconfig = str(host.home / "kubeconfig")
+    done = subprocess.run(
+        [
+            python_of("kserve==0.21.0", "kubernetes<34"),
+            str(CLASSES),
+            kubeconfig,
+            f"{host.url}/sink",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    for name, each in found.items():
+        data = each["predictions"]
+        best = [max(range(3), key=data[at : at + 3].__getitem__) for at in (0, 3)] if len(data) == 6 else data
+        assert best == [1, 1], (name, each)
+    adapted = {name: each["adapted"] for name, each in found.items() if each["adapted"]}
+    assert set(adapted) == {"raw", "keda", "triton"}
+    assert "1 to 2 replicas, by concurrency instead of cpu" in adapted["raw"]
+    assert "1 to 5 replicas, by concurrency instead of memory" in adapted["keda"]
+    assert "not heeded: runtimeVersion 23.05-py3" in adapted["triton"]
 
 
 @pytest.mark.parametrize(
