@@ -22,7 +22,7 @@ from zeroflow.functions.inference.rollout import SHADOW
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared
 from zeroflow.functions.inference.stored import MODEL_MOUNT, STORAGE_URI, Stored, root_of
-from zeroflow.models.formats import TRITON
+from zeroflow.models.formats import TRITON, WITH_TORCH
 from zeroflow.models.trust import Word
 from zeroflow.predictions import tokens
 
@@ -49,6 +49,8 @@ class Platform:
     """ZEROFLOW_DOMAIN: InferenceServices answer as <name>.<namespace>.<domain>."""
     image: str = "zeroflow/predictor"
     """ZEROFLOW_PREDICTOR_IMAGE: what a cluster runs."""
+    torch_image: str = "zeroflow/predictor-torch"
+    """ZEROFLOW_PREDICTOR_TORCH_IMAGE: what it runs for models that need PyTorch, on a GPU where one is asked for."""
     storage: Mapping[str, str] = field(default_factory=dict)
     """Variables of the function's own environment that say where models lie: endpoints, mirrors, caches."""
     trusted: tuple[str, ...] = ()
@@ -85,7 +87,7 @@ def own_predictor(
     """Return our predictor; `explainer_host` is where it sends what it is to explain."""
     access = location.access
     container: Object = {
-        "image": platform.image,
+        "image": platform.torch_image if model.format in WITH_TORCH else platform.image,
         "command": ["gunicorn"],
         "args": [
             "zeroflow.functions.predictor.handler:create_app()",

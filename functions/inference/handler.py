@@ -153,6 +153,7 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         store=str(settings.store),
         domain=environment.get("ZEROFLOW_DOMAIN") or Platform.domain,
         image=environment.get("ZEROFLOW_PREDICTOR_IMAGE") or Platform.image,
+        torch_image=environment.get("ZEROFLOW_PREDICTOR_TORCH_IMAGE") or Platform.torch_image,
         storage=_storage(settings, environment),
         trusted=tuple(filter(None, environment.get("ZEROFLOW_TRUSTED_MODELS", "").split(","))),
         sink=settings.sink,

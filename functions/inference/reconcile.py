@@ -94,8 +94,8 @@ class Reconciler:
         spec = parse_spec(isvc)
         for service in found.values():
             self._check_owner(isvc, service)
-        runtime, pod = self._predictor(isvc, spec, found)
-        served = {"predictor": self._component(isvc, spec, spec.predictor, pod, found["predictor"])}
+        runtime, predictor = self._predictor(isvc, spec, found)
+        served = {"predictor": self._component(isvc, spec, spec.predictor, predictor, found["predictor"])}
         waiting = {}
         host = _host_of(served["predictor"].service)
         for component in spec.components[1:]:
@@ -109,7 +109,7 @@ class Reconciler:
         mapping = manifests.mapping(isvc, entry, self.platform)
         # What there is not yet is not mapped: a name that leads nowhere would be told as a failure
         mapped = self._map(mapping) if mapping is not None and "transformer" not in waiting else None
-        adapted = (*spec.adapted, *(runtime.adapted if runtime else ()))
+        adapted = (*spec.adapted, *(runtime.adapted if runtime else ()), *spec.unheeded(predictor.is_own))
         return status.served(isvc, served, mapped, runtime, waiting, adapted)
 
     def _predictor(

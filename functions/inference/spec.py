@@ -43,6 +43,17 @@ class Declared:
         mode = ("runs as a Knative Service, not as a Deployment",) if self.standard else ()
         return (*mode, *self.apart, *(said for each in self.components for said in each.adapted))
 
+    def unheeded(self, own_predictor: bool) -> tuple[str, ...]:
+        """Return what only our predictor does and another container is asked to do, in words."""
+        others = self.components[1:] if own_predictor else self.components
+        given = {each.kind: (each.logger and "logger", each.batcher and "batcher") for each in others}
+        return tuple(
+            f"{kind}: its container is not our predictor, and has no {field}"
+            for kind, fields in given.items()
+            for field in fields
+            if field
+        )
+
     @property
     def components(self) -> tuple[Component, ...]:
         """All components that are asked for, the predictor first."""

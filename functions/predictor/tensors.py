@@ -139,9 +139,14 @@ def _shape(shape: Any, place: str) -> tuple[int, ...]:
 
 
 def _holds_boolean(data: Any) -> bool:
-    return isinstance(data, list) and any(
-        type(value) is bool or (type(value) is list and _holds_boolean(value)) for value in data
-    )
+    waiting = [data]  # no recursion: lists may be nested as deeply as the parser lets them
+    while waiting:
+        value = waiting.pop()
+        if type(value) is bool:
+            return True
+        if type(value) is list:
+            waiting.extend(value)
+    return False
 
 
 def _array(data: Any, shape: tuple[int, ...], datatype: str, place: str) -> "np.ndarray[Any, Any]":

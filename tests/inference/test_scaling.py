@@ -97,6 +97,18 @@ def test_what_is_done_otherwise_goes_with_its_reason(cluster: Any, uri: str) -> 
     assert "Adapted" not in kinds
 
 
+def test_what_only_our_predictor_does_is_said_of_other_containers(cluster: Any, uri: str) -> None:
+    containers = [{"image": "me/it", "command": ["true"]}]
+    batcher, log = {"maxBatchSize": 4, "maxLatency": 100}, {"mode": "all", "url": "http://logs.example.com"}
+    declared = {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": uri}, "batcher": batcher, "logger": log}
+    found = cluster.apply("logged", declared, None, {"transformer": {"containers": containers, "logger": log}})
+    (said,) = (each["message"] for each in found["status"]["conditions"] if each["type"] == "Adapted")
+    assert said == "transformer: its container is not our predictor, and has no logger"
+    found = cluster.apply("custom-logged", {"containers": containers, "batcher": batcher, "logger": log})
+    (said,) = (each["message"] for each in found["status"]["conditions"] if each["type"] == "Adapted")
+    assert [each.rpartition(" ")[2] for each in said.split("; ")] == ["logger", "batcher"]
+
+
 def test_each_component_scales_by_itself(cluster: Any, uri: str) -> None:
     containers = [{"image": "me/it", "command": ["true"]}]
     declared = {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": uri}, "maxReplicas": 5, "autoScaling": CPU}

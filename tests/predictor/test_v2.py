@@ -8,6 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+
+def _nested(depth: int, value: Any) -> Any:
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 TENSOR = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2, 6.7, 3.0, 5.2, 2.3]}
 FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("huge-shape", {"shape": [2**40, 4]}, "shape [1099511627776, 4] holds 4398046511104 values, data 8"),
@@ -29,6 +36,8 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("booleans", {"data": [True] + [1.0] * 7}, "data holds true or false, which are no FP32 values"),
     ("many-booleans", {"shape": [16, 4], "data": [True] * 64}, "data holds true or false"),
     ("nested-booleans", {"data": [[1, 2, 3, 4], [1, 2, 3, False]]}, "data holds true or false"),
+    ("deep-booleans", {"data": _nested(400, True)}, "data holds true or false"),
+    ("deep", {"data": _nested(400, 1.5)}, "data is ragged"),
     ("whole-booleans", {"datatype": "INT32", "data": [True] + [1] * 7}, "which are no INT32 values"),
     ("dimensions", {"shape": [1] * 98 + [2, 4]}, "shape has 100 dimensions, at most 64 are possible"),
     ("product", {"shape": [2**62] * 300_000}, "shape has 300000 dimensions"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from zeroflow.models.errors import AmbiguousModel, CorruptModel, FormatNotSupported, NoModel
 from zeroflow.models.formats import INSTEAD, SERVED, ModelFile, head_of, identify
-from zeroflow.models.texts import json_of, text_of
+from zeroflow.models.texts import inside, json_of, text_of
 
 HUGGINGFACE_OWN = ("pytorch", "safetensors", "keras", "onnx", "tflite")
 """What else a Hugging Face directory holds: the same weights for other frameworks."""
@@ -130,8 +130,8 @@ def _classes(path: Path, alone: bool) -> tuple[list[str], list[str]]:
     """
     try:
         tree = ast.parse(text_of(path), path.name)
-    except (SyntaxError, ValueError) as error:
-        raise CorruptModel(f"{path.name} is no Python that can be read: {error}") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the latter two: nested too deeply
+        raise CorruptModel(f"{path.name} is no Python that can be read: {str(error) or 'nested too deeply'}") from error
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     used = {
         node.id for each in classes for node in ast.walk(each) if isinstance(node, ast.Name) and node.id != each.name
@@ -176,13 +176,6 @@ def _mlserver(root: Path) -> ModelFile | None:
     parameters = settings.get("parameters")
     uri = parameters.get("uri") if isinstance(parameters, dict) else None
     if module.startswith(MLSERVER_RUNTIMES):
-        named = _inside(root, uri) if isinstance(uri, str) else root
+        named = inside(root, uri, path.name) if isinstance(uri, str) else root
         return None if named == root.resolve() or named == root else only_model(named)  # else what lies beside it
-    return ModelFile(_inside(root, f"{module.replace('.', '/')}.py"), "python", "class", name)
-
-
-def _inside(root: Path, name: str) -> Path:
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()) or not path.exists():
-        raise CorruptModel(f"model-settings.json names {name[:200]!r}, which is not in the directory")
-    return path
+    return ModelFile(inside(root, f"{module.replace('.', '/')}.py", path.name), "python", "class", name)

@@ -10,12 +10,17 @@ ONNX (protobuf).
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from zeroflow.models.errors import CorruptModel
 
 HEAD_BYTES = 512
+MOST_TIMES, MOST_BYTES = 100, 64 << 20
+"""What is inside a zip archive may be so many times as large as the archive, or so large anyway: numbers do not pack
+better, a bomb does."""
+MAX_SCHEMA_BYTES = 32 << 20
 
 SKLEARN = "sklearn"
 SERVED = (
@@ -35,6 +40,9 @@ SERVED = (
 TRITON = "triton"
 LOADED = (*SERVED, TRITON)
 """Those, and Triton's: not what a file is, but how a repository of models is laid out (zeroflow.models.triton)."""
+
+WITH_TORCH = ("pytorch", "huggingface", TRITON)
+"""Those that may need PyTorch: gigabytes, which images for the others do without."""
 
 INSTEAD = {
     "paddle": "export it with paddle2onnx",
@@ -163,6 +171,15 @@ def _native_format(head: bytes, suffix: str) -> str | None:
     return None
 
 
+def _check_size(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise CorruptModel for an archive that would fill the memory; zipfile unpacks no more than a member says."""
+    total = sum(info.file_size for info in archive.infolist())
+    if total > max(MOST_BYTES, MOST_TIMES * path.stat().st_size):
+        raise CorruptModel(f"{path.name} holds {total} bytes, more than {MOST_TIMES} times its own size")
+    if archive.getinfo("schema.json").file_size > MAX_SCHEMA_BYTES:
+        raise CorruptModel(f"{path.name} has a schema.json of more than {MAX_SCHEMA_BYTES} bytes")
+
+
 def _identify_zip(path: Path, suffix: str) -> ModelFile | None:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -170,9 +187,10 @@ def _identify_zip(path: Path, suffix: str) -> ModelFile | None:
             if suffix == ".mar" or "MAR-INF/MANIFEST.json" in names:
                 return ModelFile(path, "torchserve", "native")
             if "schema.json" in names:
+                _check_size(path, archive)
                 json.loads(archive.read("schema.json"))
                 return ModelFile(path, SKLEARN, "skops")
-    except (zipfile.BadZipFile, ValueError, KeyError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, NotImplementedError, RuntimeError) as error:
         raise CorruptModel(f"{path.name} is a damaged archive: {error}") from error
     if any(name.endswith("/models/model.json") for name in names):
         return ModelFile(path, "pytorch", "torch-export")
