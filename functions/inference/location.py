@@ -44,6 +44,11 @@ def locate(model: Model, namespace: str, account: str | None, find: Find, databa
     return Location(uri, credentials.of_service_account(find, namespace, account) if needs else Credentials())
 
 
+def of_many(namespace: str, account: str | None, find: Find) -> Location:
+    """Return no location, with what a predictor whose models are named later needs to reach any: its account's."""
+    return Location("", credentials.of_service_account(find, namespace, account))
+
+
 def _checked(model: Model, uri: str) -> str:
     try:
         parse(uri)

@@ -59,6 +59,14 @@ class Model:
     """What the user says of the container, CONTAINER_FIELDS only."""
 
     @property
+    def is_of_many(self) -> bool:
+        """Whether it names no model: those of the TrainedModels that name its InferenceService are served instead.
+
+        KServe's IsMMSPredictor; a Hugging Face model of the hub is named by an argument.
+        """
+        return self.storage_uri is None and self.storage is None and self.format != "huggingface"
+
+    @property
     def own_arguments(self) -> Mapping[str, str] | None:
         """What is said of the model by arguments that our predictor honours too; None when there are others."""
         return _own_arguments(self.container.get("args") or ())

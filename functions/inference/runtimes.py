@@ -1,10 +1,10 @@
 """Which ServingRuntime serves a model, chosen as KServe chooses; and whether our own predictor takes its place.
 
-Enabled, single-model runtimes whose supportedModelFormats has the format (and version) with autoSelect, and whose
-protocolVersions has the protocol: those of the namespace first, then of the cluster; newest first, then by priority
-for the format. `spec.predictor.model.runtime` names one. A runtime with the annotation
-`zeroflow.dev/served-by: predictor` is served by our predictor instead of its image: ours, and those of KServe's that
-it stands in for, where it loads the format.
+Enabled runtimes - for one model, or for many (`multiModel`) where none is named (modelspec.is_of_many) - whose
+supportedModelFormats has the format (and version) with autoSelect, and whose protocolVersions has the protocol: those
+of the namespace first, then of the cluster; newest first, then by priority for the format.
+`spec.predictor.model.runtime` names one. A runtime with the annotation `zeroflow.dev/served-by: predictor` is served
+by our predictor instead of its image: ours, and those of KServe's that it stands in for, where it loads the format.
 
 Source: KServe pkg/apis/serving/v1beta1 (predictor.go, GetSupportingRuntimes), pkg/controller (failure messages).
 """
@@ -14,15 +14,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from zeroflow.errors import NotFound
 from zeroflow.functions.inference import names
 from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.models import formats
+from zeroflow.resources.client import Resources
 
 Object = dict[str, Any]
 
 SERVED_BY = "zeroflow.dev/served-by"
 OWN_NAME = "zeroflow-predictor"
+OWN_NAME_OF_MANY = "zeroflow-predictor-of-many"
 OWN_PRIORITY = 10
 VERSIONS = {"sklearn": ("0", "1"), "xgboost": ("1", "2", "3"), "lightgbm": ("3", "4"), "onnx": ("1",)}
 """The major versions of a format that our predictor serves; any of the others."""
@@ -51,17 +54,18 @@ class Runtime:
         return dict(found)
 
 
-def own() -> Object:
-    """Return our runtime as a cluster has it that has none installed."""
+def own(many: bool = False) -> Object:
+    """Return our runtime, for one model or many, as a cluster has it that has none installed."""
     supported = [
         {"name": name, **({"version": version} if version else {}), "autoSelect": True, "priority": OWN_PRIORITY}
         for name in formats.SERVED
         for version in VERSIONS.get(name, (None,))
     ]
     return {
-        "metadata": {"name": OWN_NAME, "annotations": {SERVED_BY: "predictor"}},
+        "metadata": {"name": OWN_NAME_OF_MANY if many else OWN_NAME, "annotations": {SERVED_BY: "predictor"}},
         "kind": "ClusterServingRuntime",
         "spec": {
+            **({"multiModel": True} if many else {}),
             "supportedModelFormats": supported,
             "protocolVersions": ["v1", "v2", "grpc-v2"],
             "containers": [{"name": names.CONTAINER, "image": "zeroflow/predictor"}],
@@ -69,13 +73,23 @@ def own() -> Object:
     }
 
 
+def installed(resources: Resources, namespace: str) -> tuple[list[Object], list[Object]]:
+    """Return the runtimes of a namespace and those of the cluster; none on a cluster without KServe's."""
+    try:
+        of_namespace = resources.list(names.RUNTIME_API_VERSION, names.RUNTIME_KIND, namespace)
+        return of_namespace, resources.list(names.RUNTIME_API_VERSION, names.CLUSTER_RUNTIME_KIND)
+    except NotFound:
+        return [], []
+
+
 def choose(model: Model, of_namespace: Iterable[Object], of_cluster: Iterable[Object]) -> Runtime:
     """Return the runtime that serves the model; raise Refused, in KServe's words, when there is none."""
     cluster = list(of_cluster)
-    if not any(runtime["metadata"]["name"] == OWN_NAME for runtime in cluster):
-        cluster.append(own())
+    for name, many in ((OWN_NAME, False), (OWN_NAME_OF_MANY, True)):
+        if not any(runtime["metadata"]["name"] == name for runtime in cluster):
+            cluster.append(own(many))
     if _means_another_server(model):
-        cluster = [runtime for runtime in cluster if runtime["metadata"]["name"] != OWN_NAME]
+        cluster = [runtime for runtime in cluster if runtime["metadata"]["name"] not in (OWN_NAME, OWN_NAME_OF_MANY)]
     groups = (("ServingRuntime", list(of_namespace)), ("ClusterServingRuntime", cluster))
     if model.runtime is not None:
         return _named(model, groups)
@@ -126,8 +140,10 @@ def _named(model: Model, groups: Iterable[tuple[str, list[Object]]]) -> Runtime:
     kind, runtime = found
     if runtime["spec"].get("disabled"):
         raise Refused("RuntimeDisabled", f"specified runtime {model.runtime} is disabled", failure="RuntimeDisabled")
-    if runtime["spec"].get("multiModel"):
-        raise _unfit(model, "is for many models (multiModel), which is not supported")
+    if bool(runtime["spec"].get("multiModel")) != model.is_of_many:
+        if model.is_of_many:
+            raise _unfit(model, f"is for one model, and {model.place}.storageUri names none")
+        raise _unfit(model, f"is for many models (multiModel), and {model.place} names one")
     if model.protocol_given and not _speaks(model, runtime):
         raise _unfit(model, f"does not support specified protocol version {model.protocol}")
     if not any(_supports(model, entry) for entry in _formats(runtime)):
@@ -154,7 +170,9 @@ def _means_another_server(model: Model) -> bool:
 
 def _fits(model: Model, runtime: Object) -> bool:
     spec = runtime["spec"]
-    if spec.get("disabled") or spec.get("multiModel") or spec.get("workerSpec") or not _speaks(model, runtime):
+    if spec.get("disabled") or spec.get("workerSpec") or not _speaks(model, runtime):
+        return False
+    if bool(spec.get("multiModel")) != model.is_of_many:
         return False
     return any(entry.get("autoSelect") and _supports(model, entry) for entry in _formats(runtime))
 

@@ -1,5 +1,6 @@
 """Which runtime is chosen for a model: KServe's rules, over KServe's own runtimes and ours."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,15 @@ def installed() -> list[dict[str, Any]]:
 
 
 def chosen(
-    predictor: dict[str, Any], of_cluster: list[dict[str, Any]], of_namespace: list[dict[str, Any]] | None = None
+    predictor: dict[str, Any],
+    of_cluster: list[dict[str, Any]],
+    of_namespace: list[dict[str, Any]] | None = None,
+    uri: str | None = "store://models/one",
 ) -> tuple[str, bool]:
+    """Return the runtime of a predictor of one model, or of many without a location."""
     model = parse_model(predictor)
     assert model is not None
+    model = replace(model, storage_uri=model.storage_uri or uri)
     found = choose(model, of_namespace or [], of_cluster)
     return found.name, found.is_own
 
@@ -94,10 +100,30 @@ def test_runtime_of_the_namespace_comes_first(installed: Any) -> None:
             chosen(model("sklearn", runtime="mine"), installed, [off])
 
 
-def test_ours_is_what_its_manifest_says(installed: Any) -> None:
-    declared = next(runtime for runtime in installed if runtime["metadata"]["name"] == "zeroflow-predictor")
-    assert declared["spec"] == own()["spec"]
+def test_ours_are_what_their_manifests_say(installed: Any) -> None:
+    declared = {runtime["metadata"]["name"]: runtime["spec"] for runtime in installed}
+    assert declared["zeroflow-predictor"] == own()["spec"]
+    assert declared["zeroflow-predictor-of-many"] == own(many=True)["spec"]
     assert chosen(model("onnx"), []) == ("zeroflow-predictor", True)
+    assert chosen(model("onnx"), [], uri=None) == ("zeroflow-predictor-of-many", True)
+
+
+def test_where_no_model_is_named_a_runtime_of_many_is_chosen(installed: Any) -> None:
+    assert chosen({"sklearn": {}}, installed, uri=None) == ("zeroflow-predictor-of-many", True)
+    assert chosen(model("sklearn"), installed, uri=None) == ("zeroflow-predictor-of-many", True)
+    mine = {
+        "metadata": {"name": "mine", "namespace": "default"},
+        "spec": {
+            "multiModel": True,
+            "supportedModelFormats": [{"name": "sklearn", "autoSelect": True}],
+            "containers": [],
+        },
+    }
+    assert chosen(model("sklearn"), installed, [mine], uri=None) == ("mine", False)
+    with pytest.raises(Refused, match="kserve-sklearnserver is for one model"):
+        chosen(model("sklearn", runtime="kserve-sklearnserver"), installed, uri=None)
+    with pytest.raises(Refused, match=r"zeroflow-predictor-of-many is for many models \(multiModel\)"):
+        chosen(model("sklearn", runtime="zeroflow-predictor-of-many"), installed)
 
 
 def test_every_runtime_of_the_contract_is_installed(installed: Any, contracts: Path) -> None:
