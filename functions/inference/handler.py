@@ -5,6 +5,7 @@
   InferenceGraph and its Knative Service.
 * The same of a RolloutPolicy: the InferenceServices that name it; of a TrainedModel: all of its InferenceService's.
 * `dev.zeroflow.model.loaded` and `.failed`: what predictors of many models say becomes the status of TrainedModels.
+  `dev.zeroflow.host.started`, while one of them owes a word: it is asked again.
 * `dev.zeroflow.modelversion.registered`: the InferenceServices that follow the registered model get the new version.
 * `dev.zeroflow.predictions.observed` and `.recorded` (while a canary is being decided) and
   `dev.zeroflow.feedback.given`: evidence.
@@ -37,6 +38,7 @@ from zeroflow.functions.inference.reconcile import Reconciler
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.refusals import Refusals
 from zeroflow.functions.inference.subscriptions import Subscriptions
+from zeroflow.functions.inference.trained import status
 from zeroflow.functions.inference.trained.declared import parent, parents
 from zeroflow.functions.inference.trained.reconcile import TrainedModels
 from zeroflow.functions.inference.versions import (
@@ -70,6 +72,8 @@ STORAGE_VARIABLES = (
 )
 VERSION_REGISTERED = "dev.zeroflow.modelversion.registered"
 VERSION_APPROVED = "dev.zeroflow.modelversion.approved"
+HOST_STARTED = "dev.zeroflow.host.started"
+STARTED: list[dict[str, Any]] = [{"exact": {"type": HOST_STARTED}}]
 
 
 def create_app(settings: Settings | None = None, resources: Callable[[], Resources] | None = None) -> Flask:
@@ -94,6 +98,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
         app.database,
         platform,
         Waking(platform).wake,
+        lambda namespace, isvc, expects: subscriptions.keep("loading", namespace, isvc, STARTED if expects else None),
         refusals.note_trained,
         partial(awaiting.await_trained, subscriptions),
     )
@@ -136,6 +141,9 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
         found = [obj for obj in resources().list(trained.API_VERSION, trained.KIND) if waits(obj)]
         for namespace, isvc in sorted({(obj["metadata"]["namespace"], parent(obj)) for obj in found}):
             trained_models.reconcile(namespace, isvc)
+
+    def on_host_started(_delivery: Delivery) -> None:
+        look_again(status.is_awaited)
 
     def on_outcome(delivery: Delivery) -> None:
         outcome = Outcome.from_data(delivery.data())
@@ -181,6 +189,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     app.on(rollouts.DECIDED)(on_decision)
     app.on(LOADED)(on_outcome)
     app.on(FAILED)(on_outcome)
+    app.on(HOST_STARTED)(on_host_started)
     return app.flask
 
 

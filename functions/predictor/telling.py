@@ -26,6 +26,11 @@ class Teller:
         self._sequence = 0
         self.process = ""
 
+    @property
+    def tells(self) -> bool:
+        """Whether there is somebody to tell."""
+        return self._sender is not None
+
     def begin(self) -> None:
         """Take the process's name: when it has begun, since workers may have been forked from one parent."""
         self.process = self.process or secrets.token_hex(4)

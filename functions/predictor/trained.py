@@ -9,7 +9,8 @@ reaches the pods of every node.
 
 The platform is told of every failure, and of a success that it does not know of (zeroflow.predictions.outcome): what
 was told last is noted beside the words of operators (siblings.py), so that predictors which start again and again wake
-nobody.
+nobody. A process that is to end first loads what the platform has not heard of, as far as its time allows: it may have
+been started for that alone.
 
 Source: KServe pkg/agent (watcher, puller), which loads a changed model after it has unloaded the one before.
 """
@@ -37,7 +38,8 @@ EVERY_S = 0.5
 AWAIT_S = 240.0
 """How long a request waits for its model; the host's own limit of a request is 300 s."""
 AGAIN_S, AGAIN_AT_MOST_S = 1.0, 60.0
-CLOSE_S = 2.0
+CLOSE_S, OWING_CLOSE_S = 2.0, 240.0
+"""How long the end of the process waits for a loading, which may be one that the platform waits to hear of."""
 KEPT = 1000
 """Outcomes that wait for a broker that does not answer."""
 
@@ -154,7 +156,7 @@ class TrainedModels:
                 return
             self._asked.append(name)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._is_done(name), AWAIT_S)
+            self._changed.wait_for(lambda: self._closing or self._is_done(name), AWAIT_S)
             self._asked = [each for each in self._asked if each != name]
 
     def close(self) -> None:
@@ -163,7 +165,7 @@ class TrainedModels:
             self._closing = True
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(CLOSE_S)
+            self._thread.join(OWING_CLOSE_S if any(map(self._owes, self._models)) else CLOSE_S)
             if not self._thread.is_alive():
                 self._send()
 
@@ -174,10 +176,15 @@ class TrainedModels:
                     self._notes.put(name, version)
 
     def _is_done(self, name: str) -> bool:
-        return self._closing or name not in self._models or self._done.get(name) == self._models[name].version
+        return name not in self._models or self._done.get(name) == self._models[name].version
+
+    def _owes(self, name: str) -> bool:
+        """Say whether a model is to be loaded of which the platform has heard nothing yet."""
+        known = self._notes.get(name) if self._notes is not None else None
+        return self._teller.tells and not self._is_done(name) and known != self._models[name].version
 
     def _run(self, repository: Repository, is_unwanted: Callable[[str], bool]) -> None:
-        while not self._closing:
+        while not self._closing or any(map(self._owes, self._models)):
             self.read(repository)
             for name in [name for name in self._done if name not in self._models]:
                 repository.forget(name)
@@ -194,7 +201,7 @@ class TrainedModels:
         """Return the model to be loaded next: one that is waited for, else one that has never been, else again."""
         with self._changed:
             for name in (*self._asked, *sorted(self._models)):
-                if not self._is_done(name):
+                if self._owes(name) if self._closing else not self._is_done(name):
                     return name
             now = time.monotonic()
             return next((name for name, again in self._again.items() if again.at <= now), None)

@@ -326,3 +326,16 @@ def test_uploaded_model_is_taken_without_touching_the_trained_model(cluster: Any
     }
     assert cluster.client.post("/", data=json.dumps(record), headers=headers).status_code == 204
     assert set(config(cluster, many)) == {name}
+
+
+def test_start_of_the_host_asks_again_for_what_nobody_told_of(cluster: Any, constant: Any, many: str) -> None:
+    name = f"m-{many}"
+    declare(cluster, name, many, cluster.put(f"models/{many}/1.joblib", constant(1)))
+    triggers = [each["metadata"]["name"] for each in cluster.resources.list("eventing.knative.dev/v1", "Trigger")]
+    (waiting,) = [each for each in triggers if each.startswith(f"loading-{many}")]
+    make_ready(cluster, many)
+    assert condition(get(cluster, name), "Ready")[:2] == ("Unknown", "Loading")
+    assert cluster.send("dev.zeroflow.host.started", {}).status_code == 204
+    assert outcome(cluster, many, name) == 204
+    tell(cluster, name)
+    assert cluster.resources.find("eventing.knative.dev/v1", "Trigger", "zeroflow", waiting) is None

@@ -251,6 +251,29 @@ def test_success_is_told_once_for_all_starts_and_failure_each_time(
     assert [each.model for each in outcomes(receiver)].count("good") == 1
 
 
+def test_process_that_is_to_end_first_loads_what_nobody_has_heard_of(
+    shelf: Shelf, wait: Any, receiver: Receiver, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        shelf.name(name, shelf.put(name, 1.0, delay_s=1.0), framework="python")
+    shelf.write()
+    env = {"ZEROFLOW_MODEL_CACHE": str(tmp_path / "cache")}
+    first = shelf.start(receiver, **env)
+    wait(first)
+    first.connection.close()
+    first.process.terminate()
+    first.process.wait(DEADLINE_S)
+    assert sorted(each.model for each in outcomes(receiver)) == ["one", "two"]
+    shelf.put("two", 1.0, delay_s=20.0)
+    again = shelf.start(receiver, **env)
+    wait(again)
+    again.connection.close()
+    began = time.monotonic()
+    again.process.terminate()  # it owes nothing
+    again.process.wait(DEADLINE_S)
+    assert time.monotonic() - began < 15.0
+
+
 def test_what_the_broker_does_not_take_is_told_later(shelf: Shelf, wait: Any, receiver: Receiver) -> None:
     shelf.name("m", shelf.put("m", 1.0))
     shelf.write()
@@ -258,7 +281,7 @@ def test_what_the_broker_does_not_take_is_told_later(shelf: Shelf, wait: Any, re
     predictor = shelf.start(receiver)
     wait(predictor)
     assert asked(predictor, "m") == (200, [1.0])
-    until(lambda: "answers 503" in predictor.log.read_text())
+    until(lambda: "does not take events" in predictor.log.read_text())
     receiver.status = 202
     until(lambda: [each.model for each in outcomes(receiver)] == ["m"])
 

@@ -4,7 +4,7 @@ Level-triggered, all TrainedModels of one InferenceService at once: everything i
 written under its resourceVersion, so that of two reconciliations at once the one with the older picture starts over.
 The order of the writes - finalizer, ConfigMap, status - lets a kill between any two of them lose nothing: the event
 comes again. A predictor that sleeps is woken for what nobody has told of yet, so that a model is Ready, or not, by
-what a predictor says of it.
+what a predictor says of it; where the host itself is killed over that, its start is an event to begin anew.
 
 Unlike KServe, a TrainedModel that comes before its InferenceService waits for it (KServe deletes it), and its model is
 in the ConfigMap before the InferenceService is ready, so that the first predictor has it.
@@ -48,6 +48,8 @@ class TrainedModels:
     platform: Platform
     wake: Callable[[Object], None] = lambda isvc: None
     """Has a predictor of an InferenceService started, if none runs."""
+    expect_word: Callable[[str, str, bool], object] = lambda namespace, inferenceservice, expects: None
+    """Has the start of the host told for as long as an InferenceService's predictors owe a word."""
     note_refusal: Callable[[Object, Refused], None] = lambda obj, refused: None
     """Records that a TrainedModel was refused; called once for each new reason."""
     await_upload: Callable[[Object, bool], bool] = lambda obj, lacks: False
@@ -77,6 +79,8 @@ class TrainedModels:
         leaving = [obj for obj in concerned if is_leaving(obj)]
         staying = [obj for obj in concerned if not is_leaving(obj) and parent(obj) == name]
         if isvc is None or is_leaving(isvc):  # what it owned goes with it
+            if concerned:
+                self.expect_word(namespace, name, False)
             for obj in staying if isvc is None else ():
                 self._write(obj, status.without_parent(obj))
         elif (model := _model_of(isvc)) is None or not model.is_of_many:
@@ -95,6 +99,8 @@ class TrainedModels:
         for obj in trained:
             name = obj["metadata"]["name"]
             found[name] = self._found(obj, isvc, now.models.get(name), shares[name], formats)
+        untold = [obj for obj in trained if _is_untold(obj, found[obj["metadata"]["name"]].configured)]
+        self.expect_word(isvc["metadata"]["namespace"], isvc["metadata"]["name"], bool(untold))
         now.write(self.resources(), isvc, [each.configured for each in found.values() if each.configured is not None])
         for obj in trained:
             each = found[obj["metadata"]["name"]]
@@ -102,7 +108,6 @@ class TrainedModels:
             if each.refused is not None and each.refused.failure is not None and new != obj.get("status"):
                 self.note_refusal(obj, each.refused)
             self._write(obj, new)
-        untold = [obj for obj in trained if _is_untold(obj, found[obj["metadata"]["name"]].configured)]
         if untold and conditions.is_true(isvc, "Ready"):
             self.wake(isvc)
         passing = next((each.refused for each in found.values() if each.refused and each.refused.passing), None)

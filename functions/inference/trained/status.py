@@ -27,6 +27,7 @@ PARENT_READY, IS_MMS, FRAMEWORK, MEMORY = (
     "MemoryResourceAvailable",
 )
 LOADED = "ModelLoaded"
+LOADING = "Loading"
 KINDS = (PARENT_READY, IS_MMS, FRAMEWORK, MEMORY, LOADED)
 TOLD = "zeroflow.dev/told"
 MAX_MESSAGE = 1000
@@ -102,6 +103,11 @@ def is_told(obj: Object, configured: ConfiguredModel) -> bool:
     return bool(_told(obj).get("version") == configured.version)
 
 
+def is_awaited(obj: Object) -> bool:
+    """Say whether a predictor was to load the model, and has not told what became of it."""
+    return (conditions.find_condition(obj, LOADED) or {}).get("reason") == LOADING
+
+
 def _told(obj: Object) -> Mapping[str, Any]:
     try:
         said = json.loads(((obj.get("status") or {}).get("annotations") or {}).get(TOLD) or "{}")
@@ -116,7 +122,7 @@ def _loaded(obj: Object, found: Found) -> Object:
     if found.configured is None:
         return condition(LOADED, "Unknown")
     if not is_told(obj, found.configured):
-        return condition(LOADED, "Unknown", "Loading", "no predictor has told yet that it has loaded the model")
+        return condition(LOADED, "Unknown", LOADING, "no predictor has told yet that it has loaded the model")
     return _as_told(_told(obj))
 
 
