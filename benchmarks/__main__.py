@@ -5,8 +5,8 @@ import importlib
 import sys
 
 NAMES = (
-    "chain", "fan_out", "first_run", "cold_start", "broker", "backlog", "proxy", "predictor", "replicas",
-    "grpc_calls", "registry", "resources", "tuning",
+    "chain", "fan_out", "first_run", "cold_start", "broker", "backlog", "proxy", "predictor", "throughput",
+    "replicas", "grpc_calls", "registry", "resources", "tuning",
 )  # fmt: skip
 
 

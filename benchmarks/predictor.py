@@ -107,11 +107,11 @@ def _network(folder: Path) -> Path:
 
 
 def measure(
-    pid: int, port: int, path: str, sent: tuple[bytes, dict[str, str]], connections: int, seconds: int
+    pid: int, port: int, path: str, sent: tuple[bytes, dict[str, str]], connections: int, seconds: int, warm: int = WARM
 ) -> Figures:
-    """Load a server for a few seconds."""
+    """Load a server for a few seconds, after so many requests one after another."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    for _ in range(WARM):
+    for _ in range(warm):
         ask(connection, path, *sent)
     connection.close()
     body, headers = sent

@@ -11,10 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zeroflow.functions.inference import scaling
 from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.scaling import Scaling, whole
+from zeroflow.functions.inference.stored import Stored, stored
 
-SCALING_FIELDS = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "containerConcurrency", "timeout")
-OWN_FIELDS = ("canaryTrafficPercent", "logger", "batcher", "labels", "annotations", *SCALING_FIELDS)
+OWN_FIELDS = (
+    "canaryTrafficPercent",
+    "containerConcurrency",
+    "timeout",
+    "logger",
+    "batcher",
+    "labels",
+    "annotations",
+    "storageUris",
+    *scaling.FIELDS,
+)
+OF_DEPLOYMENTS = ("deploymentStrategy",)
+"""What is said of a Deployment alone: how Knative exchanges revisions is its own matter."""
 POD_FIELDS = (
     "serviceAccountName",
     "imagePullSecrets",
@@ -35,6 +49,8 @@ POD_FIELDS = (
     "automountServiceAccountToken",
     "shareProcessNamespace",
 )
+ALIASES = {"serviceAccount": "serviceAccountName"}
+"""Names that Kubernetes still takes for a field of the pod."""
 LOGGER_FIELDS = ("mode", "url", "metadataHeaders", "metadataAnnotations")
 BATCHER_FIELDS = ("maxBatchSize", "maxLatency")
 MAX_TIMEOUT_S = 600
@@ -49,10 +65,7 @@ class Component:
     kind: str
     """predictor, transformer or explainer."""
     canary_percent: int | None = None
-    min_replicas: int | None = None
-    max_replicas: int | None = None
-    scale_target: int | None = None
-    scale_metric: str | None = None
+    scaling: Scaling = field(default_factory=Scaling)
     container_concurrency: int | None = None
     timeout_s: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -64,51 +77,52 @@ class Component:
     """Fields of the pod as declared, POD_FIELDS only."""
     containers: tuple[Mapping[str, Any], ...] = ()
     """The user's own containers, where there are any."""
+    stored: tuple[Stored, ...] = ()
+    """What a server that is not ours finds below its paths."""
+    adapted: tuple[str, ...] = ()
+    """What is done otherwise than it was asked for, in words."""
 
 
-def parse_component(kind: str, declared: Mapping[str, Any], known: tuple[str, ...]) -> Component:
-    """Read one component; raise Refused for a field that is neither of every component nor among `known`."""
+def parse_component(
+    kind: str, declared: Mapping[str, Any], known: tuple[str, ...], annotations: Mapping[str, str]
+) -> Component:
+    """Read one component; raise Refused for a field that is neither of every component nor among `known`.
+
+    `annotations` are those of the InferenceService.
+    """
     place = f"spec.{kind}"
+    honoured = (*OWN_FIELDS, *POD_FIELDS, *known, "containers", *ALIASES)
+    honoured += OF_DEPLOYMENTS if scaling.is_standard(annotations) else ()
     for name, value in declared.items():
-        if name not in (*OWN_FIELDS, *POD_FIELDS, *known, "containers") and value not in (None, {}, []):
+        if name not in honoured and (value not in (None, {}, []) or (name == "workerSpec" and value is not None)):
             raise Refused.field(f"{place}.{name}", "is not supported")
     containers = tuple(declared.get("containers") or ())
     for container in containers:
         if not isinstance(container, dict) or not container.get("image"):
             raise Refused.field(f"{place}.containers", "must be containers with an image")
+    scales = scaling.scaling(kind, declared, annotations)
+    left = (f"{kind}: {name} is left to Knative" for name in OF_DEPLOYMENTS if declared.get(name))
     return Component(
         kind=kind,
-        canary_percent=_number(place, declared, "canaryTrafficPercent", 0, 100),
-        min_replicas=_number(place, declared, "minReplicas", 0),
-        max_replicas=_number(place, declared, "maxReplicas", 0) or None,  # 0 sets no limit
-        scale_target=_number(place, declared, "scaleTarget", 1),
-        scale_metric=_metric(place, declared),
-        container_concurrency=_number(place, declared, "containerConcurrency", 0, 1000),
-        timeout_s=_number(place, declared, "timeout", 1, MAX_TIMEOUT_S),
+        canary_percent=whole(place, declared, "canaryTrafficPercent", 0, 100),
+        scaling=scales,
+        container_concurrency=whole(place, declared, "containerConcurrency", 0, 1000),
+        timeout_s=whole(place, declared, "timeout", 1, MAX_TIMEOUT_S),
         labels=declared.get("labels") or {},
         annotations=declared.get("annotations") or {},
         logger=_logger(place, declared.get("logger")),
         batcher=_batcher(place, declared.get("batcher")),
-        pod={name: declared[name] for name in POD_FIELDS if declared.get(name) not in (None, {}, [], "")},
+        pod=_pod(declared),
         containers=containers,
+        stored=stored(place, declared),
+        adapted=(*scales.adapted, *left),
     )
 
 
-def _number(place: str, declared: Mapping[str, Any], name: str, least: int, most: int | None = None) -> int | None:
-    value = declared.get(name)
-    if value is None:
-        return None
-    if type(value) is not int or value < least or (most is not None and value > most):
-        accepted = f"{least} to {most}" if most is not None else f"{least} or more"
-        raise Refused.field(f"{place}.{name}", f"must be {accepted}, got {value!r}")
-    return value
-
-
-def _metric(place: str, declared: Mapping[str, Any]) -> str | None:
-    metric = declared.get("scaleMetric")
-    if metric not in (None, "concurrency", "rps"):
-        raise Refused.field(f"{place}.scaleMetric", f"is {metric!r}, supported are concurrency and rps")
-    return metric
+def _pod(declared: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = {name: declared[name] for name in POD_FIELDS if declared.get(name) not in (None, {}, [], "")}
+    old = {new: declared[name] for name, new in ALIASES.items() if declared.get(name)}
+    return {**old, **found}
 
 
 def _logger(place: str, logger: Any) -> Mapping[str, Any] | None:
@@ -126,7 +140,7 @@ def _batcher(place: str, batcher: Any) -> Mapping[str, int] | None:
         return None
     _only(f"{place}.batcher", batcher, BATCHER_FIELDS)
     defaults = {"maxBatchSize": 32, "maxLatency": 5000}  # KServe's
-    return {name: _number(f"{place}.batcher", batcher, name, 1) or default for name, default in defaults.items()}
+    return {name: whole(f"{place}.batcher", batcher, name, 1) or default for name, default in defaults.items()}
 
 
 def _only(place: str, given: Any, known: tuple[str, ...]) -> None:

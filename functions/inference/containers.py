@@ -9,7 +9,7 @@ admission/pod (storage initializer), explainers (art).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,9 @@ from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.rollout import SHADOW
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared
+from zeroflow.functions.inference.stored import MODEL_MOUNT, STORAGE_URI, Stored, root_of
 from zeroflow.inference import modelconfig
+from zeroflow.models.formats import TRITON, WITH_TORCH
 from zeroflow.models.trust import Word
 from zeroflow.predictions import tokens
 
@@ -29,7 +31,9 @@ Object = dict[str, Any]
 
 THREADS = 8
 WORKER_OPTIONS = ("--worker-class=zeroflow.functions.predictor.worker.QuickWorker", f"--threads={THREADS}")
-MODEL_MOUNT = "/mnt/models"
+NOT_PASSED = ("name", "args", "env", "envFrom", "ports")
+"""What is said of the container of a model and means nothing to our predictor, or is put into it in another way: its
+one port speaks HTTP and gRPC, whichever was declared."""
 MODEL_VOLUME = "kserve-provision-location"
 CONFIG_VOLUME = "model-config"
 ART_IMAGE = "kserve/art-explainer:latest"
@@ -47,12 +51,16 @@ class Platform:
     """ZEROFLOW_DOMAIN: InferenceServices answer as <name>.<namespace>.<domain>."""
     image: str = "zeroflow/predictor"
     """ZEROFLOW_PREDICTOR_IMAGE: what a cluster runs."""
+    torch_image: str = "zeroflow/predictor-torch"
+    """ZEROFLOW_PREDICTOR_TORCH_IMAGE: what it runs for models that need PyTorch, on a GPU where one is asked for."""
     storage: Mapping[str, str] = field(default_factory=dict)
     """Variables of the function's own environment that say where models lie: endpoints, mirrors, caches."""
     trusted: tuple[str, ...] = ()
     """ZEROFLOW_TRUSTED_MODELS: beginnings of locations, by commas, whose pickles the operator vouches for."""
     sink: str | None = None
     """K_SINK: the broker that gets what predictors observe."""
+    runs_image: Callable[[str], bool] = lambda image: True
+    """Whether an image can be run here: on a cluster any, on the embedded host those that something stands for."""
     services: str = "http://{service}.{namespace}.svc.cluster.local"
     """Where one predictor reaches the tag of another revision."""
     token: str | None = field(default=None, repr=False)
@@ -87,7 +95,7 @@ def own_predictor(
         mounts.append({"name": CONFIG_VOLUME, "mountPath": modelconfig.DIRECTORY, "readOnly": True})
         volumes.append({"name": CONFIG_VOLUME, "configMap": {"name": modelconfig.name_of(isvc["metadata"]["name"])}})
     container: Object = {
-        "image": platform.image,
+        "image": platform.torch_image if model.format in WITH_TORCH else platform.image,
         "command": ["gunicorn"],
         "args": [
             "zeroflow.functions.predictor.handler:create_app()",
@@ -96,7 +104,7 @@ def own_predictor(
             "--timeout=0",  # a large model may load for minutes; Knative's own deadlines apply
         ],
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready"}},
-        **{name: value for name, value in model.container.items() if name not in ("name", "args", "env", "envFrom")},
+        **{name: value for name, value in model.container.items() if name not in NOT_PASSED},
         "name": names.CONTAINER,
         "env": _own_env(isvc, spec, model, location, word, platform, explainer_host),
     }
@@ -107,17 +115,16 @@ def own_predictor(
     return Pod(container, tuple(volumes), is_own=True)
 
 
-def runtime_server(isvc: Object, model: Model, runtime: Runtime, location: Location, platform: Platform) -> Pod:
-    """Return the server of a runtime, with what the user says of it merged in as KServe does."""
+def runtime_server(isvc: Object, model: Model, runtime: Runtime) -> Pod:
+    """Return the server of a runtime, with what the user says of it merged in as KServe does, still without a model."""
     given, container = model.container, runtimes.filled(runtime.container, isvc)
     merged = {**container, **{name: value for name, value in given.items() if name not in ("name", "env", "args")}}
     merged["args"] = [*(container.get("args") or []), *(given.get("args") or [])]
-    if model.runtime_version and not given.get("image"):
-        merged["image"] = f"{container['image'].rpartition(':')[0] or container['image']}:{model.runtime_version}"
+    if not given.get("image"):
+        merged["image"] = runtimes.image_of(model, container)
     if env := _merged_env(container.get("env") or [], given.get("env") or []):
         merged["env"] = env
-    volumes = tuple(runtime.spec.get("volumes") or ())
-    return with_model(Pod(merged, volumes), location, platform)
+    return Pod(merged, tuple(runtime.spec.get("volumes") or ()))
 
 
 def custom(component: Component, model_name: str, predictor_host: str | None) -> Pod:
@@ -145,29 +152,38 @@ def art(component: Component, declared: Mapping[str, Any], model_name: str, pred
     return Pod({"name": names.CONTAINER, "image": image, "args": args, **passed})
 
 
-def with_model(pod: Pod, location: Location, platform: Platform) -> Pod:
-    """Return the pod with the model's bytes below /mnt/models, put there before the container starts."""
-    mounted = [mount for mount in pod.container.get("volumeMounts") or () if mount.get("mountPath") != MODEL_MOUNT]
-    place = {"name": MODEL_VOLUME, "mountPath": MODEL_MOUNT}
-    env = [
+def with_models(pod: Pod, found: Sequence[tuple[Stored, Location]], platform: Platform) -> Pod:
+    """Return the pod with the bytes of locations below their paths, put there before the container starts."""
+    root = root_of(tuple(stored for stored, _ in found))
+    mounted = [mount for mount in pod.container.get("volumeMounts") or () if mount.get("mountPath") != root]
+    place = {"name": MODEL_VOLUME, "mountPath": root}
+    own = [
         *({"name": name, "value": value} for name, value in platform.storage.items()),
         {"name": "ZEROFLOW_STORE", "value": platform.store},
-        *location.access.env,
     ]
-    initializer: Object = {
-        "name": "storage-initializer",
-        "image": platform.image,
-        "command": ["python", "-m", "zeroflow.artifacts.initializer"],
-        "args": [location.uri, MODEL_MOUNT],
-        "env": env,
-        "volumeMounts": [place, *location.access.mounts],
-    }
-    if location.access.env_from:
-        initializer["envFrom"] = location.access.env_from
+    inits = []
+    for number, (stored, location) in enumerate(found):
+        access = location.access
+        initializer: Object = {
+            "name": "storage-initializer" + (f"-{number}" if number else ""),
+            "image": platform.image,
+            "command": ["python", "-m", "zeroflow.artifacts.initializer"],
+            "args": [location.uri, stored.path],
+            "env": [*own, *access.env],
+            "volumeMounts": [place, *access.mounts],
+        }
+        inits.append({**initializer, **({"envFrom": access.env_from} if access.env_from else {})})
+    volumes = {each["name"]: each for _, location in found for each in location.access.volumes}
+    container = {**pod.container, "volumeMounts": [{**place, "readOnly": True}, *mounted]}
+    if variables := container.get("env"):
+        container["env"] = [
+            {"name": STORAGE_URI, "value": MODEL_MOUNT} if each.get("name") == STORAGE_URI else each
+            for each in variables
+        ]
     return Pod(
-        container={**pod.container, "volumeMounts": [{**place, "readOnly": True}, *mounted]},
-        volumes=(*pod.volumes, {"name": MODEL_VOLUME, "emptyDir": {}}, *location.access.volumes),
-        init=(*pod.init, initializer),
+        container=container,
+        volumes=(*pod.volumes, {"name": MODEL_VOLUME, "emptyDir": {}}, *volumes.values()),
+        init=(*pod.init, *inits),
     )
 
 
@@ -193,11 +209,11 @@ def _own_env(
     explainer_host: str | None,
 ) -> list[Object]:
     own = {
-        "MODEL_NAME": (model.own_arguments or {}).get("model_name") or isvc["metadata"]["name"],
+        "MODEL_NAME": model.arguments.names.get("model_name") or isvc["metadata"]["name"],
         "STORAGE_URI": location.uri,
         "MODEL_FORMAT": None if model.is_of_many else model.format,
         "ZEROFLOW_TRAINED_MODELS": f"{modelconfig.DIRECTORY}/{modelconfig.FILE}" if model.is_of_many else None,
-        "ZEROFLOW_MULTI_MODEL": "true" if spec.multi_model else None,
+        "ZEROFLOW_MULTI_MODEL": "true" if spec.multi_model or model.format == TRITON else None,
         "MODEL_VERSION": spec.model_version,
         "PROTOCOL": model.protocol,
         "ZEROFLOW_STORE": platform.store,
@@ -206,6 +222,9 @@ def _own_env(
         "ZEROFLOW_COMPILE": None if spec.compiling else "false",
         "OMP_NUM_THREADS": "1",  # a row is too little work for two threads: they double its time and triple its p99
         "ZEROFLOW_LOGGER": _logger(isvc, spec.predictor),
+        "ZEROFLOW_TEXT_OPTIONS": json.dumps(dict(model.arguments.options), sort_keys=True)
+        if model.arguments.options
+        else None,
         "ZEROFLOW_BATCHER": json.dumps(dict(spec.predictor.batcher)) if spec.predictor.batcher else None,
         "ZEROFLOW_OBSERVED": _observed(isvc, platform),
         "EXPLAINER_HOST": explainer_host,

@@ -49,6 +49,7 @@ from zeroflow.functions.inference.versions import (
     waits_for,
 )
 from zeroflow.functions.inference.waking import Waking
+from zeroflow.images import Images
 from zeroflow.inference import trained
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.observation import OBSERVED, Observation, check_source
@@ -198,13 +199,23 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         store=str(settings.store),
         domain=environment.get("ZEROFLOW_DOMAIN") or Platform.domain,
         image=environment.get("ZEROFLOW_PREDICTOR_IMAGE") or Platform.image,
+        torch_image=environment.get("ZEROFLOW_PREDICTOR_TORCH_IMAGE") or Platform.torch_image,
         storage=_storage(settings, environment),
         trusted=tuple(filter(None, environment.get("ZEROFLOW_TRUSTED_MODELS", "").split(","))),
         sink=settings.sink,
+        runs_image=_runs_image(environment),
         services=_services(settings, environment),
         is_embedded="ZEROFLOW_HOME" in environment,
         token=settings.token,
     )
+
+
+def _runs_image(environment: Mapping[str, str]) -> Callable[[str], bool]:
+    """Return what says whether an image can be run: the embedded host runs those that something is mapped for."""
+    if "ZEROFLOW_HOME" not in environment:
+        return Platform.runs_image
+    images = Images.from_environment(environment)
+    return lambda image: images.of(image) is not None
 
 
 def _services(settings: Settings, environment: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from zeroflow.metadata import Database
 from zeroflow.metadata.artifacts import Artifact
 from zeroflow.models import directories, trust
 from zeroflow.models.errors import CorruptModel, FormatNotSupported
+from zeroflow.models.formats import TRITON
 from zeroflow.models.trust import Word
 
 VOUCHING = ("run/", "registration/")
@@ -50,7 +51,7 @@ def inspect(
         path = stores.local_path(place.uri)
         if path is None and not stores.exists(place.uri):
             raise NotFound(f"there is nothing at {place.uri}")
-        if is_directory_of_models:  # each is looked at by the predictor, as it is loaded
+        if is_directory_of_models or model.format == TRITON:  # each is looked at by the predictor, as it is loaded
             word = Word(None, own_word)
         elif path is not None:
             word = _local(model, place.uri, own_word, path, database)

@@ -33,11 +33,15 @@ def locate(model: Model, namespace: str, account: str | None, find: Find, databa
     """Return where the model lies; raise Refused for a location that cannot be read or may not be."""
     if model.storage is not None:
         access, uri = credentials.of_storage_key(find, namespace, f"{model.place}.storage", model.storage)
-        return Location(_checked(model, model.storage_uri or uri), access)
-    uri = model.storage_uri or ""
+        return Location(_checked(f"{model.place}.storageUri", model.storage_uri or uri), access)
+    return at(f"{model.place}.storageUri", model.storage_uri or "", namespace, account, find, database)
+
+
+def at(place: str, uri: str, namespace: str, account: str | None, find: Find, database: Database) -> Location:
+    """Return a location that is declared at `place`; raise Refused for one that cannot be read or may not be."""
     if uri.startswith(SCHEME):
-        uri = _registered(model, uri, database)
-    _checked(model, uri)
+        uri = _registered(place, uri, database)
+    _checked(place, uri)
     if uri.startswith("pvc://"):
         return Location(uri, _claimed(uri))
     needs = uri.startswith(WITH_CREDENTIALS)
@@ -49,18 +53,20 @@ def of_many(namespace: str, account: str | None, find: Find) -> Location:
     return Location("", credentials.of_service_account(find, namespace, account))
 
 
-def _checked(model: Model, uri: str) -> str:
+def _checked(place: str, uri: str) -> str:
     try:
         parse(uri)
     except InvalidInput as error:
-        raise Refused("InvalidStorageUri", f"{model.place}.storageUri: {error}") from error
+        raise Refused("InvalidStorageUri", f"{place}: {error}") from error
+    if uri.partition("?")[0].endswith(".git") and uri.startswith(("https://", "http://")):
+        raise Refused("InvalidStorageUri", f"{place}: {uri!r} is a git repository, which is not cloned here")
     return uri
 
 
-def _registered(model: Model, uri: str, database: Database) -> str:
+def _registered(place: str, uri: str, database: Database) -> str:
     meant = named(uri)
     if meant is None:
-        raise Refused("InvalidStorageUri", f"{model.place}.storageUri: {uri!r} is not {SCHEME}<model>[/<version>]")
+        raise Refused("InvalidStorageUri", f"{place}: {uri!r} is not {SCHEME}<model>[/<version>]")
     name, version = meant
     with database.reading() as session:
         found = version_named(session, name, version)
@@ -68,14 +74,14 @@ def _registered(model: Model, uri: str, database: Database) -> str:
     if waiting is not None:
         raise Refused(
             "NotApproved",
-            f"{model.place}.storageUri: version {waiting.version!r} of registered model {name!r} needs an approval "
+            f"{place}: version {waiting.version!r} of registered model {name!r} needs an approval "
             f"before it is served: zeroflow models approve {name} {waiting.version}",
         )
     if found is None:
         what = f"version {version!r} of registered model {name!r}" if version else f"registered model {name!r}"
         raise Refused(
             "ModelNotFound",
-            f"{model.place}.storageUri: there is no deployable {what} with a location",
+            f"{place}: there is no deployable {what} with a location",
             "ModelLoadFailed",
         )
     return found.uri

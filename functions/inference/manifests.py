@@ -126,10 +126,10 @@ def _template_annotations(isvc: Object, component: Component, pod: Pod) -> dict[
         annotations[names.OBSERVE] = isvc["metadata"]["name"]
     annotations.setdefault(f"{AUTOSCALING}class", "kpa.autoscaling.knative.dev")
     for name, value in (
-        ("min-scale", component.min_replicas),
-        ("max-scale", component.max_replicas),
-        ("target", component.scale_target),
-        ("metric", component.scale_metric),
+        ("min-scale", component.scaling.min_replicas),
+        ("max-scale", component.scaling.max_replicas),
+        ("target", component.scaling.target),
+        ("metric", component.scaling.metric),
     ):
         if value is not None:
             annotations[AUTOSCALING + name] = str(value)
@@ -148,4 +148,14 @@ def _revision(component: Component, pod: Pod) -> Object:
     if init := [*fields.pop("initContainers", ()), *pod.init]:
         fields["initContainers"] = init
     others = component.containers[1:] if not pod.is_own else ()
-    return {**fields, "containers": [pod.container, *others]}
+    return {**fields, "containers": [_with_quantities(each) for each in (pod.container, *others)]}
+
+
+def _with_quantities(container: Mapping[str, Any]) -> Object:
+    """Return a container whose quantities are texts where YAML made numbers of them (`cpu: 0.1`)."""
+    said = {
+        kind: {name: str(each) if isinstance(each, float) else each for name, each in (of or {}).items()}
+        for kind, of in (container.get("resources") or {}).items()
+        if kind in ("limits", "requests")
+    }
+    return {**container, **({"resources": {**container["resources"], **said}} if said else {})}

@@ -9,8 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zeroflow.errors import InvalidInput
+from zeroflow.functions.inference import arguments
+from zeroflow.functions.inference.arguments import Arguments
 from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.stored import MODEL_MOUNT, Stored, stored
 from zeroflow.inference.services import FRAMEWORKS
+from zeroflow.models.huggingface.options import TextOptions
 
 CONTAINER_FIELDS = (
     "args",
@@ -32,10 +37,6 @@ CONTAINER_FIELDS = (
     "workingDir",
 )
 MODEL_FIELDS = ("modelFormat", "storageUri", "storage", "protocolVersion", "runtime", "runtimeVersion")
-OWN_ARGUMENTS = ("model_name", "model_id", "model_revision", "model_dir", "backend")
-"""Arguments of KServe's own servers that mean the same to our predictor, which stands in for them."""
-OWN_BACKENDS = ("auto", "huggingface")
-MODEL_DIR = "/mnt/models"
 STORAGE_FIELDS = ("key", "path", "parameters", "schemaPath")
 RESERVED_ENV = ("MODEL_NAME", "STORAGE_URI", "MODEL_FORMAT", "MODEL_VERSION", "PROTOCOL", "PORT")
 
@@ -57,6 +58,12 @@ class Model:
     runtime_version: str | None
     container: Mapping[str, Any] = field(default_factory=dict)
     """What the user says of the container, CONTAINER_FIELDS only."""
+    from_hub: bool = False
+    """Whether its location is what an argument names (`--model_id`): KServe's own server fetches it itself."""
+    several: tuple[Stored, ...] = ()
+    """Its locations, where there are several or one that is not put at /mnt/models."""
+    arguments: Arguments = field(default_factory=Arguments)
+    """What the container's `args` are to our predictor."""
 
     @property
     def is_of_many(self) -> bool:
@@ -64,12 +71,8 @@ class Model:
 
         KServe's IsMMSPredictor; a Hugging Face model of the hub is named by an argument.
         """
-        return self.storage_uri is None and self.storage is None and self.format != "huggingface"
-
-    @property
-    def own_arguments(self) -> Mapping[str, str] | None:
-        """What is said of the model by arguments that our predictor honours too; None when there are others."""
-        return _own_arguments(self.container.get("args") or ())
+        named = self.storage_uri is not None or self.storage is not None or bool(self.several)
+        return not named and self.format != "huggingface"
 
 
 def parse_model(predictor: Mapping[str, Any]) -> Model | None:
@@ -78,7 +81,11 @@ def parse_model(predictor: Mapping[str, Any]) -> Model | None:
     if not given:
         return None
     if predictor.get("containers"):
-        raise Refused.field("spec.predictor.containers", "is not supported beside a model: a pod has one container")
+        raise Refused.field(
+            "spec.predictor.containers",
+            "is not supported beside a model: a container that stands before the model goes into "
+            "spec.transformer.containers, one that serves it alone into spec.predictor.containers without the model",
+        )
     field_name = given[0]
     place, declared = f"spec.predictor.{field_name}", predictor[field_name]
     for name, value in declared.items():
@@ -89,38 +96,31 @@ def parse_model(predictor: Mapping[str, Any]) -> Model | None:
         raise Refused.field(f"{place}.modelFormat.name", "is missing")
     protocol = declared.get("protocolVersion")
     version = model_format.get("version")
-    uri = declared.get("storageUri") or None
-    said = _own_arguments(declared.get("args") or ()) or {}
-    if uri is None and not declared.get("storage") and model_format["name"] == "huggingface" and "model_id" in said:
-        uri = f"hf://{said['model_id']}" + (f":{said['model_revision']}" if said.get("model_revision") else "")
+    listed = stored("spec.predictor", {"storageUris": predictor.get("storageUris")})
+    if listed and (declared.get("storageUri") or declared.get("storage")):
+        raise Refused.field("spec.predictor.storageUris", f"and {place}.storageUri exclude each other")
+    uri = declared.get("storageUri") or (listed[0].uri if listed else None)
+    said = arguments.parse(declared.get("args"), model_format["name"])
+    try:
+        TextOptions.of(said.options)
+    except InvalidInput as error:
+        raise Refused.field(f"{place}.args", str(error)) from error
+    from_hub = uri is None and not declared.get("storage") and model_format["name"] == "huggingface"
     return Model(
         place=place,
         format=model_format["name"],
         format_version=None if version is None else str(version),
         protocol=protocol or ("v2" if field_name in ("onnx", "triton", "huggingface") else "v1"),
         protocol_given=protocol is not None,
-        storage_uri=uri,
+        storage_uri=said.hub_uri if from_hub else uri,
+        from_hub=from_hub,
+        several=() if [each.path for each in listed] == [MODEL_MOUNT] else listed,
         storage=_storage(f"{place}.storage", declared.get("storage")),
         runtime=declared.get("runtime") or None,
         runtime_version=declared.get("runtimeVersion") or None,
         container=_container(place, declared),
+        arguments=said,
     )
-
-
-def _own_arguments(args: Any) -> Mapping[str, str] | None:
-    words = [str(word) for word in args]
-    found: dict[str, str] = {}
-    while words:
-        name, equals, value = words.pop(0).partition("=")
-        if not equals:
-            value = words.pop(0) if words else ""
-        name = name.removeprefix("--")
-        if name not in OWN_ARGUMENTS or not value or value.startswith("--"):
-            return None
-        found[name] = value
-    if found.get("model_dir", MODEL_DIR) != MODEL_DIR or found.get("backend", "auto") not in OWN_BACKENDS:
-        return None
-    return found
 
 
 def model_place(isvc: Mapping[str, Any]) -> str:

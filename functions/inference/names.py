@@ -11,11 +11,7 @@ VISIBILITY_LABEL = "networking.knative.dev/visibility"
 STOP = "serving.kserve.io/stop"
 TAG_ROUTING = "serving.kserve.io/enable-tag-routing"
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
-AUTOSCALER_ANNOTATIONS = (
-    "serving.kserve.io/autoscalerClass",
-    "serving.kserve.io/metric",
-    "serving.kserve.io/targetUtilizationPercentage",
-)
+AUTOSCALER_CLASS, METRIC = "serving.kserve.io/autoscalerClass", "serving.kserve.io/metric"
 ROLLOUT_DURATION = "serving.knative.dev/rollout-duration"
 
 REGISTERED_MODEL = "zeroflow.dev/registered-model"

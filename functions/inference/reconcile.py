@@ -23,6 +23,7 @@ from zeroflow.functions.inference.rollout import Rollout
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared, is_stopped, parse_spec
 from zeroflow.functions.inference.status import Served
+from zeroflow.functions.inference.stored import Stored
 from zeroflow.functions.inference.trained import configuration
 from zeroflow.functions.inference.versions import newest_version, rolled_out
 from zeroflow.inference.services import COMPONENTS
@@ -95,21 +96,22 @@ class Reconciler:
         spec = parse_spec(isvc)
         for service in found.values():
             self._check_owner(isvc, service)
-        runtime, pod = self._predictor(isvc, spec, found)
-        served = {"predictor": self._component(isvc, spec, spec.predictor, pod, found["predictor"])}
+        runtime, predictor = self._predictor(isvc, spec, found)
+        served = {"predictor": self._component(isvc, spec, spec.predictor, predictor, found["predictor"])}
         waiting = {}
         host = _host_of(served["predictor"].service)
         for component in spec.components[1:]:
             if host is None:
                 waiting[component.kind] = "waits for the predictor's address"
                 continue
-            pod = _beside(isvc, spec, component, host)
+            pod = self._stored(isvc, component, _beside(isvc, spec, component, host))
             served[component.kind] = self._component(isvc, spec, component, pod, found[component.kind])
         self._remove(isvc, found, keep=(*served, *waiting))
         entry = names.service_name(isvc["metadata"]["name"], "transformer" if spec.transformer else "predictor")
         mapping = manifests.mapping(isvc, entry, self.platform)
         mapped = self._map(mapping) if mapping is not None else None
-        return status.served(isvc, served, mapped, runtime, waiting)
+        adapted = (*spec.adapted, *(runtime.adapted if runtime else ()), *spec.unheeded(predictor.is_own))
+        return status.served(isvc, served, mapped, runtime, waiting, adapted)
 
     def _predictor(
         self, isvc: Object, spec: Declared, found: Mapping[str, Object | None]
@@ -117,7 +119,8 @@ class Reconciler:
         """Return the runtime that was chosen, where there is a choice, and the predictor's pod."""
         model = spec.model
         if model is None:
-            return None, containers.custom(spec.predictor, isvc["metadata"]["name"], None)
+            pod = containers.custom(spec.predictor, isvc["metadata"]["name"], None)
+            return None, self._stored(isvc, spec.predictor, pod)
         annotations = isvc["metadata"].get("annotations") or {}
         if model.storage_uri is None and model.storage is None:
             if registered := annotations.get(names.REGISTERED_MODEL):
@@ -128,9 +131,20 @@ class Reconciler:
         namespace = isvc["metadata"]["namespace"]
         account = spec.predictor.pod.get("serviceAccountName")
         place = location.locate(model, namespace, account, self.resources().find, self.database)
-        runtime = runtimes.choose(model, *runtimes.installed(self.resources(), namespace))
+        runtime = runtimes.choose(model, *runtimes.installed(self.resources(), namespace), self.platform.runs_image)
         if not runtime.is_own:
-            return runtime, containers.runtime_server(isvc, model, runtime, place, self.platform)
+            pod = containers.runtime_server(isvc, model, runtime)
+            if model.from_hub:  # it fetches the model itself
+                return runtime, pod
+            if model.several:
+                return runtime, self._stored(isvc, spec.predictor, pod)
+            return runtime, containers.with_models(pod, [(Stored(place.uri, place.uri), place)], self.platform)
+        if model.several:
+            raise Refused.field(
+                "spec.predictor.storageUris",
+                "is not supported for our predictor, which loads one location put at /mnt/models: give it that one, "
+                "or a runtime or containers of your own all of them",
+            )
         owner = f"InferenceService {namespace}/{isvc['metadata']['name']} ({TRUST_ANNOTATION})"
         word = manifests.word_of(found["predictor"], isvc, spec, place.uri) or inspection.inspect(
             model, place, owner if spec.trusts_pickle else None, self.platform, self.database, spec.multi_model
@@ -143,7 +157,7 @@ class Reconciler:
     ) -> tuple[Runtime, Pod]:
         """Return the predictor that serves the TrainedModels which name this InferenceService, none at first."""
         namespace = isvc["metadata"]["namespace"]
-        runtime = runtimes.choose(model, *runtimes.installed(self.resources(), namespace))
+        runtime = runtimes.choose(model, *runtimes.installed(self.resources(), namespace), self.platform.runs_image)
         if not runtime.is_own:
             raise Refused(
                 "UnsupportedRuntime",
@@ -155,6 +169,18 @@ class Reconciler:
         configuration.ensure(self.resources(), isvc)
         host = _explainer_host(spec, explainer)
         return runtime, containers.own_predictor(isvc, spec, model, place, Word(), self.platform, host)
+
+    def _stored(self, isvc: Object, component: Component, pod: Pod) -> Pod:
+        """Return the pod with what its component stores in it."""
+        if not component.stored:
+            return pod
+        namespace, account = isvc["metadata"]["namespace"], component.pod.get("serviceAccountName")
+        find = self.resources().find
+        found = [
+            (each, location.at(each.place, each.uri, namespace, account, find, self.database))
+            for each in component.stored
+        ]
+        return containers.with_models(pod, found, self.platform)
 
     def _component(self, isvc: Object, spec: Declared, component: Component, pod: Pod, found: Object | None) -> Served:
         """Apply a component's Knative Service."""

@@ -5,13 +5,16 @@ supportedModelFormats has the format (and version) with autoSelect, and whose pr
 of the namespace first, then of the cluster; newest first, then by priority for the format.
 `spec.predictor.model.runtime` names one. A runtime with the annotation `zeroflow.dev/served-by: predictor` is served
 by our predictor instead of its image: ours, and those of KServe's that it stands in for, where it loads the format.
+Whoever names the image, its command, or an argument that only that server
+knows, means that very server; whoever names its version, or tunes it, means it where images run, and is told
+(`Runtime.adapted`) where they do not.
 
 Source: KServe pkg/apis/serving/v1beta1 (predictor.go, GetSupportingRuntimes), pkg/controller (failure messages).
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zeroflow.errors import NotFound
@@ -42,6 +45,8 @@ class Runtime:
     spec: Mapping[str, Any]
     is_own: bool
     """Whether our predictor serves, instead of the runtime's image."""
+    adapted: tuple[str, ...] = ()
+    """What of the server that was meant does not hold for our predictor, in words."""
 
     @property
     def container(self) -> Mapping[str, Any]:
@@ -58,7 +63,8 @@ def own(many: bool = False) -> Object:
     """Return our runtime, for one model or many, as a cluster has it that has none installed."""
     supported = [
         {"name": name, **({"version": version} if version else {}), "autoSelect": True, "priority": OWN_PRIORITY}
-        for name in formats.SERVED
+        for name in formats.LOADED
+        if not (many and name == formats.TRITON)  # which is several models in itself
         for version in VERSIONS.get(name, (None,))
     ]
     return {
@@ -82,28 +88,38 @@ def installed(resources: Resources, namespace: str) -> tuple[list[Object], list[
         return [], []
 
 
-def choose(model: Model, of_namespace: Iterable[Object], of_cluster: Iterable[Object]) -> Runtime:
-    """Return the runtime that serves the model; raise Refused, in KServe's words, when there is none."""
+def choose(
+    model: Model,
+    of_namespace: Iterable[Object],
+    of_cluster: Iterable[Object],
+    runs_image: Callable[[str], bool] = lambda image: True,
+) -> Runtime:
+    """Return the runtime that serves the model; raise Refused, in KServe's words, when there is none.
+
+    `runs_image` says whether an image can be run here.
+    """
     cluster = list(of_cluster)
     for name, many in ((OWN_NAME, False), (OWN_NAME_OF_MANY, True)):
         if not any(runtime["metadata"]["name"] == name for runtime in cluster):
             cluster.append(own(many))
-    if _means_another_server(model):
+    if _means_another_server(model) or _tells_server(model):
         cluster = [runtime for runtime in cluster if runtime["metadata"]["name"] not in (OWN_NAME, OWN_NAME_OF_MANY)]
     groups = (("ServingRuntime", list(of_namespace)), ("ClusterServingRuntime", cluster))
     if model.runtime is not None:
-        return _named(model, groups)
-    for kind, runtimes in groups:
-        fitting = [runtime for runtime in runtimes if _fits(model, runtime)]
-        fitting.sort(key=lambda runtime: str(runtime["metadata"].get("creationTimestamp", "")), reverse=True)
-        fitting.sort(key=lambda runtime: _priority(model, runtime), reverse=True)
-        if fitting:
-            return _chosen(model, kind, fitting[0])
+        return _named(model, groups, runs_image)
+    # KServe's default is v1, also for formats whose servers speak nothing but v2: nobody is served by that
+    for asked in (model, *(() if model.protocol_given else (replace(model, protocol="v2"),))):
+        for kind, runtimes in groups:
+            fitting = [runtime for runtime in runtimes if _fits(asked, runtime)]
+            fitting.sort(key=lambda runtime: str(runtime["metadata"].get("creationTimestamp", "")), reverse=True)
+            fitting.sort(key=lambda runtime: _priority(asked, runtime), reverse=True)
+            if fitting:
+                return _chosen(model, kind, fitting[0], runs_image)
     version = f" version {model.format_version}" if model.format_version else ""
     raise Refused(
         "NoSupportingRuntime",
         f"no runtime found to support predictor with model type: {model.format}{version}, protocol {model.protocol} "
-        f"({model.place}); our predictor serves {', '.join(formats.SERVED)}",
+        f"({model.place}); our predictor serves {', '.join(formats.LOADED)}",
         failure="NoSupportingRuntime",
     )
 
@@ -126,7 +142,7 @@ def filled(value: Any, isvc: Object) -> Any:
     return value
 
 
-def _named(model: Model, groups: Iterable[tuple[str, list[Object]]]) -> Runtime:
+def _named(model: Model, groups: Iterable[tuple[str, list[Object]]], runs_image: Callable[[str], bool]) -> Runtime:
     found = next(
         ((kind, each) for kind, group in groups for each in group if each["metadata"]["name"] == model.runtime), None
     )
@@ -149,23 +165,45 @@ def _named(model: Model, groups: Iterable[tuple[str, list[Object]]]) -> Runtime:
     if not any(_supports(model, entry) for entry in _formats(runtime)):
         known = ", ".join(sorted({str(entry.get("name")) for entry in _formats(runtime)}))
         raise _unfit(model, f"does not support specified framework/version {model.format}; it supports {known}")
-    return _chosen(model, kind, runtime)
+    return _chosen(model, kind, runtime, runs_image)
 
 
 def _unfit(model: Model, fault: str) -> Refused:
     return Refused("NoSupportingRuntime", f"specified runtime {model.runtime} {fault}", failure="NoSupportingRuntime")
 
 
-def _chosen(model: Model, kind: str, runtime: Object) -> Runtime:
+def image_of(model: Model, container: Mapping[str, Any]) -> str:
+    """Return the image of a runtime's container, in the version that is asked for."""
+    image = str(container.get("image", ""))
+    if not model.runtime_version:
+        return image
+    return f"{image.rpartition(':')[0] or image}:{model.runtime_version}"
+
+
+def _chosen(model: Model, kind: str, runtime: Object, runs_image: Callable[[str], bool]) -> Runtime:
     stands_in = (runtime["metadata"].get("annotations") or {}).get(SERVED_BY) == "predictor"
-    is_own = stands_in and model.format in formats.SERVED and not _means_another_server(model)
-    return Runtime(runtime["metadata"]["name"], kind, runtime["spec"], is_own)
+    found = Runtime(runtime["metadata"]["name"], kind, runtime["spec"], False)
+    if not stands_in or model.format not in formats.LOADED or _means_another_server(model):
+        return found
+    said = _tells_server(model)
+    if not said:
+        return replace(found, is_own=True)
+    image = image_of(model, found.container)
+    if runs_image(image):
+        return found
+    instead = f"served by zeroflow-predictor: image {image} cannot be run here"
+    return replace(found, is_own=True, adapted=(f"{instead}; not heeded: {', '.join(said)}",))
 
 
 def _means_another_server(model: Model) -> bool:
-    """Say whether the user speaks to the runtime's own server: its arguments, command, image, or version of it."""
-    others = model.own_arguments is None or any(name in model.container for name in ("command", "image"))
-    return bool(model.runtime_version) or others
+    """Say whether only the runtime's own server can do what is asked: an argument of its own, a command, an image."""
+    return bool(model.arguments.others) or any(name in model.container for name in ("command", "image"))
+
+
+def _tells_server(model: Model) -> list[str]:
+    """Return what is said to the runtime's server that no answer depends on: its version, how it is tuned."""
+    version = [f"runtimeVersion {model.runtime_version}"] if model.runtime_version else []
+    return [*version, *model.arguments.tuning]
 
 
 def _fits(model: Model, runtime: Object) -> bool:

@@ -12,6 +12,7 @@ from zeroflow.functions.inference import names
 from zeroflow.functions.inference.component import Component, parse_component
 from zeroflow.functions.inference.modelspec import Model, parse_model
 from zeroflow.functions.inference.refusal import Refused
+from zeroflow.functions.inference.scaling import is_standard
 from zeroflow.inference import services
 from zeroflow.models.trust import TRUST_ANNOTATION
 
@@ -31,6 +32,25 @@ class Declared:
     trusts_pickle: bool = False
     compiling: bool = True
     multi_model: bool = False
+    standard: bool = False
+    """Whether a Deployment is asked for, instead of a Knative Service."""
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """What is done otherwise than it was asked for, in words."""
+        mode = ("runs as a Knative Service, not as a Deployment",) if self.standard else ()
+        return (*mode, *(said for each in self.components for said in each.adapted))
+
+    def unheeded(self, own_predictor: bool) -> tuple[str, ...]:
+        """Return what only our predictor does and another container is asked to do, in words."""
+        others = self.components[1:] if own_predictor else self.components
+        given = {each.kind: (each.logger and "logger", each.batcher and "batcher") for each in others}
+        return tuple(
+            f"{kind}: its container is not our predictor, and has no {field}"
+            for kind, fields in given.items()
+            for field in fields
+            if field
+        )
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -43,22 +63,23 @@ def parse_spec(isvc: Mapping[str, Any]) -> Declared:
     annotations: Mapping[str, str] = isvc["metadata"].get("annotations") or {}
     for fault in services.faults(isvc):
         raise Refused("InvalidSpec", fault)
-    _check_modes(annotations)
+    canary_percent(annotations)
     spec = isvc["spec"]
     if spec.get("canary"):
         raise Refused.field("spec.canary", "is for RawDeployment; use spec.predictor.canaryTrafficPercent")
     transformer, explainer = spec.get("transformer") or None, spec.get("explainer") or None
     predictor = spec["predictor"]
     return Declared(
-        predictor=parse_component("predictor", predictor, ("model", *services.FRAMEWORKS)),
+        predictor=parse_component("predictor", predictor, ("model", *services.FRAMEWORKS), annotations),
         model=parse_model(predictor),
-        transformer=parse_component("transformer", transformer, ()) if transformer else None,
-        explainer=parse_component("explainer", explainer, ("art",)) if explainer else None,
+        transformer=parse_component("transformer", transformer, (), annotations) if transformer else None,
+        explainer=parse_component("explainer", explainer, ("art",), annotations) if explainer else None,
         art=(explainer or {}).get("art"),
         model_version=annotations.get(names.MODEL_VERSION),
         trusts_pickle=flag(annotations, TRUST_ANNOTATION, False),
         compiling=flag(annotations, names.COMPILE, True),
         multi_model=flag(annotations, names.MULTI_MODEL, False),
+        standard=is_standard(annotations),
     )
 
 
@@ -73,19 +94,6 @@ def canary_percent(annotations: Mapping[str, str]) -> int:
 def is_stopped(isvc: Mapping[str, Any]) -> bool:
     """Say whether the InferenceService is to keep its object but run nothing."""
     return flag(isvc["metadata"].get("annotations") or {}, names.STOP, False)
-
-
-def _check_modes(annotations: Mapping[str, str]) -> None:
-    mode = annotations.get(names.DEPLOYMENT_MODE, "Serverless")
-    if mode not in ("Serverless", "Knative"):
-        raise Refused(
-            "UnsupportedDeploymentMode",
-            f"annotation {names.DEPLOYMENT_MODE}: {mode} is not supported; predictors run as Knative Services",
-        )
-    for name in names.AUTOSCALER_ANNOTATIONS:
-        if name in annotations:
-            raise Refused("UnsupportedField", f"annotation {name} is not supported; Knative scales predictors")
-    canary_percent(annotations)
 
 
 def flag(annotations: Mapping[str, str], name: str, default: bool) -> bool:

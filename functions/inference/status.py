@@ -7,7 +7,7 @@ Source: KServe v1beta1 API (InferenceServiceStatus, ModelStatus and its enumerat
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +41,12 @@ def served(
     mapping: Object | None,
     runtime: Runtime | None = None,
     waiting: Mapping[str, str] | None = None,
+    adapted: Sequence[str] = (),
 ) -> Object:
     """Return the status while the Knative Services are what is asked for.
 
-    `waiting` tells of components that cannot be made yet, and for what they wait.
+    `waiting` tells of components that cannot be made yet, and for what they wait; `adapted` of what is done otherwise
+    than it was asked for.
     """
     status = _begun(isvc)
     status["components"] = {kind: _component(isvc, kind, found) for kind, found in components.items()}
@@ -68,6 +70,7 @@ def served(
     ingress = _ingress(mapping)
     _set(isvc, status, ingress, _summary(*ready, ingress))
     _drop(status, "Stopped")
+    _adapt(isvc, status, adapted)
     predictor = components["predictor"]
     configuration = _propagated("", predictor.service, "ConfigurationsReady")
     status["modelStatus"] = _model_status(status, predictor.service, configuration, predictor.failed)
@@ -140,6 +143,14 @@ def _component(isvc: Object, kind: str, served: Served) -> Object:
         "address": found.get("address"),
     }
     return {name: value for name, value in fields.items() if value}
+
+
+def _adapt(isvc: Object, status: Object, adapted: Sequence[str]) -> None:
+    """Say what is done otherwise than it was asked for, in a condition that readiness does not depend on."""
+    if adapted:
+        _set(isvc, status, condition("Adapted", "True", "ServedOtherwise", "; ".join(adapted), "Info"))
+    else:
+        _drop(status, "Adapted")
 
 
 def _address(status: Object, service: Object, mapping: Object | None) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import orjson
 
 from zeroflow.functions.predictor import binary, documents, v1, v2
+from zeroflow.functions.predictor.errors import ModelFailed
 from zeroflow.functions.predictor.metrics import Record
 from zeroflow.functions.predictor.pace import Pace
 from zeroflow.functions.predictor.served import Served
 from zeroflow.models.python import PythonModel
+from zeroflow.models.tensormodel import TensorModel
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,12 @@ class Answers:
 
     @property
     def may_be_quick(self) -> bool:
-        """Whether to learn how quick it is: not when requests are joined, nor for a class of somebody's own."""
+        """Whether to learn how quick it is: not when requests are joined, nor for a class of somebody's own, nor on a
+        GPU, where one request is copied while another one is computed."""
         served = self.served
-        return not (served.is_quick or served.batcher is not None or isinstance(served.model, PythonModel))
+        if served.is_quick or served.batcher is not None or isinstance(served.model, PythonModel):
+            return False
+        return not isinstance(served.model, TensorModel) or served.model.only_in is None
 
     def predict(self, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
         """Answer a V1 request; a Python class may look at its headers."""
@@ -43,7 +48,7 @@ class Answers:
         read = perf_counter()
         found = v1.ask(self.served, question, headers)
         asked = perf_counter()
-        answer = encoded(v1.write(self.served, found))
+        answer = written(v1.write(self.served, found))
         self.record(begun, read, asked, perf_counter())
         return answer
 
@@ -54,7 +59,8 @@ class Answers:
         """
         begun = perf_counter()
         if head_length is None:
-            request = v2.read(self.served, documents.with_tensors(body))
+            booleans = b"true" in body or b"false" in body
+            request = v2.read(self.served, documents.with_tensors(body), booleans=booleans)
         else:
             head, raw = binary.split(body, head_length)
             request = v2.read(self.served, documents.parsed(head), raw)
@@ -64,6 +70,14 @@ class Answers:
         answer = v2.write(self.served, request, found)
         self.record(begun, read, asked, perf_counter())
         return answer
+
+
+def written(found: Any) -> bytes:
+    """Return what a model answers as JSON; raise ModelFailed for what JSON cannot hold."""
+    try:
+        return encoded(found)
+    except (TypeError, ValueError) as error:
+        raise ModelFailed(f"the model's answer is no JSON: {error}") from error
 
 
 def encoded(answer: Any) -> bytes:

@@ -8,12 +8,14 @@ bytes. Numbers are read where they lie, without a copy. Source: Open Inference P
 import struct
 from typing import TYPE_CHECKING, Any
 
+from zeroflow.functions.predictor import shapes
 from zeroflow.functions.predictor.errors import BadRequest
 
 if TYPE_CHECKING:
     import numpy as np
 
 LENGTH = struct.Struct("<I")
+MAX_DIGITS = 20
 
 
 class Buffer:
@@ -42,7 +44,8 @@ class Buffer:
 
 def split(body: bytes, header: str) -> tuple[memoryview, memoryview]:
     """Return the JSON part of a body and what follows it."""
-    if not header.isascii() or not header.isdecimal() or int(header) > len(body):
+    number = header.isascii() and header.isdecimal() and len(header) <= MAX_DIGITS
+    if not number or int(header) > len(body):
         raise BadRequest(
             f"Inference-Header-Content-Length must be 0 to the body's length ({len(body)}), got {header[:40]!r}"
         )
@@ -54,15 +57,14 @@ def decoded(data: memoryview, shape: tuple[int, ...], dtype: str, place: str) ->
     """Return an array of the bytes; BadRequest when their number is not what the shape says."""
     import numpy as np
 
-    count = 1
-    for extent in shape:
-        count *= extent
+    count = shapes.count(shape)
     if dtype == "object":
-        return np.array(_texts(data, count, place), dtype=object).reshape(shape)
+        return shapes.reshaped(np.array(_texts(data, count, place), dtype=object), shape, place)
     kind = np.dtype(dtype).newbyteorder("<")
     if len(data) != count * kind.itemsize:
-        raise BadRequest(f"{place}: shape {list(shape)} takes {count * kind.itemsize} bytes, data has {len(data)}")
-    return np.frombuffer(data, dtype=kind).reshape(shape)
+        wanted = f"shape {shapes.shown(shape)} takes {count * kind.itemsize} bytes"
+        raise BadRequest(f"{place}: {wanted}, data has {len(data)}")
+    return shapes.reshaped(np.frombuffer(data, dtype=kind), shape, place)
 
 
 def encoded(array: "np.ndarray[Any, Any]") -> bytes:

@@ -4,6 +4,7 @@ The answer's type is `io.kserve.inference.response` and its source `io.kserve.in
 sends them. Source: CloudEvents 1.0.2, HTTP protocol binding; KServe, CloudEvents inference.
 """
 
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import orjson
 
 from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.functions.predictor.sending import rfc3339
 
 STRUCTURED = "application/cloudevents+json"
 RESPONSE_TYPE = "io.kserve.inference.response"
@@ -40,7 +42,9 @@ def data_of(headers: Mapping[str, str], body: bytes) -> Any:
     except CloudEventValidationError as error:
         faults = "; ".join(str(fault) for faults in error.errors.values() for fault in faults)
         raise BadRequest(f"malformed CloudEvent: {faults}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except AttributeError as error:
+        raise BadRequest("malformed CloudEvent: in structured mode the body must be a JSON object") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise BadRequest(f"malformed CloudEvent: {error}") from error
     except RecursionError as error:
         raise BadRequest("malformed CloudEvent: its data are nested too deeply") from error
@@ -59,6 +63,7 @@ def answer(headers: Mapping[str, str], model: str, data: bytes) -> Answer:
         "id": str(uuid.uuid4()),
         "source": f"io.kserve.inference.{model}",
         "type": RESPONSE_TYPE,
+        "time": rfc3339(time.time()),
         "datacontenttype": "application/json",
     }
     if "ce-specversion" in headers:

@@ -92,9 +92,16 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._ended = True  # no other protocol is spoken; its request is answered as any other one
-        except httptools.HttpParserError as error:
+        except httptools.HttpParserCallbackError as error:
             cause = error.__context__
-            self._refuse(cause if isinstance(cause, _Refused) else _Refused(HTTPStatus.BAD_REQUEST))
+            if not isinstance(cause, _Refused):
+                logger.error("a request failed while it was read", exc_info=cause)
+                self._ended = True
+                self._transport.close()
+                return
+            self._refuse(cause)
+        except httptools.HttpParserError as error:
+            self._refuse(_Refused(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {_fault(error)}"))
 
     def close_if_stale(self, now: float, keepalive_s: float) -> None:
         """Close when nothing has come for too long and nothing is being answered."""
@@ -203,7 +210,7 @@ class Connection(asyncio.Protocol):
             finally:
                 if hasattr(parts, "close"):
                     parts.close()
-        except Exception:
+        except BaseException:  # a request that gets no answer holds up its connection for ever
             logger.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             return _plain(_Refused(HTTPStatus.INTERNAL_SERVER_ERROR)), False
         keep = keep and self._worker.alive and "connection" not in given
@@ -229,7 +236,7 @@ class Connection(asyncio.Protocol):
                 if self._transport.is_closing():  # nobody listens any more
                     break
                 write(self._transport.write, b"%x\r\n%b\r\n" % (len(part), part))
-        except Exception:
+        except BaseException:
             logger.exception("a streamed answer ends early")
             return b"", False  # without its end, so that the client sees that it is cut
         finally:
@@ -289,6 +296,12 @@ def _key(name: bytes) -> str:
     if len(_keys) < MAX_KEYS:
         _keys[name] = key
     return key
+
+
+def _fault(error: Exception) -> str:
+    """Return the parser's reason, as text that stands in JSON as it is."""
+    said = str(error.args[0]) if error.args else type(error).__name__
+    return "".join(each for each in said if each.isascii() and each.isprintable() and each not in '"\\\\')
 
 
 def _plain(refused: _Refused) -> bytes:

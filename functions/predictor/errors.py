@@ -43,6 +43,16 @@ class ModelFailed(ZeroflowError):
     reason = "ModelFailed"
 
 
+class NoRoom(Unavailable):
+    """There is no memory, this processor's or a GPU's, for what the request asks."""
+
+
+class AnotherProcess(ZeroflowError):
+    """The model was loaded in a process of which this one is a fork, and does not survive that."""
+
+    reason = "ModelLoadFailed"
+
+
 class ModelNotReady(Unavailable):
     """The model is known, but not loaded now."""
 

@@ -89,8 +89,9 @@ class FastPath:
             return path.endswith(("/ServerLive", "/ServerReady", "/ModelReady"))
         if self._predictor.trained is not None and self._predictor.trained.is_pending:
             return False  # it may have to wait for its model
+        length = environ.get("CONTENT_LENGTH", "")  # HTTP/1.1, which gRPC does not speak, may come without
         quick = all(answers.served.is_quick for answers in self._predictor.answers.values())
-        return quick and int(environ["CONTENT_LENGTH"]) <= QUICK_BYTES
+        return quick and length.isdecimal() and int(length) <= QUICK_BYTES
 
     def busy(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Refuse a request that would wait too long; the worker calls this instead of the application."""

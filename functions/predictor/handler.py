@@ -50,6 +50,13 @@ class Application:
         self._predictor = predictor
         self.wsgi_app = FastPath(self._beyond, predictor)
 
+    def begin(self) -> None:
+        """Prepare for requests, in the process that serves them; end it when it cannot ask the model."""
+        try:
+            self.wsgi_app.begin()
+        except ZeroflowError as error:
+            _give_up(self._predictor.settings, error)
+
     @cached_property
     def _behind(self) -> "WSGIApplication":
         from zeroflow.functions.predictor.behind import application

@@ -1,12 +1,13 @@
 """A predictor's parts, put together once: its models, who is told of answers, what is measured."""
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.functions.predictor import refusals, served
 from zeroflow.functions.predictor.answers import Answers
-from zeroflow.functions.predictor.errors import STATUS, ModelNotReady, SomeDoNotFollow
+from zeroflow.functions.predictor.errors import STATUS, AnotherProcess, ModelNotReady, SomeDoNotFollow
 from zeroflow.functions.predictor.metrics import Metrics
 from zeroflow.functions.predictor.repository import Repository
 from zeroflow.functions.predictor.sending import Sender
@@ -16,6 +17,8 @@ from zeroflow.functions.predictor.siblings import Siblings, directory_of_revisio
 from zeroflow.functions.predictor.telling import Teller
 from zeroflow.functions.predictor.wanted import Wanted
 from zeroflow.functions.predictor.witness import Witness
+from zeroflow.models.formats import TRITON
+from zeroflow.models.tensormodel import TensorModel
 from zeroflow.models.trust import Word
 
 if TYPE_CHECKING:
@@ -59,14 +62,17 @@ class Predictor:
         if trained is not None:
             trained.read(repository)  # each is loaded when it is asked for, or nothing else is to be done
         elif settings.multi_model:
-            repository.load_all()
+            repository.load_all(strictly=settings.model_format == TRITON)  # as Triton does (--exit-on-error)
         else:
             repository.load(settings.model_name)
         return predictor
 
     def join(self) -> None:
         """Follow what the processes of this revision are asked, and do what they were asked before; called once,
-        by the process that serves, before its first request."""
+        by the process that serves, before its first request. Raises AnotherProcess."""
+        for each in self.repository.served:
+            if isinstance(each.model, TensorModel) and each.model.only_in not in (None, os.getpid()):
+                raise AnotherProcess("what is on a GPU does not survive a fork: start gunicorn without --preload")
         self.siblings = Siblings.join(self.settings, self._follow)
         if self.siblings is not None:
             self._follow()

@@ -95,12 +95,17 @@ class Repository:
                 self._done[name] = record(name, True)
             return served
 
-    def load_all(self) -> None:
-        """Load every model there is; one that fails is told in the index and does not keep the others away."""
+    def load_all(self, strictly: bool = False) -> None:
+        """Load every model there is; one that fails is told in the index and does not keep the others away.
+
+        With `strictly` it does, and is raised.
+        """
         for name in self._names():
             try:
                 self.load(name)
             except ZeroflowError as error:
+                if strictly:
+                    raise
                 logger.error("model %s cannot be served: %s: %s", name, error.reason, error)
 
     def expect(self, names: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zeroflow.artifacts import Stores
 from zeroflow.functions.predictor.batching import Batcher
-from zeroflow.functions.predictor.errors import BadRequest, ModelFailed
+from zeroflow.functions.predictor.errors import BadRequest, ModelFailed, NoRoom
 from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.models.estimator import Estimator
 from zeroflow.models.loading import Model, directories, load_versioned
@@ -85,16 +85,24 @@ class Served:
         return self.guarded(self.batcher.ask, key, given, lambda joined: model.run(joined, outputs))
 
     def guarded(self, call: Callable[..., T], *arguments: object) -> T:
-        """Call the model; BadRequest when it refuses what it is asked, ModelFailed when it fails."""
+        """Call the model; raise BadRequest when it refuses a request, NoRoom without memory, or ModelFailed."""
         try:
             return call(*arguments)
         except ValueError as error:
-            raise BadRequest(f"the model refuses these rows: {' '.join(str(error).split())[:500]}") from error
-        except Exception as error:
+            raise BadRequest(f"the model refuses these rows: {_one_line(error)}") from error
+        except MemoryError as error:
+            logger.exception("model %s has no memory for a request", self.name)
+            raise NoRoom("there is no memory for this request now; send fewer rows, or try again") from error
+        except BaseException as error:  # SystemExit too: a model's code ends no process that serves others
             logger.exception("model %s failed", self.name)
             raise ModelFailed(
                 f"the model failed: {type(error).__name__}; the predictor's log has the details"
             ) from error
+
+
+def _one_line(error: object) -> str:
+    """Return an error's words as text that can be sent, at most 500 characters."""
+    return " ".join(str(error).split())[:500].encode(errors="replace").decode()
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,7 @@ def load(settings: PredictorSettings, name: str, source: Source) -> Served:
         settings.scratch,
         settings.compiling,
         settings.memory,
+        settings.texts,
     )
     if settings.probabilities and not (isinstance(model, Estimator) and "predict_proba" in model.methods):
         from zeroflow.models.errors import FormatNotSupported

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from zeroflow.errors import InvalidInput
+from zeroflow.models.huggingface.options import TextOptions
 
 MAX_BODY_BYTES = 64 << 20
 MAX_WAITING = 1000
@@ -116,6 +117,8 @@ class PredictorSettings:
     """KSERVE_OPENAI_ROUTE_PREFIX: what the paths of OpenAI's API begin with."""
     batch_rows: int | None = None
     """ZEROFLOW_BATCHER: JSON with KServe's fields; its maxBatchSize, in rows. None joins no requests."""
+    texts: TextOptions = field(default_factory=TextOptions)
+    """ZEROFLOW_TEXT_OPTIONS: JSON with arguments of KServe's Hugging Face server (models.huggingface.options)."""
     explainer: str | None = None
     """EXPLAINER_HOST: host[:port][/path] of the explainer that V1's explain is sent to."""
 
@@ -158,6 +161,7 @@ class PredictorSettings:
             logger=_logger(env),
             openai_prefix=_prefix(env),
             batch_rows=_batch_rows(env),
+            texts=_texts(env),
             explainer=env.get("EXPLAINER_HOST") or None,
         )
 
@@ -233,6 +237,13 @@ def _batch_rows(env: Mapping[str, str]) -> int | None:
         if type(value) is not int or value < 1:
             raise InvalidInput(f"ZEROFLOW_BATCHER.{name} must be a whole number of 1 or more, got {value!r}")
     return int(rows)
+
+
+def _texts(env: Mapping[str, str]) -> TextOptions:
+    try:
+        return TextOptions.of(_object(env, "ZEROFLOW_TEXT_OPTIONS") or {})
+    except InvalidInput as error:
+        raise InvalidInput(f"ZEROFLOW_TEXT_OPTIONS: {error}") from error
 
 
 def _identity(env: Mapping[str, str]) -> Identity:

@@ -7,7 +7,7 @@ integer.
 
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor import binary, numbers
+from zeroflow.functions.predictor import binary, numbers, shapes
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.models.estimator import Tensor, datatype_of
 from zeroflow.models.tensormodel import TensorModel
@@ -33,12 +33,17 @@ NUMPY_TYPES = {
 QUICK = ("FP32", "FP64")
 
 
-def read(tensor: Any, place: str, buffer: binary.Buffer) -> tuple[str, "np.ndarray[Any, Any]"]:
-    """Return name and array of a request's input; raise BadRequest naming the fault."""
+def read(tensor: Any, place: str, buffer: binary.Buffer, booleans: bool = True) -> tuple[str, "np.ndarray[Any, Any]"]:
+    """Return name and array of a request's input; raise BadRequest naming the fault.
+
+    `booleans` says whether true or false may be among the data, for which numpy takes 1 and 0.
+    """
     if not isinstance(tensor, dict):
         raise BadRequest(f"{place} must be an object with name, shape, datatype and data")
-    parameters = tensor.get("parameters") or {}
-    raw = isinstance(parameters, dict) and "binary_data_size" in parameters
+    parameters = tensor.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise BadRequest(f"{place}.parameters must be an object")
+    raw = parameters is not None and "binary_data_size" in parameters
     if raw and "data" in tensor:
         raise BadRequest(f"{place} has both data and a binary_data_size")
     for field in ("name", "shape", "datatype", *(() if raw else ("data",))):
@@ -50,9 +55,11 @@ def read(tensor: Any, place: str, buffer: binary.Buffer) -> tuple[str, "np.ndarr
     if not isinstance(datatype, str) or datatype not in NUMPY_TYPES:
         raise BadRequest(f"{place} ({name}): datatype {datatype!r} is none of {', '.join(NUMPY_TYPES)}")
     shape = _shape(tensor["shape"], f"{place} ({name})")
-    if raw:
+    if parameters is not None and raw:
         data = buffer.take(parameters["binary_data_size"], f"{place} ({name})")
         return name, binary.decoded(data, shape, NUMPY_TYPES[datatype], f"{place} ({name})")
+    if booleans and datatype not in ("BOOL", "BYTES") and _holds_boolean(tensor["data"]):
+        raise BadRequest(f"{place} ({name}): data holds true or false, which are no {datatype} values")
     return name, _array(tensor["data"], shape, datatype, f"{place} ({name})")
 
 
@@ -105,7 +112,8 @@ def fitting(given: "list[tuple[str, np.ndarray[Any, Any]]]", model: TensorModel)
     fitted = {}
     for name, array in found.items():
         tensor = known[name]
-        if datatype_of(array.dtype) != tensor.datatype:
+        will_do = tensor.is_guess and array.dtype.kind in ("iu" if tensor.datatype == "INT64" else "biuf")
+        if datatype_of(array.dtype) != tensor.datatype and not will_do:
             raise BadRequest(
                 f"input {name!r} is of datatype {datatype_of(array.dtype)}, the model takes {tensor.datatype}"
             )
@@ -125,10 +133,20 @@ def _shaped(array: "np.ndarray[Any, Any]", tensor: Tensor, place: str) -> "np.nd
 
 
 def _shape(shape: Any, place: str) -> tuple[int, ...]:
-    good = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
-    if not good:
+    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
         raise BadRequest(f"{place}: shape must be a list of non-negative integers, got {str(shape)[:80]}")
-    return tuple(shape)
+    return shapes.checked(shape, place)
+
+
+def _holds_boolean(data: Any) -> bool:
+    waiting = [data]  # no recursion: lists may be nested as deeply as the parser lets them
+    while waiting:
+        value = waiting.pop()
+        if type(value) is bool:
+            return True
+        if type(value) is list:
+            waiting.extend(value)
+    return False
 
 
 def _array(data: Any, shape: tuple[int, ...], datatype: str, place: str) -> "np.ndarray[Any, Any]":
@@ -142,18 +160,16 @@ def _array(data: Any, shape: tuple[int, ...], datatype: str, place: str) -> "np.
         found = quick if quick is not None else np.array(data, dtype=object) if text else np.array(data)
     except ValueError:
         raise BadRequest(f"{place}: data is ragged: its rows differ in length") from None
-    size = 1
-    for extent in shape:
-        size *= extent
+    size = shapes.count(shape)
     if found.size != size:
-        raise BadRequest(f"{place}: shape {list(shape)} holds {size} values, data {found.size}")
+        raise BadRequest(f"{place}: shape {shapes.shown(shape)} holds {size} values, data {found.size}")
     if found.ndim != 1 and found.shape != shape:
-        raise BadRequest(f"{place}: data is nested as {list(found.shape)}, shape says {list(shape)}")
+        raise BadRequest(f"{place}: data is nested as {shapes.shown(found.shape)}, shape says {shapes.shown(shape)}")
     if text:
         if not all(isinstance(value, str) for value in found.flat):
             raise BadRequest(f"{place}: data of datatype BYTES must be strings")
-        return found.reshape(shape)
-    return _typed(found, datatype, place).reshape(shape)
+        return shapes.reshaped(found, shape, place)
+    return shapes.reshaped(_typed(found, datatype, place), shape, place)
 
 
 def _typed(found: "np.ndarray[Any, Any]", datatype: str, place: str) -> "np.ndarray[Any, Any]":
@@ -173,6 +189,7 @@ def _typed(found: "np.ndarray[Any, Any]", datatype: str, place: str) -> "np.ndar
         raise BadRequest(f"{place}: data does not hold {datatype} values")
     with np.errstate(over="ignore"):
         typed = found.astype(wanted)
-    if wanted.kind in "iu" and not np.array_equal(typed, found):
+    beyond = np.isinf(typed).any() if wanted.kind == "f" and wanted.itemsize < 8 else False  # JSON has no infinity
+    if beyond or (wanted.kind in "iu" and not np.array_equal(typed, found)):
         raise BadRequest(f"{place}: data holds values outside the range of {datatype}")
     return typed

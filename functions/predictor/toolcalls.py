@@ -1,8 +1,9 @@
 """Calls of tools in OpenAI's API: the request's fields, the chat's messages, and calls in what a model has written.
 
 Models of the Hermes and Qwen families write `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, as their chat
-templates tell them; other forms are refused where the prompt is made (models.huggingface). Decoding is not constrained:
-`tool_choice` is none or auto, and what is no whole call stays text.
+templates tell them; other forms are refused where the prompt is made (models.huggingface). With `tool_choice` required
+or a function's name the completion is one call that fits the schema; with auto it is what the model writes, and what is
+no whole call stays text.
 
 Source: OpenAI API reference (chat completions); transformers, chat templates with tools.
 """
@@ -12,9 +13,11 @@ import secrets
 from typing import Any
 
 from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.models.tensormodel import Form
 
 BEGINS, ENDS = "<tool_call>", "</tool_call>"
 MAX_TOOLS = 128
+NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 def tools_of(asked: dict[str, Any]) -> list[dict[str, Any]]:
@@ -28,15 +31,41 @@ def tools_of(asked: dict[str, Any]) -> list[dict[str, Any]]:
             raise BadRequest(f'tools[{at}] must be {{"type": "function", "function": {{"name": ...}}}}')
         if not isinstance(function.get("parameters", {}), dict):
             raise BadRequest(f"tools[{at}].function.parameters must be a JSON schema")
-        if function.get("strict") not in (None, False):
-            raise BadRequest(f"tools[{at}].function.strict is not supported: decoding is not constrained; leave it out")
-    if choice not in (None, "none", "auto"):
-        raise BadRequest("tool_choice must be none or auto: decoding is not constrained, so no call can be required")
+        if function.get("strict") not in (None, False) and choice in (None, "none", "auto"):
+            raise BadRequest(f"tools[{at}].function.strict is kept where tool_choice requires a call; leave it out")
     if choice == "auto" and not tools:
         raise BadRequest("tool_choice is auto, but there are no tools")
-    if asked.get("parallel_tool_calls") is False and tools:
-        raise BadRequest("parallel_tool_calls is not supported: decoding is not constrained; leave it out")
+    if asked.get("parallel_tool_calls") is False and tools and choice in (None, "auto"):
+        raise BadRequest("parallel_tool_calls=false is kept where tool_choice requires a call; leave it out")
     return [] if choice == "none" else tools
+
+
+def required(asked: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[Form, ...]:
+    """Return the calls one of which the completion must be; none when it need not be one. `tools`: of `tools_of`."""
+    choice = asked.get("tool_choice")
+    if choice in (None, "none", "auto"):
+        return ()
+    functions = {tool["function"]["name"]: tool["function"] for tool in tools}
+    if choice != "required":
+        named = choice.get("function") if isinstance(choice, dict) and choice.get("type") == "function" else None
+        name = named.get("name") if isinstance(named, dict) else None
+        if not isinstance(name, str):
+            raise BadRequest(
+                'tool_choice must be none, auto, required or {"type": "function", "function": {"name": ...}}'
+            )
+        functions = {name: functions[name]} if name in functions else {}
+        if not functions:
+            raise BadRequest(f"tool_choice names {name!r}, which is none of the tools")
+    if not functions:
+        raise BadRequest("tool_choice is required, but there are no tools")
+    return tuple(
+        Form(
+            function.get("parameters", NO_ARGUMENTS),
+            f'{BEGINS}\n{{"name": {json.dumps(name)}, "arguments": ',
+            f"}}\n{ENDS}",
+        )
+        for name, function in functions.items()
+    )
 
 
 def calls_of(message: dict[str, Any], place: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ answers, because the other doubles the work.
 Source: Open Inference Protocol, inference_rest.md and open_inference_rest.yaml; Triton's binary tensor data extension.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -60,8 +61,11 @@ def model_metadata(served: Served) -> dict[str, Any]:
     }
 
 
-def read(served: Served, body: Any, raw: memoryview | None = None) -> Request:
-    """Read an inference request: its JSON part, and the bytes of its binary tensors where it has some."""
+def read(served: Served, body: Any, raw: memoryview | None = None, booleans: bool = True) -> Request:
+    """Read an inference request: its JSON part, and the bytes of its binary tensors where it has some.
+
+    `booleans` says whether true or false occurs in it.
+    """
     if not isinstance(body, dict):
         raise BadRequest('the body must be a JSON object with "inputs"')
     if not isinstance(body.get("inputs"), list) or not body["inputs"]:
@@ -71,7 +75,7 @@ def read(served: Served, body: Any, raw: memoryview | None = None) -> Request:
         raise BadRequest("id must be a string")
     outputs, in_binary, all_binary = _wanted(served, body)
     buffer = binary.Buffer(raw)
-    given = [tensors.read(tensor, f"inputs[{at}]", buffer) for at, tensor in enumerate(body["inputs"])]
+    given = [tensors.read(tensor, f"inputs[{at}]", buffer, booleans) for at, tensor in enumerate(body["inputs"])]
     buffer.check_used()
     request = asked(served, given, outputs, identifier, body.get("parameters"))
     return replace(request, in_binary=in_binary, all_binary=all_binary)
@@ -96,7 +100,7 @@ def asked(
     """Return the request that tensors make; raise BadRequest when they do not fit the model."""
     names = [name for name, _ in given]
     if len(set(names)) < len(names):
-        raise BadRequest(f"inputs name {next(name for name in names if names.count(name) > 1)!r} twice")
+        raise BadRequest(f"inputs name {Counter(names).most_common(1)[0][0]!r} twice")
     question: Any = given
     if isinstance(served.model, TensorModel):
         question = tensors.fitting(given, served.model)

@@ -9,7 +9,7 @@ from typing import Any
 
 from zeroflow.functions.predictor import toolcalls
 from zeroflow.functions.predictor.errors import BadRequest
-from zeroflow.models.tensormodel import Wish
+from zeroflow.models.tensormodel import Form, Wish
 
 DEFAULT_TOKENS, CHAT_TOKENS = 16, 128
 MAX_CHOICES, MAX_TEXTS = 8, 2048
@@ -29,14 +29,14 @@ COMPLETION: Fields = {**_SAMPLING, "prompt": None, "best_of": (None, 1), "echo":
 CHAT: Fields = {
     **_SAMPLING,
     **dict.fromkeys(("messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice")),
-    **dict.fromkeys(("parallel_tool_calls", "metadata", "safety_identifier", "prompt_cache_key")),
+    **dict.fromkeys(("parallel_tool_calls", "response_format")),
+    **dict.fromkeys(("metadata", "safety_identifier", "prompt_cache_key")),
     "audio": (None,),
     "function_call": (None, "none"),
     "functions": (None, []),
     "modalities": (None, ["text"]),
     "prediction": (None,),
     "reasoning_effort": (None, "none"),
-    "response_format": (None, {"type": "text"}),
     "service_tier": (None, "auto", "default"),
     "store": (None, False),
     "verbosity": (None, "medium"),
@@ -98,8 +98,8 @@ def chat_messages(asked: dict[str, Any]) -> list[dict[str, Any]]:
     return plain
 
 
-def completion(asked: dict[str, Any], chat: bool, vocabulary: int) -> Wish:
-    """Return how a text is to be completed; raise BadRequest naming the parameter that is wrong."""
+def completion(asked: dict[str, Any], chat: bool, vocabulary: int, forms: tuple[Form, ...] = ()) -> Wish:
+    """Return how a text is to be completed, to one of `forms`; raise BadRequest naming the parameter that is wrong."""
     name = "max_completion_tokens" if asked.get("max_completion_tokens") is not None else "max_tokens"
     stop = asked.get("stop")
     stops = [stop] if isinstance(stop, str) else stop or []
@@ -119,12 +119,34 @@ def completion(asked: dict[str, Any], chat: bool, vocabulary: int) -> Wish:
         presence_penalty=_share(asked, "presence_penalty", 0.0, -2.0, 2.0),
         logit_bias=_bias(asked.get("logit_bias"), vocabulary),
         logprobs=_logprobs(asked, chat),
+        forms=forms,
     )
 
 
 def nth(wish: Wish, at: int) -> Wish:
     """Return the wish of one of several choices, each of which has a seed of its own."""
     return wish if wish.seed is None or not at else replace(wish, seed=wish.seed + at)
+
+
+def forms(asked: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[Form, ...]:
+    """Return what an answer in a chat must be one of, by `response_format` or `tool_choice`; none for free text."""
+    calls, wanted = toolcalls.required(asked, tools), asked.get("response_format")
+    if wanted is None:
+        return calls
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    if kind == "text":
+        return calls
+    if kind not in ("json_object", "json_schema"):
+        raise BadRequest("response_format.type must be text, json_object or json_schema")
+    if calls:
+        raise BadRequest("response_format and a required call exclude each other; leave one out")
+    if kind == "json_object":
+        return (Form({"type": "object"}),)
+    said = wanted.get("json_schema")
+    schema = said.get("schema") if isinstance(said, dict) else None
+    if not isinstance(schema, dict):
+        raise BadRequest("response_format.json_schema.schema must be a JSON schema")
+    return (Form(schema),)
 
 
 def streaming(asked: dict[str, Any]) -> tuple[bool, bool]:

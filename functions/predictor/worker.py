@@ -41,10 +41,12 @@ class Threads:
         self.waiting = 0
 
     def submit(self, call: Callable[..., Any], *arguments: object) -> "Future[Any]":
-        """Call in a thread, when one is free."""
+        """Call in a thread, when one is free; until then the future can be cancelled."""
         with self._lock:
             self.waiting += 1
-        return self._pool.submit(self._begin, call, *arguments)
+        future = self._pool.submit(self._begin, call, *arguments)
+        future.add_done_callback(self._ended)
+        return future
 
     def close(self) -> None:
         """Take no further calls."""
@@ -53,7 +55,17 @@ class Threads:
     def _begin(self, call: Callable[..., Any], *arguments: object) -> Any:
         with self._lock:
             self.waiting -= 1
-        return call(*arguments)
+        try:
+            return call(*arguments)
+        except Exception:
+            raise
+        except BaseException as error:  # what ends a thread, or the loop that waits for it, is an error like others
+            raise RuntimeError(f"{type(error).__name__} in a thread that answers requests") from error
+
+    def _ended(self, future: "Future[Any]") -> None:
+        if future.cancelled():  # its client went away before there was a thread
+            with self._lock:
+                self.waiting -= 1
 
 
 class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
@@ -82,7 +94,7 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self.max_body_bytes = int(application.config["BODY_BYTES"])
         self.max_waiting = int(application.config["WAITING"])
         asyncio.set_event_loop(self.loop)
-        application.wsgi_app.begin()
+        application.begin()
         try:
             self.servers = [self.loop.run_until_complete(self._listen(each)) for each in self.sockets]
             self._beat()

@@ -1,5 +1,6 @@
 """Where models are read from besides stores, and what of it is refused: addresses, archives, links."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -177,9 +178,30 @@ def evil_zip(name: str, mode: int = 0o100644) -> bytes:
     return buffer.getvalue()
 
 
+def wordy_tar(size: int, packed: bool) -> bytes:
+    """Return a tar archive that takes so many bytes to say what its one member is called."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, size
+    whole = info.tobuf() + b"a" * size + b"\0" * (-size % tarfile.BLOCKSIZE) + b"\0" * 2 * tarfile.BLOCKSIZE
+    return gzip.compress(whole, 1) if packed else whole
+
+
+def damaged_zip() -> bytes:
+    """Return a zip archive whose member does not begin as packed bytes do."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model", b"x" * 1_000)
+    whole = bytearray(buffer.getvalue())
+    whole[30 + len("model")] = 0x07
+    return bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        (wordy_tar(3 << 20, False), "describes a member by 3145728 bytes"),
+        (wordy_tar(3 << 20, True), "describes a member by 3145728 bytes"),
+        (damaged_zip(), "cannot be unpacked"),
         (evil_tar(tarfile.REGTYPE, "../escaped"), "climbs out"),
         (evil_tar(tarfile.REGTYPE, "/escaped"), "climbs out"),
         (evil_tar(tarfile.REGTYPE, "a/../../escaped"), "climbs out"),
@@ -192,7 +214,10 @@ def evil_zip(name: str, mode: int = 0o100644) -> bytes:
         (tar_of(model=b"x")[:30], "cannot be unpacked"),
         (b"no archive at all", "cannot be unpacked"),
     ],
-    ids=["up", "root", "deep-up", "symlink", "hardlink", "device", "zip-slip", "backslash", "zip-link", "cut", "junk"],
+    ids=[
+        *("wordy", "wordy-gz", "damaged", "up", "root", "deep-up", "symlink", "hardlink", "device"),
+        *("zip-slip", "backslash", "zip-link", "cut", "junk"),
+    ],
 )
 def test_an_archive_that_leads_elsewhere_is_refused(tmp_path, content, words):
     archive = tmp_path / "model.tar"
@@ -278,6 +303,30 @@ def test_an_image_layout_gives_what_lies_below_models(tmp_path):
         blob.write_bytes(blob.read_bytes() + b" ")
     with pytest.raises(BadArchive, match="other bytes than its digest"):
         reading.fetch("oci://registry.example/team/iris:v1", tmp_path / "changed")
+
+
+@pytest.mark.parametrize("name", [".wh...", ".wh..", ".wh."])
+def test_a_deletion_in_an_image_deletes_nothing_but_the_models_own(tmp_path, name):
+    layout = tmp_path / "images" / "registry.example" / "team" / "iris"
+    image_layout(layout, "v1", tar_of(models__kept=b"x"), tar_of(**{f"models__{name}": b""}))
+    neighbour = tmp_path / "volume" / "neighbour"
+    neighbour.parent.mkdir()
+    neighbour.write_text("of somebody else")
+    reading = stores(tmp_path, ZEROFLOW_OCI_MIRROR=str(tmp_path / "images"))
+    with pytest.raises(BadArchive, match="marks nothing that could be deleted"):
+        reading.fetch("oci://registry.example/team/iris:v1", tmp_path / "volume" / "model")
+    assert neighbour.exists()
+
+
+@pytest.mark.parametrize(
+    "manifest", ['{"manifests": 3}', '{"manifests": [3]}', "[" * 100_000], ids=["no", "odd", "deep"]
+)
+def test_an_image_whose_manifest_is_none_is_refused(tmp_path, manifest):
+    layout = tmp_path / "images" / "registry.example" / "team" / "iris"
+    image_layout(layout, "v1", tar_of(models__kept=b"x"))
+    (layout / "index.json").write_text(manifest)
+    with pytest.raises(BadArchive):
+        stores(tmp_path, ZEROFLOW_OCI_MIRROR=str(tmp_path / "images")).exists("oci://registry.example/team/iris")
 
 
 def test_what_was_fetched_is_kept_until_it_changes_there(tmp_path, site):

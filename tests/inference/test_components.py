@@ -132,3 +132,56 @@ def test_runtime_of_the_users_own_gets_the_model_and_its_arguments(running: Any)
     assert answer["args"][0] == "--model_name=by-runtime"
     assert answer["args"][-1] == "--more"
     assert answer["models"] == ["weights.bin"]
+
+
+def found_by(running: Any, name: str, predictor: dict[str, Any]) -> Any:
+    running.apply(name, predictor)
+    isvc = running.get(name)
+    if condition(isvc, "Ready").get("reason") == "KnativeServiceRefused":
+        pytest.skip(f"this host has no init containers: {condition(isvc, 'Ready')['message']}")
+    isvc = running.settle(name, is_ready)
+    return post(isvc["status"]["url"], f"/v1/models/{name}:predict", {"instances": [[1, 2]]})["models"]
+
+
+def test_a_containers_storage_uri_is_put_where_kserve_puts_it(running: Any) -> None:
+    running.put("models/own/weights.bin", b"weights")
+    given = container("custom.py")
+    given["env"] = [{"name": "STORAGE_URI", "value": "store://models/own"}]
+    assert found_by(running, "own-storage", {"containers": [given]}) == ["weights.bin"]
+    (made,) = service(running, "own-storage-predictor")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "STORAGE_URI", "value": "/mnt/models"} in made["env"]
+
+
+def test_several_locations_are_put_below_their_paths(running: Any) -> None:
+    running.put("models/base/base.bin", b"base")
+    running.put("models/adapter/adapter.bin", b"adapter")
+    uris = [{"uri": "store://models/base"}, {"uri": "store://models/adapter", "mountPath": "/mnt/models/adapter"}]
+    predictor = {"containers": [container("custom.py")], "storageUris": uris}
+    assert found_by(running, "several", predictor) == ["adapter", "base.bin"]
+
+
+def test_one_listed_location_is_the_models(running: Any, constant: Callable[[int], Any]) -> None:
+    uri = running.put("models/listed/model.joblib", constant(4))
+    running.apply("listed", {"model": {"modelFormat": {"name": "sklearn"}}, "storageUris": [{"uri": uri}]})
+    url = running.settle("listed", is_ready)["status"]["url"]
+    assert running.predict(url, "listed").popitem()[0][0] == 4
+
+
+def test_a_command_of_an_image_that_is_not_here_is_told_from_a_broken_one(running: Any) -> None:
+    given = {
+        "name": "kserve-container",
+        "image": "me/transformer:1",
+        "command": [sys.executable, "-m", "no_such_module"],
+    }
+    running.apply("imageless", {"containers": [given]})
+    isvc = running.settle("imageless", lambda found: condition(found, "Ready").get("status") == "False")
+    message = condition(isvc, "Ready")["message"]
+    assert "No module named no_such_module" in message
+    assert "image 'me/transformer:1' is not here" in message
+
+
+def test_quantities_may_be_numbers(running: Any) -> None:
+    given = {**container("custom.py"), "resources": {"requests": {"cpu": 0.1, "memory": "64Mi"}}}
+    running.apply("numbers", {"containers": [given]})
+    (made,) = service(running, "numbers-predictor")["spec"]["template"]["spec"]["containers"]
+    assert made["resources"]["requests"] == {"cpu": "0.1", "memory": "64Mi"}

@@ -127,3 +127,18 @@ def test_gpu_limits_and_the_compile_switch_reach_the_revision(cluster: Any, uri:
     assert container["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
     assert {"name": "ZEROFLOW_COMPILE", "value": "false"} in container["env"]
     assert "--worker-class=zeroflow.functions.predictor.worker.QuickWorker" in container["args"]
+
+
+def test_models_that_need_torch_get_the_image_that_has_it(cluster: Any, uri: str) -> None:
+    cluster.put("models/words/config.json", b'{"architectures": ["BertModel"]}', None)
+    header = b'{"it": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    weights = len(header).to_bytes(8, "little") + header + bytes(4)
+    cluster.put("models/words/model.safetensors", weights, None)
+    words = {"model": {"modelFormat": {"name": "huggingface"}, "storageUri": "store://models/words"}}
+    for name, predictor, image in (
+        ("words", words, "zeroflow/predictor-torch"),
+        ("rows", sklearn(uri), "zeroflow/predictor"),
+    ):
+        cluster.apply(name, predictor)
+        (container,) = template(cluster, name)["spec"]["containers"]
+        assert container["image"] == image

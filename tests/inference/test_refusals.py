@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 URI = "store://models/refused/model.joblib"
+BARE = {"modelFormat": {"name": "sklearn"}}
 SKLEARN = {"modelFormat": {"name": "sklearn"}, "storageUri": URI}
 
 
@@ -23,15 +24,49 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
         ({"model": SKLEARN, "logger": {"mode": "some"}}, "InvalidSpec", "invalid logger type"),
         ({"model": SKLEARN, "logger": {"storage": {"path": "x"}}}, "UnsupportedField", "spec.predictor.logger.storage"),
         ({"model": SKLEARN, "batcher": {"timeout": 2}}, "UnsupportedField", "spec.predictor.batcher.timeout"),
+        ({"model": SKLEARN, "storageUris": [{"uri": URI}]}, "InvalidField", "storageUri exclude each other"),
+        ({"model": BARE, "storageUris": [{"uri": URI, "mountPath": "a"}]}, "InvalidField", "must be an absolute path"),
+        ({"model": BARE, "storageUris": [{"uri": URI, "mountPath": "/a/../b"}]}, "InvalidField", "that climbs nowhere"),
+        (
+            {"model": BARE, "storageUris": [{"mountPath": "/a"}]},
+            "InvalidField",
+            "spec.predictor.storageUris[0].uri is mi",
+        ),
+        (
+            {"model": BARE, "storageUris": "store://x"},
+            "InvalidField",
+            "must be a list of objects with uri and mountPath",
+        ),
+        (
+            {"model": BARE, "storageUris": [{"uri": URI, "mountPath": "/a/b"}, {"uri": URI, "mountPath": "/c/d"}]},
+            "InvalidField",
+            "must have a common directory, got /a/b, /c/d",
+        ),
+        (
+            {"model": BARE, "storageUris": [{"uri": URI, "path": "/mnt/models/a"}, {"uri": URI}]},
+            "UnsupportedField",
+            "for our predictor, which loads one location put at /mnt/models",
+        ),
+        (
+            {"model": {**SKLEARN, "storageUri": "https://github.com/kserve/models.git"}},
+            "InvalidStorageUri",
+            "is a git repository, which is not cloned here",
+        ),
         ({"model": SKLEARN, "hostNetwork": True}, "UnsupportedField", "spec.predictor.hostNetwork is not supported"),
-        ({"model": SKLEARN, "workerSpec": {"x": 1}}, "UnsupportedField", "spec.predictor.workerSpec is not supported"),
+        ({"model": SKLEARN, "workerSpec": {}}, "UnsupportedField", "spec.predictor.workerSpec is not supported"),
         ({"model": {**SKLEARN, "lifecycle": {"x": 1}}}, "UnsupportedField", "spec.predictor.model.lifecycle"),
         (
             {"model": {**SKLEARN, "storage": {"key": "x"}}},
             "StorageKeyNotFound",
             "specified storage key x not found in storage secret storage-config",
         ),
-        ({"model": SKLEARN, "scaleMetric": "cpu"}, "InvalidField", "spec.predictor.scaleMetric is 'cpu'"),
+        (
+            {"model": SKLEARN, "scaleMetric": "qps"},
+            "InvalidField",
+            "spec.predictor.scaleMetric is 'qps', supported are",
+        ),
+        ({"model": SKLEARN, "autoScaling": [1]}, "InvalidField", "spec.predictor.autoScaling must be an object"),
+        ({"model": SKLEARN, "deploymentStrategy": {"type": "x"}}, "UnsupportedField", "spec.predictor.deploymentStr"),
         ({"model": SKLEARN, "canaryTrafficPercent": 101}, "InvalidSpec", "must be 0 to 100"),
         (
             {"model": SKLEARN, "minReplicas": 3, "maxReplicas": 2},
@@ -106,13 +141,12 @@ def test_refused_by_name(
 @pytest.mark.parametrize(
     ("annotations", "words"),
     [
-        ({"serving.kserve.io/deploymentMode": "RawDeployment"}, "deploymentMode: RawDeployment is not supported"),
-        ({"serving.kserve.io/autoscalerClass": "hpa"}, "autoscalerClass is not supported"),
+        ({"serving.kserve.io/deploymentMode": "ModelMesh"}, "deploymentMode: ModelMesh is not supported"),
         ({"serving.kserve.io/autoscalerClass": "mine"}, "[mine] is not a supported autoscaler class type"),
         ({"zeroflow.dev/canary-percent": "many"}, "must be 0 to 100, got 'many'"),
         ({"zeroflow.dev/trust-pickle": "yes"}, 'must be "true" or "false"'),
     ],
-    ids=["mode", "autoscaler", "no-autoscaler", "canary", "trust"],
+    ids=["mode", "no-autoscaler", "canary", "trust"],
 )
 def test_annotations_are_refused_by_name(cluster: Any, annotations: dict[str, str], words: str) -> None:
     assert words in ready(cluster.apply(f"annotated-{len(words)}", {"model": SKLEARN}, annotations))["message"]

@@ -1,5 +1,6 @@
 """Which runtime is chosen for a model: KServe's rules, over KServe's own runtimes and ours."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from zeroflow.functions.inference.modelspec import parse_model
+from zeroflow.functions.inference.modelspec import Model, parse_model
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.runtimes import choose, own
 
@@ -23,6 +24,13 @@ def installed() -> list[dict[str, Any]]:
     ]
 
 
+def one(predictor: dict[str, Any], uri: str | None = "store://models/one") -> Model:
+    """Return a predictor's model, at a location unless it has one."""
+    found = parse_model(predictor)
+    assert found is not None
+    return replace(found, storage_uri=found.storage_uri or uri)
+
+
 def chosen(
     predictor: dict[str, Any],
     of_cluster: list[dict[str, Any]],
@@ -30,10 +38,7 @@ def chosen(
     uri: str | None = "store://models/one",
 ) -> tuple[str, bool]:
     """Return the runtime of a predictor of one model, or of many without a location."""
-    model = parse_model(predictor)
-    assert model is not None
-    model = replace(model, storage_uri=model.storage_uri or uri)
-    found = choose(model, of_namespace or [], of_cluster)
+    found = choose(one(predictor, uri), of_namespace or [], of_cluster)
     return found.name, found.is_own
 
 
@@ -57,13 +62,89 @@ def model(name: str, **fields: Any) -> dict[str, Any]:
         (model("sklearn", args=["--model_name"]), ("kserve-sklearnserver", False)),
         (model("huggingface", args=["--model_name=llama3", "--model_id=a/b"]), ("zeroflow-predictor", True)),
         (model("huggingface", args=["--model_id=a/b", "--backend=vllm"]), ("kserve-huggingfaceserver", False)),
-        ({"triton": {}}, ("kserve-tritonserver", False)),
+        ({"triton": {}}, ("zeroflow-predictor", True)),
+        (model("triton"), ("zeroflow-predictor", True)),
+        ({"triton": {"runtimeVersion": "23.05-py3"}}, ("kserve-tritonserver", False)),
+        (
+            model("triton", runtimeVersion="23.05-py3"),
+            ("kserve-tritonserver", False),
+        ),  # speaks v2, not KServe's default
+        (model("huggingface", args=["--return_probabilities", "--task", "fill_mask"]), ("zeroflow-predictor", True)),
+        (model("huggingface", args=["--tokenizer_revision=b"]), ("kserve-huggingfaceserver", False)),
+        (model("huggingface", args=["--trust_remote_code"]), ("kserve-huggingfaceserver", False)),
+        (model("sklearn", args=["--return_probabilities"]), ("kserve-sklearnserver", False)),
         (model("autogluon"), ("kserve-autogluonserver", False)),
     ],
     ids=str,
 )
 def test_runtime_is_chosen_as_kserve_chooses(installed: Any, predictor: Any, expected: tuple[str, bool]) -> None:
     assert chosen(predictor, installed) == expected
+
+
+TUNED = ["--disable-token-auth", "--enable-model-api", "--workers=2"]
+
+
+@pytest.mark.parametrize(
+    ("predictor", "expected", "words"),
+    [
+        (
+            model("sklearn", runtimeVersion="v0.15.0"),
+            True,
+            "sklearnserver:v0.15.0 cannot be run here; not heeded",
+        ),
+        (model("pytorch", args=TUNED), True, "not heeded: --disable-token-auth, --enable-model-api, --workers=2"),
+        (model("huggingface", args=["--gpu-memory-utilization", "0.9", "--backend=vllm"]), True, "--backend=vllm"),
+        (model("huggingface", args=["--quantization=awq"]), False, ""),
+        (model("huggingface", args=["--trust_remote_code"]), False, ""),
+        (model("tensorflow", image="tensorflow/serving:v1.14"), False, ""),
+        (model("paddle", runtimeVersion="2"), False, ""),
+        (model("sklearn"), True, ""),
+    ],
+    ids=["version", "torchserve", "vllm", "answers-depend", "runs-code", "image", "not-loaded", "nothing"],
+)
+def test_where_no_images_run_our_predictor_stands_in_and_says_so(
+    installed: Any, predictor: Any, expected: bool, words: str
+) -> None:
+    found = choose(one(predictor), [], installed, lambda image: False)
+    assert found.is_own is expected
+    said = " ".join(found.adapted)
+    assert words in said
+    assert bool(said) == bool(words)
+
+
+def test_an_image_that_is_mapped_is_run(installed: Any) -> None:
+    seen = []
+    found = choose(one(model("sklearn", runtimeVersion="v0.15.0")), [], installed, lambda image: not seen.append(image))
+    assert (found.is_own, seen) == (False, ["kserve/sklearnserver:v0.15.0"])
+
+
+def test_arguments_of_a_text_model_reach_our_predictor(cluster: Any) -> None:
+    args = ["--model_id=a/b", "--return_probabilities", "--max_length", "64", "--dtype=half"]
+    said = cluster.apply("told", model("huggingface", args=args))["status"]["conditions"]
+    assert "ZEROFLOW_HF_MIRROR" in next(each["message"] for each in said if each["type"] == "Ready")
+    uri = cluster.put("models/text/config.json", b'{"architectures": ["BertModel"]}', None).removesuffix("/config.json")
+    cluster.apply("told", model("huggingface", args=args[1:], storageUri=uri))
+    (container,) = cluster.service("told")["spec"]["template"]["spec"]["containers"]
+    (told,) = [each["value"] for each in container["env"] if each["name"] == "ZEROFLOW_TEXT_OPTIONS"]
+    assert json.loads(told) == {"return_probabilities": "true", "max_model_len": "64", "dtype": "half"}
+    refused = cluster.apply("told", model("huggingface", args=["--task=poetry"], storageUri=uri))
+    ready = next(each for each in refused["status"]["conditions"] if each["type"] == "Ready")
+    assert "spec.predictor.model.args task must be one of" in ready["message"]
+
+
+def test_kserves_own_server_fetches_a_model_of_the_hub_itself(cluster: Any) -> None:
+    cluster.apply("awq", model("huggingface", args=["--model_id=a/b", "--quantization=awq"]))
+    template = cluster.service("awq")["spec"]["template"]["spec"]
+    assert template["containers"][0]["image"] == "kserve/huggingfaceserver:latest"
+    assert "initContainers" not in template
+
+
+def test_the_port_of_our_predictor_is_not_the_models_business(cluster: Any, constant: Any) -> None:
+    uri = cluster.put("models/ports/model.joblib", constant(1))
+    ports = [{"name": "grpc-port", "containerPort": 8081, "protocol": "TCP"}]
+    cluster.apply("ports", model("sklearn", storageUri=uri, ports=ports))
+    (container,) = cluster.service("ports")["spec"]["template"]["spec"]["containers"]
+    assert container.get("ports", [{}])[0].get("containerPort") != 8081
 
 
 def test_a_model_of_the_hub_is_named_by_an_argument_as_in_kserve() -> None:
@@ -75,7 +156,7 @@ def test_a_model_of_the_hub_is_named_by_an_argument_as_in_kserve() -> None:
     assert uri(args=["--model_name=llama3", "--model_id=meta/llama"]) == "hf://meta/llama"
     assert uri(args=["--model_id=meta/llama", "--model_revision", "v2"]) == "hf://meta/llama:v2"
     assert uri(args=["--model_id=meta/llama"], storageUri="store://m/x") == "store://m/x"
-    assert uri(args=["--model_id=meta/llama", "--dtype=half"]) is None  # means KServe's own server
+    assert uri(args=["--model_name=llama3"]) is None
 
 
 def test_a_models_name_is_what_an_argument_says(cluster: Any, constant: Any) -> None:

@@ -39,7 +39,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "autoscaling-autoscale.yaml": {"flowers-sample": (NO_MODEL, "the network")},
     "autoscaling-autoscale_custom.yaml": {"flowers-sample": (NO_MODEL, "the network")},
     "batcher-basic-batcher_v1beta1.yaml": {"pytorch-batcher": (NO_MODEL, "the network")},
-    "benchmark-sklearn_hpa.yaml": {"sklearn-iris-hpa": ("RawDeployment is not supported", "a cluster's HPA")},
+    "benchmark-sklearn_hpa.yaml": {"sklearn-iris-hpa": (READY, "")},
     "custom-custom_model-custom.yaml": {
         "custom-model": (NO_IMAGE, "the image"),
         "custom-model-grpc": (NO_IMAGE, "the image"),
@@ -59,9 +59,9 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "storage-storageSpec-sklearn_storagespec.yaml": {"example-sklearn-isvc": ("StorageKeyNotFound", "the Secret")},
     "storage-uri-sklearn.yaml": {"sklearn-from-uri": ("host 'github.com' is not found", "the network")},
     "tensorflow-tensorflow.yaml": {"flower-sample": (NO_MODEL, "the network")},
-    "torchserve-v2-mnist.yaml": {"torchserve-mnist-v2": (NO_IMAGE, "the image")},
+    "torchserve-v2-mnist.yaml": {"torchserve-mnist-v2": (NO_MODEL, "the network")},
     "transformer-torchserve_image_transformer-transformer.yaml": {"torch-transformer": (NO_MODEL, "the network")},
-    "triton-torchscript-torchscript.yaml": {"torchscript-cifar": (NO_IMAGE, "the image")},
+    "triton-torchscript-torchscript.yaml": {"torchscript-cifar": (NO_MODEL, "the network")},
     "xgboost-xgboost.yaml": {"xgboost-iris": (READY, "")},
 }
 

@@ -191,6 +191,33 @@ def test_layouts_that_cannot_be_read_are_refused(tmp_path: Path, files: dict[str
         find_model(tmp_path)
 
 
+@pytest.mark.parametrize("parameters", [{}, {"uri": "./"}, {"uri": "./model.joblib"}], ids=["none", "here", "file"])
+def test_mlservers_settings_may_leave_the_file_to_be_found(
+    tmp_path: Path, classifier: Any, parameters: dict[str, str]
+) -> None:
+    settings = {"name": "lr", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": parameters}
+    (tmp_path / "model-settings.json").write_text(json.dumps(settings))
+    with pytest.raises((NoModel, CorruptModel)):
+        find_model(tmp_path)
+    joblib.dump(classifier, tmp_path / "model.joblib")
+    assert find_model(tmp_path).path.name == "model.joblib"
+    (tmp_path / "model.joblib").unlink()
+    write(tmp_path, "mlflow")
+    if "joblib" not in str(parameters):
+        assert find_model(tmp_path).format == "mlflow"
+
+
+@pytest.mark.parametrize("name", ["model-store/mnist.mar", "mnist.mar"])
+def test_torchserves_archives_are_refused_by_their_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.properties").write_text("model_snapshot={}")
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(archive(mnist_cnn_dot_pt=b"x"))
+    with pytest.raises(FormatNotSupported, match=r"mnist\.mar is a torchserve model; .* the handler inside needs"):
+        find_model(tmp_path)
+
+
 def test_declared_format_must_be_the_found_one(tmp_path: Path, classifier: Any) -> None:
     joblib.dump(classifier, tmp_path / "model.joblib")
     with pytest.raises(FormatNotSupported, match="is a sklearn model, but modelFormat says xgboost"):

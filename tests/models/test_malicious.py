@@ -1,6 +1,7 @@
 """Models that attack whoever loads them: refused, and nothing of them is run, whoever vouches where noted."""
 
 import io
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from models.conftest import Attack
 from zeroflow.artifacts import Stores
+from zeroflow.errors import InvalidInput
 from zeroflow.models.errors import CorruptModel, FormatNotSupported, NotVouched, UntrustedTypes
 from zeroflow.models.loading import load
 from zeroflow.models.trust import Word
@@ -83,6 +85,76 @@ def test_archive_with_climbing_names_writes_nothing(stores: Stores, place: Path,
     with pytest.raises((CorruptModel, FormatNotSupported)):
         load(stores, URI, Word(by="me"))
     assert not list(tmp_path.parent.rglob("climbed"))
+
+
+def packed(**members: bytes | int) -> bytes:
+    """Return a zip archive; a number stands for so many MiB of spaces."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            with archive.open(name.replace("_", "."), "w") as file:
+                for _ in range(content if isinstance(content, int) else 1):
+                    file.write(b" " * (1 << 20) if isinstance(content, int) else content)
+    return buffer.getvalue()
+
+
+def damaged(archive: bytes) -> bytes:
+    """Return an archive whose first member does not begin as packed bytes do."""
+    at = 30 + len("schema.json")
+    return archive[:at] + b"\x07" + archive[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("archive", "words"),
+    [
+        (packed(schema_json=200), "more than 100 times its own size"),
+        (packed(schema_json=b"{}", weights_npy=200), "more than 100 times its own size"),
+        (packed(schema_json=48), "schema.json of more than"),
+        (damaged(packed(schema_json=b"{}" * 500)), "damaged archive"),
+    ],
+    ids=["schema", "weights", "long-schema", "damaged"],
+)
+def test_archive_that_would_fill_the_memory_is_refused(stores: Stores, place: Path, archive: bytes, words: str) -> None:
+    (place / "model.skops").write_bytes(archive)
+    with pytest.raises(CorruptModel, match=words):
+        load(stores, URI, Word())
+
+
+LAUGHS = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    + [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 10)]
+    + ["flavors: {onnx: {data: *a9}}"]
+)
+RUNTIME = '{"implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": "%s"}}'
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("MLmodel", LAUGHS, "more than 8 aliases"),
+        ("MLmodel", "flavors: {onnx: {data: [a, b]}}", "names no file for the flavour onnx"),
+        ("MLmodel", "[" * 5_000, "is not YAML"),
+        ("config.json", '{"architectures":' + "[" * 100_000, "is not JSON"),
+        ("model-settings.json", RUNTIME % r"a\u0000b", "which is not in the directory"),
+        ("model-settings.json", RUNTIME % r"\ud800", "which is not in the directory"),
+        ("model-settings.json", RUNTIME % ("a" * 5_000), "which is not in the directory"),
+        ("model.py", "x = " + "-" * 100_000 + "1", "nested too deeply"),
+        ("model.py", "x = a" + ".b" * 100_000, "no Python that can be read"),
+    ],
+    ids=["laughs", "list", "deep-yaml", "deep-json", "nul", "surrogate", "long", "deep-sign", "deep-name"],
+)
+def test_descriptions_made_to_exhaust_are_told_in_one_line(
+    stores: Stores, place: Path, file: str, text: str, words: str
+) -> None:
+    (place / file).write_text(text)
+    with pytest.raises(CorruptModel, match=words):
+        load(stores, URI, Word())
+
+
+def test_pipe_in_a_models_directory_is_refused(stores: Stores, place: Path) -> None:
+    os.mkfifo(place / "model.onnx")
+    with pytest.raises(InvalidInput, match="is a pipe or a device"):
+        load(stores, URI, Word(by="me"))
 
 
 def test_link_in_a_models_directory_is_refused(stores: Stores, place: Path, classifier: Any) -> None:

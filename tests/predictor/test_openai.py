@@ -157,14 +157,13 @@ def test_bias_seed_and_top_p_choose_tokens(found: Any) -> None:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("required", "tool_choice must be none or auto: decoding is not constrained, so no call can be required"),
-        ("strict", "tools[0].function.strict is not supported: decoding is not constrained; leave it out"),
+        ("strict", "tools[0].function.strict is kept where tool_choice requires a call; leave it out"),
         ("nameless", 'tools[0] must be {"type": "function", "function": {"name": ...}}'),
         ("toolless model", "tools need a model whose chat template knows them and writes calls as <tool_call>"),
         ("top without logprobs", "top_logprobs needs logprobs to be true"),
         ("too many", "top_logprobs must be a whole number from 0 to 20, got 21"),
         ("bias", "logit_bias['99999'] is 1, expected a token id below 16 and a number from -100 to 100"),
-        ("format", "response_format is not supported; leave it out"),
+        ("store", "store is not supported; leave it out"),
         ("unknown", "'top_k' is no parameter of this request; leave it out"),
         ("usage without stream", "stream_options needs stream to be true"),
         ("image", "messages[0] must have a role and a content of text"),

@@ -123,6 +123,13 @@ def test_liveness_listing_and_readiness(iris: Any) -> None:
     assert iris.get("/health/readiness").status == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_predictions_are_asked_for_by_post(iris: Any, method: str) -> None:
+    answer = iris.send(method, "/v1/models/iris:predict")
+    assert answer.status == 405
+    assert "POST" in answer.headers["allow"]
+
+
 def test_explain_is_501(iris: Any) -> None:
     answer = iris.send("POST", "/v1/models/iris:explain", {"instances": [SETOSA]})
     assert (answer.status, answer.error) == (501, "Could not find explainer_host.")
@@ -141,6 +148,7 @@ def test_cloudevent_in_is_cloudevent_out_in_binary_mode(iris: Any) -> None:
     assert answer.headers["ce-source"] == "io.kserve.inference.iris"
     assert answer.headers["ce-specversion"] == "1.0"
     assert answer.headers["ce-id"]
+    assert answer.headers["ce-time"].endswith("Z")
 
 
 def test_cloudevent_in_is_cloudevent_out_in_structured_mode(iris: Any) -> None:
@@ -150,6 +158,7 @@ def test_cloudevent_in_is_cloudevent_out_in_structured_mode(iris: Any) -> None:
     document = answer.json()
     assert document["data"] == {"predictions": [0]}
     assert document["type"] == "io.kserve.inference.response"
+    assert document["time"].endswith("Z")
 
 
 def test_malformed_cloudevent_is_400(iris: Any) -> None:

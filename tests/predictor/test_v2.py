@@ -8,6 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+
+def _nested(depth: int, value: Any) -> Any:
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 TENSOR = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2, 6.7, 3.0, 5.2, 2.3]}
 FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("huge-shape", {"shape": [2**40, 4]}, "shape [1099511627776, 4] holds 4398046511104 values, data 8"),
@@ -25,7 +32,17 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("fractions", {"datatype": "INT32"}, "data does not hold INT32 values"),
     ("range", {"datatype": "INT8", "data": [1, 2, 3, 4, 5, 6, 7, 300]}, "outside the range of INT8"),
     ("missing", {"data": [None] * 8}, "missing, and this model takes no missing values"),
-    ("overflow", {"data": [1e300] * 8}, "not finite"),
+    ("overflow", {"data": [1e300] * 8}, "outside the range of FP32"),
+    ("booleans", {"data": [True] + [1.0] * 7}, "data holds true or false, which are no FP32 values"),
+    ("many-booleans", {"shape": [16, 4], "data": [True] * 64}, "data holds true or false"),
+    ("nested-booleans", {"data": [[1, 2, 3, 4], [1, 2, 3, False]]}, "data holds true or false"),
+    ("deep-booleans", {"data": _nested(400, True)}, "data holds true or false"),
+    ("deep", {"data": _nested(400, 1.5)}, "data is ragged"),
+    ("whole-booleans", {"datatype": "INT32", "data": [True] + [1] * 7}, "which are no INT32 values"),
+    ("dimensions", {"shape": [1] * 98 + [2, 4]}, "shape has 100 dimensions, at most 64 are possible"),
+    ("product", {"shape": [2**62] * 300_000}, "shape has 300000 dimensions"),
+    ("nothing-in-too-much", {"shape": [0, 2**63], "data": []}, "no tensor can have the shape [0, 9223372036854775808]"),
+    ("parameters", {"parameters": [1]}, "inputs[0].parameters must be an object"),
     ("no-rows", {"shape": [0, 4], "data": []}, "has no rows"),
 ]
 
@@ -116,9 +133,23 @@ def test_binary_tensors_in_and_out(iris: Any) -> None:
         (binary({"datatype": "BYTES"}), ROWS, None, "element 0 is"),
         (binary(), ROWS, "1000", "must be 0 to the body's length"),
         (binary(), ROWS, "x", "must be 0 to the body's length"),
+        (binary(), ROWS, "9" * 5_000, "must be 0 to the body's length"),
+        (binary({"shape": [1] * 64 + [2, 4]}), ROWS, None, "shape has 66 dimensions"),
         (binary(), b"", "", "has a binary_data_size, but the request no Inference-Header-Content-Length"),
     ],
-    ids=["cut", "more", "huge-shape", "negative", "both", "bytes", "beyond", "no-number", "no-header"],
+    ids=[
+        "cut",
+        "more",
+        "huge-shape",
+        "negative",
+        "both",
+        "bytes",
+        "beyond",
+        "no-number",
+        "digits",
+        "dimensions",
+        "no-header",
+    ],
 )
 def test_binary_mistakes_are_400(iris: Any, head: bytes, raw: bytes, length: str | None, fault: str) -> None:
     headers = {"Inference-Header-Content-Length": str(len(head)) if length is None else length} if length != "" else {}

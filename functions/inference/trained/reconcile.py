@@ -163,7 +163,7 @@ class TrainedModels:
     def _formats(self, namespace: str, model: Model) -> tuple[str, ...] | None:
         """Return the frameworks of the runtime that serves the predictor; None while there is none."""
         try:
-            runtime = runtimes.choose(model, *runtimes.installed(self.resources(), namespace))
+            runtime = runtimes.choose(model, *runtimes.installed(self.resources(), namespace), self.platform.runs_image)
         except Refused:
             return None
         return tuple(str(entry.get("name")) for entry in runtime.spec.get("supportedModelFormats") or ())

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor import binary
+from zeroflow.functions.predictor import binary, shapes
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.functions.predictor.tensors import NUMPY_TYPES
 from zeroflow.models.estimator import datatype_of
@@ -36,9 +36,7 @@ def read(request: Any) -> "list[tuple[str, np.ndarray[Any, Any]]]":
         place = f"inputs[{at}] ({tensor.name})"
         if tensor.datatype not in NUMPY_TYPES:
             raise BadRequest(f"{place}: datatype {tensor.datatype!r} is none of {', '.join(NUMPY_TYPES)}")
-        shape = tuple(tensor.shape)
-        if any(size < 0 for size in shape):
-            raise BadRequest(f"{place}: shape must be a list of non-negative integers, got {list(shape)}")
+        shape = shapes.checked(tensor.shape, place)
         if not raw:
             found.append((tensor.name, _array(tensor, shape, place)))
             continue
@@ -59,21 +57,20 @@ def _array(tensor: Any, shape: tuple[int, ...], place: str) -> "np.ndarray[Any, 
         if other.name != field:
             raise BadRequest(f"{place}: {tensor.datatype} belongs into {field}, the request has {other.name}")
     values = getattr(tensor.contents, field)
-    size = 1
-    for extent in shape:
-        size *= extent
+    size = shapes.count(shape)
     if len(values) != size:
-        raise BadRequest(f"{place}: shape {list(shape)} holds {size} values, {field} has {len(values)}")
+        raise BadRequest(f"{place}: shape {shapes.shown(shape)} holds {size} values, {field} has {len(values)}")
     if tensor.datatype == "BYTES":
         try:
-            return np.array([value.decode() for value in values], dtype=object).reshape(shape)
+            found = np.array([value.decode() for value in values], dtype=object)
         except UnicodeDecodeError:
             raise BadRequest(f"{place}: its bytes are not UTF-8") from None
+        return shapes.reshaped(found, shape, place)
     wide = np.array(values)
     typed = wide.astype(NUMPY_TYPES[tensor.datatype])
     if wide.dtype.kind in "iu" and not np.array_equal(wide, typed):
         raise BadRequest(f"{place}: {field} holds values outside the range of {tensor.datatype}")
-    return typed.reshape(shape)
+    return shapes.reshaped(typed, shape, place)
 
 
 def write(response: Any, name: str, array: "np.ndarray[Any, Any]", raw: bool) -> None:

@@ -96,7 +96,8 @@ def _complete(predictor: Predictor, asked: dict[str, Any], chat: bool) -> Respon
     try:
         prompts = [language.prompt_of(wishes.chat_messages(asked), tools)] if chat else wishes.texts(asked, "prompt")
         count = wishes.number(asked, "n", 1, 1, wishes.MAX_CHOICES)
-        wish = wishes.completion(asked, chat, language.vocabulary)
+        forms = wishes.forms(asked, tools) if chat else ()
+        wish = wishes.completion(asked, chat, language.vocabulary, forms)
         streams, usage = wishes.streaming(asked)
         lanes = [language.complete(text, wishes.nth(wish, at)) for text in prompts for at in range(count)]
     except ValueError as error:

@@ -1,8 +1,10 @@
 """KServe's protocol V1, with CloudEvents in and out."""
 
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from zeroflow.functions.predictor import cloudevents
+from zeroflow.functions.predictor.answers import written
 from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import ModelNotReady, NotImplementedHere
 from zeroflow.functions.predictor.fast import JSON
@@ -37,6 +39,11 @@ def add(app: Flask, predictor: Predictor) -> None:
     def v1_ready(name: str) -> Response:
         return json_answer({"name": predictor.repository.get(name).name, "ready": True})
 
+    @app.route("/v1/models/<name>:predict", methods=["GET", "PUT", "PATCH", "DELETE"])
+    @app.route("/v1/models/<name>:explain", methods=["GET", "PUT", "PATCH", "DELETE"])
+    def v1_asked_otherwise(name: str) -> Response:  # else GET would look for a model of the name `M:predict`
+        raise MethodNotAllowed(["POST", "OPTIONS"])
+
     @app.post("/v1/models/<name>:predict")
     def v1_predict(name: str) -> Response:
         answers = predictor.answers_of(name)
@@ -57,7 +64,8 @@ def add(app: Flask, predictor: Predictor) -> None:
         if isinstance(answers.served.model, PythonModel) and answers.served.model.explains:
             headers = {key.lower(): value for key, value in request.headers.items()}
             explain = answers.served.model.answer
-            return json_answer(answers.served.guarded(explain, parsed(asked), headers, "explain"))
+            found = answers.served.guarded(explain, parsed(asked), headers, "explain")
+            return Response(written(found), content_type=JSON)
         if predictor.settings.explainer is None:
             raise NotImplementedHere("Could not find explainer_host.")
         return forwarded(f"http://{predictor.settings.explainer}/v1/models/{name}:explain", asked)

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 KILL_AFTER_S = 2.0  # on top of the grace period: gunicorn itself uses all of it
 LOOK_FOR_PORT_S = 0.5
+_NOT_HERE = ("no module named", "no such file or directory", "can't open file")
 _PORT_TAKEN = ("address already in use", "eaddrinuse")
 
 
@@ -207,6 +208,13 @@ class Pod:
                 "\n(on this host all instances share one machine: a program that ignores PORT and binds its "
                 f"containerPort {self._port['containerPort']} runs once, and only while nobody else has the port; "
                 "let it listen on the port in the environment variable PORT)"
+            )
+        image, images = str(self._container.get("image", "")), self._context.images
+        lacks = process.spec.runtime is None and any(mark in said.lower() for mark in _NOT_HERE)
+        if lacks and (images is None or images.of(image) is None):
+            advice = (
+                f"\n(image {image!r} is not here: this host runs processes and no images, so the command was this "
+                "machine's own; say what stands for the image: zeroflow images map IMAGE DIRECTORY)"
             )
         return ContainerFailed(code, said, advice)
 

@@ -6,6 +6,7 @@ A file's hash is the sha256 of its bytes. A directory's is the sha256 over its f
 """
 
 import hashlib
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,15 @@ def files_of(root: Path) -> list[Path]:
 
     A link would be read as what it points to, wherever that is.
     """
-    found = sorted(root.rglob("*"), key=lambda path: path.relative_to(root).as_posix().encode())
+    try:
+        found = sorted(root.rglob("*"), key=lambda path: os.fsencode(path.relative_to(root).as_posix()))
+    except RecursionError as error:
+        raise InvalidInput(f"{root.name} has directories in directories that are too many to follow") from error
     for path in found:
         if path.is_symlink():
             raise InvalidInput(f"{path.relative_to(root)} is a symbolic link; an artifact directory holds only files")
+        if not path.is_file() and not path.is_dir():  # a pipe would be waited for
+            raise InvalidInput(f"{path.relative_to(root)} is a pipe or a device; an artifact is made of files")
     return [path for path in found if path.is_file()]
 
 

@@ -13,7 +13,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from zeroflow.artifacts.archive import CHUNK_BYTES, BadArchive, inside
+from zeroflow.artifacts.archive import CHUNK_BYTES, DAMAGED, BadArchive, inside, opened_tar
 from zeroflow.artifacts.uris import URI
 from zeroflow.errors import InvalidInput, NotFound
 
@@ -47,7 +47,7 @@ class Images:
 
     def _unpack(self, layer: Path, target: Path, total: int) -> int:
         try:
-            with tarfile.open(layer) as opened:
+            with opened_tar(layer, self._max_bytes) as opened:
                 for member in opened:
                     name = member.name.removeprefix("./").strip("/")
                     if name != ROOT and not name.startswith(f"{ROOT}/"):
@@ -61,7 +61,7 @@ class Images:
                         total = self._write(opened, member, path, total)
                     else:
                         raise BadArchive(f"layer {layer.name[:12]}: {name[:100]!r} is a link or a device")
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except DAMAGED as error:
             raise BadArchive(f"layer {layer.name[:12]} cannot be unpacked: {type(error).__name__}") from error
         return total
 
@@ -79,6 +79,12 @@ class Images:
 
     def _layers(self, uri: URI) -> list[tuple[Path, str]]:
         layout, tag = self._layout(uri)
+        try:
+            return self._layers_of(uri, layout, tag)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise BadArchive(f"{uri} has a manifest that is none: {type(error).__name__} {error}") from error
+
+    def _layers_of(self, uri: URI, layout: Path, tag: str) -> list[tuple[Path, str]]:
         index = _document(layout / "index.json")
         manifests = index.get("manifests") or []
         tagged = [each for each in manifests if (each.get("annotations") or {}).get(REF) == tag]
@@ -125,7 +131,7 @@ def _document(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise BadArchive(f"{path.name[:20]} is too large for a manifest")
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadArchive(f"{path.name[:20]} is no JSON") from error
     if not isinstance(value, dict):
         raise BadArchive(f"{path.name[:20]} is no JSON object")
@@ -137,7 +143,10 @@ def _delete(marker: Path) -> None:
     if marker.name == ".wh..wh..opq":
         shutil.rmtree(marker.parent, ignore_errors=True)
         return
-    path = marker.with_name(marker.name.removeprefix(".wh."))
+    name = marker.name.removeprefix(".wh.")
+    if name in ("", ".", ".."):
+        raise BadArchive(f"{marker.name!r} marks nothing that could be deleted")
+    path = marker.with_name(name)
     if path.is_dir():
         shutil.rmtree(path)
     else:

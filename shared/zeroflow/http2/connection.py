@@ -1,7 +1,8 @@
 """An HTTP/2 connection on asyncio: h2 knows the protocol, this moves bytes, keeps the windows and wakes who waits.
 
-Memory is bounded: a stream may send `STREAM_WINDOW_BYTES` that nobody has read, and `MAX_STREAMS` are open at a time.
-The connection's own window is given back at once, so that one slow stream holds up no other. Source: RFC 9113.
+Memory is bounded: a stream may send `STREAM_WINDOW_BYTES` that nobody has read, `MAX_STREAMS` are open at a time, and
+whoever reads no answer gets at most `MAX_UNREAD` of what no window bounds (PING, SETTINGS, heads). The connection's own
+window is given back at once, so that one slow stream holds up no other. Source: RFC 9113.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ STREAM_WINDOW_BYTES = 128 << 10
 CONNECTION_WINDOW_BYTES = 4 << 20
 MAX_STREAMS = 250
 MAX_HEADER_BYTES = 64 << 10
+MAX_UNREAD = 10_000
+"""So many frames that ask for an answer are taken from a side that reads none."""
 _DEFAULT_WINDOW_BYTES = 65535
 
 Serve = Callable[[Stream], Awaitable[None]]
@@ -60,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._taken = 0  # of the connection's window
         self._room: dict[int, asyncio.Future[None]] = {}  # streams that wait for the other side's window
         self._drained: asyncio.Future[None] | None = None  # while the transport's buffer is full
+        self._unread = 0  # frames that came while that buffer was full
         self._flushing = self._closing = False
         self._heard = False
 
@@ -164,12 +168,29 @@ class Connection(asyncio.Protocol):
         self._drained = self._loop.create_future()
 
     def resume_writing(self) -> None:
+        self._unread = 0
         if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
+        self._read(data)
+        if self._frames.behind and self._transport is not None:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Read on where a turn of the loop has ended, before anything else of this connection."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._read(b"")
+        if self._frames.behind:
+            self._loop.call_soon(self._catch_up)
+        elif self._transport is not None:
+            self._transport.resume_reading()
+
+    def _read(self, data: bytes) -> None:
         try:
             for event in self._h2.receive_data(self._frames.take(data)):
                 self._handle(event)
@@ -183,6 +204,11 @@ class Connection(asyncio.Protocol):
         self._flush_soon()
 
     def _handle(self, event: events.Event) -> None:
+        if self._drained is not None and not isinstance(event, events.DataReceived | events.WindowUpdated):
+            self._unread += 1
+            if self._unread > MAX_UNREAD:
+                self.abort()
+                return
         if isinstance(event, events.RequestReceived):
             self._begin(event.stream_id, event.headers)
         elif isinstance(event, events.RemoteSettingsChanged):

@@ -1,10 +1,10 @@
 """Which model lies at a path: one model file, or a layout that a framework gives to directories.
 
 Layouts: MLflow (`MLmodel`), TensorFlow SavedModel (`saved_model.pb`), Hugging Face (`config.json` that names
-architectures), MLServer (`model-settings.json`), a Python class with whatever it reads (`*.py`), a torch.nn.Module
-with its weights (`*.py` and one `.pt`, `.pth` or `.safetensors`). Python files are parsed, never run. Hidden files
-and files of no known format (a README, requirements.txt) do not count; two models in one directory are refused with
-both named.
+architectures), MLServer (`model-settings.json`), TorchServe (`model-store/*.mar`, to be refused by its name), a Python
+class with whatever it reads (`*.py`), a torch.nn.Module with its weights (`*.py` and one `.pt`, `.pth` or
+`.safetensors`). Python files are parsed, never run. Hidden files and files of no known format (a README,
+requirements.txt) do not count; two models in one directory are refused with both named.
 """
 
 import ast
@@ -14,11 +14,13 @@ from typing import Any
 
 from zeroflow.models.errors import AmbiguousModel, CorruptModel, FormatNotSupported, NoModel
 from zeroflow.models.formats import INSTEAD, SERVED, ModelFile, head_of, identify
-from zeroflow.models.texts import json_of, text_of
+from zeroflow.models.texts import inside, json_of, text_of
 
 HUGGINGFACE_OWN = ("pytorch", "safetensors", "keras", "onnx", "tflite")
 """What else a Hugging Face directory holds: the same weights for other frameworks."""
 MLSERVER_RUNTIMES = "mlserver_"
+MODEL_STORE = "model-store"
+"""Where TorchServe's archives lie, beside config/config.properties."""
 
 
 def find_model(root: Path, declared: str | None = None) -> ModelFile:
@@ -53,6 +55,8 @@ def only_model(root: Path) -> ModelFile:
         return found
     if not root.is_dir():
         raise NoModel(f"there is no model: {root.name} is neither a file nor a directory")
+    if archives := sorted((root / MODEL_STORE).glob("*.mar")):
+        return ModelFile(archives[0], "torchserve", "native")
     files = sorted(path for path in root.iterdir() if path.is_file() and not path.name.startswith("."))
     if (found := _mlserver(root)) is not None:
         return found
@@ -126,8 +130,8 @@ def _classes(path: Path, alone: bool) -> tuple[list[str], list[str]]:
     """
     try:
         tree = ast.parse(text_of(path), path.name)
-    except (SyntaxError, ValueError) as error:
-        raise CorruptModel(f"{path.name} is no Python that can be read: {error}") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the latter two: nested too deeply
+        raise CorruptModel(f"{path.name} is no Python that can be read: {str(error) or 'nested too deeply'}") from error
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     used = {
         node.id for each in classes for node in ast.walk(each) if isinstance(node, ast.Name) and node.id != each.name
@@ -172,14 +176,6 @@ def _mlserver(root: Path) -> ModelFile | None:
     parameters = settings.get("parameters")
     uri = parameters.get("uri") if isinstance(parameters, dict) else None
     if module.startswith(MLSERVER_RUNTIMES):
-        if not isinstance(uri, str):
-            raise CorruptModel(f"{path.name} has no parameters.uri that names the model file")
-        return only_model(_inside(root, uri))
-    return ModelFile(_inside(root, f"{module.replace('.', '/')}.py"), "python", "class", name)
-
-
-def _inside(root: Path, name: str) -> Path:
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()) or not path.exists():
-        raise CorruptModel(f"model-settings.json names {name[:200]!r}, which is not in the directory")
-    return path
+        named = inside(root, uri, path.name) if isinstance(uri, str) else root
+        return None if named == root.resolve() or named == root else only_model(named)  # else what lies beside it
+    return ModelFile(inside(root, f"{module.replace('.', '/')}.py", path.name), "python", "class", name)

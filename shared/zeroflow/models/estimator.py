@@ -31,6 +31,9 @@ class Tensor:
     name: str
     datatype: str
     shape: tuple[int, ...]
+    is_guess: bool = False
+    """Whether the model does not say so itself: other whole numbers do for INT64, any number for another datatype, and
+    what does not the model refuses."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,17 @@ ONNX (protobuf).
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from zeroflow.models.errors import CorruptModel
 
 HEAD_BYTES = 512
+MOST_TIMES, MOST_BYTES = 100, 64 << 20
+"""What is inside a zip archive may be so many times as large as the archive, or so large anyway: numbers do not pack
+better, a bomb does."""
+MAX_SCHEMA_BYTES = 32 << 20
 
 SKLEARN = "sklearn"
 SERVED = (
@@ -32,6 +37,13 @@ SERVED = (
 )
 """The formats (KServe's names of `modelFormat`, and `python` for a class of one's own) that the predictor loads."""
 
+TRITON = "triton"
+LOADED = (*SERVED, TRITON)
+"""Those, and Triton's: not what a file is, but how a repository of models is laid out (zeroflow.models.triton)."""
+
+WITH_TORCH = ("pytorch", "huggingface", TRITON)
+"""Those that may need PyTorch: gigabytes, which images for the others do without."""
+
 INSTEAD = {
     "paddle": "export it with paddle2onnx",
     "keras": "save it as a TensorFlow SavedModel (model.export) or convert it with tf2onnx",
@@ -39,7 +51,10 @@ INSTEAD = {
     "safetensors": "add the config.json of a Hugging Face model, or a .py file with the torch.nn.Module that it fills",
     "catboost": 'save it with save_model(..., format="onnx")',
     "tensorrt": "serve the ONNX graph that it was built from",
+    "torchserve": "the handler inside needs TorchServe; for our predictor save the program alone (torch.jit.save, "
+    "torch.export.save), or the .py file with the torch.nn.Module beside its weights",
     "tflite": "convert it with tf2onnx --tflite",
+    "graphdef": "convert it with tf2onnx --graphdef",
 }
 """What to do with a model of a format that is not served."""
 
@@ -54,7 +69,7 @@ _OTHER_NAMES = {
     ".pt": "pytorch",
     ".pth": "pytorch",
     ".pt2": "pytorch",
-    ".mar": "pytorch",
+    ".mar": "torchserve",
     ".safetensors": "safetensors",
     ".gguf": "gguf",
     ".h5": "keras",
@@ -62,6 +77,7 @@ _OTHER_NAMES = {
     ".cbm": "catboost",
     ".tflite": "tflite",
     ".plan": "tensorrt",
+    ".graphdef": "graphdef",
 }
 _COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x5d\x00\x00", b"\x04\x22\x4d\x18", b"ZF")
 """How a joblib file begins that was written with `compress=`: zlib, gzip, bz2, xz, lzma, lz4, joblib's old format."""
@@ -155,14 +171,26 @@ def _native_format(head: bytes, suffix: str) -> str | None:
     return None
 
 
+def _check_size(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise CorruptModel for an archive that would fill the memory; zipfile unpacks no more than a member says."""
+    total = sum(info.file_size for info in archive.infolist())
+    if total > max(MOST_BYTES, MOST_TIMES * path.stat().st_size):
+        raise CorruptModel(f"{path.name} holds {total} bytes, more than {MOST_TIMES} times its own size")
+    if archive.getinfo("schema.json").file_size > MAX_SCHEMA_BYTES:
+        raise CorruptModel(f"{path.name} has a schema.json of more than {MAX_SCHEMA_BYTES} bytes")
+
+
 def _identify_zip(path: Path, suffix: str) -> ModelFile | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
+            if suffix == ".mar" or "MAR-INF/MANIFEST.json" in names:
+                return ModelFile(path, "torchserve", "native")
             if "schema.json" in names:
+                _check_size(path, archive)
                 json.loads(archive.read("schema.json"))
                 return ModelFile(path, SKLEARN, "skops")
-    except (zipfile.BadZipFile, ValueError, KeyError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, NotImplementedError, RuntimeError) as error:
         raise CorruptModel(f"{path.name} is a damaged archive: {error}") from error
     if any(name.endswith("/models/model.json") for name in names):
         return ModelFile(path, "pytorch", "torch-export")

@@ -4,6 +4,7 @@ The graph is read from memory: one that refers to other files (external data) is
 model can point at nothing outside itself. Source: ONNX IR; ONNX Runtime Python API.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ def read(path: Path, sha256: str) -> TensorModel:
     """Load a graph; on a GPU where this ONNX Runtime has one."""
     session = runtime.session(path.read_bytes(), _providers())
     outputs = tuple(_tensor(each) for each in session.get_outputs())
+    provider = session.get_providers()[0]
     return TensorModel(
         kind="onnx graph",
         sha256=sha256,
@@ -38,7 +40,8 @@ def read(path: Path, sha256: str) -> TensorModel:
         inputs=tuple(_tensor(each) for each in session.get_inputs()),
         outputs=outputs,
         run=lambda given, wanted: _run(session, given, wanted),
-        serves=f"original, {session.get_providers()[0].removesuffix('ExecutionProvider')}",
+        serves=f"original, {provider.removesuffix('ExecutionProvider')}",
+        only_in=os.getpid() if provider == CUDA else None,
     )
 
 

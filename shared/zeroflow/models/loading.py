@@ -8,18 +8,19 @@ import importlib
 import logging
 import tempfile
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from zeroflow.artifacts import Stores
 from zeroflow.errors import NotFound
-from zeroflow.models import boosters, graphs, python, scikit, trust
+from zeroflow.models import boosters, graphs, python, scikit, torchimport, triton, trust
 from zeroflow.models.directories import find_model
 from zeroflow.models.errors import CorruptModel, FormatNotSupported, ModelRefused, NoModel, UntrustedTypes
 from zeroflow.models.estimator import Estimator
-from zeroflow.models.formats import SKLEARN, ModelFile
+from zeroflow.models.formats import SKLEARN, TRITON, ModelFile
+from zeroflow.models.huggingface.options import AS_IT_IS, TextOptions
 from zeroflow.models.python import PythonModel
 from zeroflow.models.tensormodel import TensorModel
 from zeroflow.models.trust import Word
@@ -28,7 +29,18 @@ logger = logging.getLogger(__name__)
 
 Model = Estimator | TensorModel | PythonModel
 
-READERS = {"huggingface": "huggingface", "tensorflow": "savedmodel", "pmml": "markup"}
+
+@dataclass(frozen=True)
+class _How:
+    """How a model is loaded, whatever it is."""
+
+    private: Any
+    """The directory that holds it."""
+    compiling: bool
+    texts: TextOptions
+
+
+READERS = {"tensorflow": "savedmodel", "pmml": "markup"}
 """The modules that read what needs a library of its own, imported when a model of the format comes."""
 COMPILED = (SKLEARN, "mlflow", "xgboost")
 REMEMBERED = ("pickle", "torchscript")
@@ -58,10 +70,12 @@ def load_versioned(
     scratch: Path | None = None,
     compiling: bool = False,
     memory: Path | None = None,
+    texts: TextOptions = AS_IT_IS,
 ) -> tuple[Model, str | None]:
     """Do the same, and return the version as well: the highest of a directory of numbered ones, else None.
 
-    `memory` is a directory that remembers which models were compiled, so that it is sooner done again.
+    `memory` is a directory that remembers which models were compiled, so that it is sooner done again; `texts` says how
+    a Hugging Face model is served.
     """
     private = tempfile.TemporaryDirectory(prefix="model-", dir=scratch)
     kept = False
@@ -71,16 +85,29 @@ def load_versioned(
             stores.fetch(uri, copy)
         except NotFound as error:
             raise NoModel(str(error)) from error
-        version = _latest_version(copy)
-        model = find_model(copy if version is None else copy / version, declared)
-        sha256 = trust.check(copy, model, word)
-        loaded = _loaded(model, sha256, private, compiling, memory)
+        how = _How(private, compiling, texts)
+        if declared == TRITON:
+            loaded, version = _of_repository(copy, word, how, memory)
+        else:
+            version = _latest_version(copy)
+            model = find_model(copy if version is None else copy / version, declared)
+            loaded = _loaded(model, trust.check(copy, model, word), how, memory)
         # A Python class may read its files whenever it likes, a network that is remembered when it is first needed.
         kept = isinstance(loaded, PythonModel) or (isinstance(loaded, TensorModel) and loaded.keeps is private)
         return loaded, version
     finally:
         if not kept:
             private.cleanup()
+
+
+def _of_repository(place: Path, word: Word, how: _How, memory: Path | None) -> tuple[Model, str | None]:
+    """Load one model of a Triton repository, under the names that its configuration gives to what it takes."""
+    if not place.is_dir():
+        raise NoModel(f"{place.name} is no model of a repository: expected a directory with {place.name}/1")
+    config = triton.config_of(place)
+    version = triton.version_of(place, config)
+    model = find_model(triton.place_of(place / version))
+    return triton.named(_loaded(model, trust.check(place, model, word), how, memory), config), version
 
 
 def directories(stores: Stores, uri: str, scratch: Path | None = None) -> list[str]:
@@ -111,33 +138,33 @@ def _name_of(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2] or "model"
 
 
-def _loaded(model: ModelFile, sha256: str, private: Any, compiling: bool, memory: Path | None) -> Model:
+def _loaded(model: ModelFile, sha256: str, how: _How, memory: Path | None) -> Model:
     """Load a model in the form in which it is served; `memory` knows those that were compiled before."""
-    if not compiling or memory is None or model.encoding not in REMEMBERED:
-        return _compiled(model, sha256, private, compiling)
+    if not how.compiling or memory is None or model.encoding not in REMEMBERED:
+        return _compiled(model, sha256, how)
     from zeroflow.models.compiled import remembered
 
-    known = remembered.recall(memory, model.path, sha256, partial(_read, model, sha256, private, False))
+    known = remembered.recall(memory, model.path, sha256, partial(_read, model, sha256, replace(how, compiling=False)))
     if known is not None:
-        return replace(known, keeps=private) if isinstance(known, TensorModel) else known
-    loaded = _compiled(model, sha256, private, compiling)
+        return replace(known, keeps=how.private) if isinstance(known, TensorModel) else known
+    loaded = _compiled(model, sha256, how)
     if isinstance(loaded, Estimator | TensorModel) and loaded.parts:
         remembered.keep(memory, model.path, loaded)
     return loaded
 
 
-def _compiled(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
-    loaded = _read(model, sha256, private, compiling)
-    if isinstance(loaded, Estimator) and compiling and model.format in COMPILED:
+def _compiled(model: ModelFile, sha256: str, how: _How) -> Model:
+    loaded = _read(model, sha256, how)
+    if isinstance(loaded, Estimator) and how.compiling and model.format in COMPILED:
         return loaded.compiled()
     return loaded
 
 
-def _read(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
+def _read(model: ModelFile, sha256: str, how: _How) -> Model:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            loaded = _reader(model, sha256, private, compiling)
+            loaded = _reader(model, sha256, how)
     except ModelRefused:
         raise
     except ModuleNotFoundError as error:
@@ -146,14 +173,16 @@ def _read(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model
         ) from error
     except MemoryError as error:
         raise CorruptModel(f"{model.path.name} does not fit into the memory of this process") from error
-    except Exception as error:  # damaged pickles raise anything
+    except (Exception, SystemExit) as error:  # damaged pickles raise anything, and scripts end themselves
         raise CorruptModel(f"{model.path.name} cannot be loaded: {_one_line(error)}") from error
     for warning in caught:
         logger.warning("%s: %s", model.path.name, _one_line(warning.message))
     return loaded
 
 
-def _reader(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Model:
+def _reader(model: ModelFile, sha256: str, how: _How) -> Model:
+    if model.encoding != "torchscript":
+        torchimport.complete()
     match model.format:
         case "xgboost" | "lightgbm":
             return boosters.read(model.path, model.format, sha256)
@@ -161,10 +190,13 @@ def _reader(model: ModelFile, sha256: str, private: Any, compiling: bool) -> Mod
             return graphs.read(model.path, sha256)
         case "pytorch":
             torches = importlib.import_module("zeroflow.models.torches")
-            return torches.read(model, sha256, compiling)  # type: ignore[no-any-return]
+            return torches.read(model, sha256, how.compiling)  # type: ignore[no-any-return]
         case "python":
-            return python.read(model, sha256, private)
-        case "huggingface" | "tensorflow" | "pmml":
+            return python.read(model, sha256, how.private)
+        case "huggingface":
+            reading = importlib.import_module("zeroflow.models.huggingface.reading")
+            return reading.read(model.path, sha256, how.texts)  # type: ignore[no-any-return]
+        case "tensorflow" | "pmml":
             module = importlib.import_module(f"zeroflow.models.{READERS[model.format]}")
             return module.read(model.path, sha256)  # type: ignore[no-any-return]
         case "mlflow":

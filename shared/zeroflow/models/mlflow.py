@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from zeroflow.models.errors import CorruptModel, FormatNotSupported
 from zeroflow.models.estimator import Estimator, Tensor
-from zeroflow.models.texts import text_of
+from zeroflow.models.texts import inside, text_of
 
 if TYPE_CHECKING:
     import numpy as np
 
+MAX_ALIASES = 8
+"""Of a YAML document: each may double what it stands for."""
 TEXT_TYPES = ("string",)
 NUMPY_TYPES = {"boolean": "bool", "integer": "int32", "long": "int64", "float": "float32", "double": "float64"}
 
@@ -31,9 +33,11 @@ def file_of(path: Path, name: str) -> Path:
     """Return the file of a flavour, inside the directory; raise CorruptModel."""
     flavour = flavours(path)[name]
     said = flavour.get("pickled_model") or flavour.get("data")
-    found = (path.parent / str(said)).resolve()
-    if not said or not found.is_relative_to(path.parent.resolve()) or not found.is_file():
-        raise CorruptModel(f"MLmodel names {str(said)[:200]!r} for the flavour {name}, which is not in the directory")
+    if not isinstance(said, str):  # whatever else it is may be enormous when it is written out
+        raise CorruptModel(f"MLmodel names no file for the flavour {name}")
+    found = inside(path.parent, said, path.name)
+    if not found.is_file():
+        raise CorruptModel(f"MLmodel names {said[:200]!r} for the flavour {name}, which is no file")
     return found
 
 
@@ -102,9 +106,12 @@ def _columns(path: Path) -> dict[str, str]:
 def _document(path: Path) -> dict[str, Any]:
     import yaml
 
+    text = text_of(path)
     try:
-        found = yaml.safe_load(text_of(path))
-    except yaml.YAMLError as error:
+        if sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)) > MAX_ALIASES:
+            raise CorruptModel(f"MLmodel has more than {MAX_ALIASES} aliases")
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CorruptModel(f"MLmodel is not YAML: {error}") from error
     if not isinstance(found, dict) or not isinstance(found.get("flavors"), dict):
         raise CorruptModel("MLmodel has no flavors")

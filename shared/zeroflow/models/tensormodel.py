@@ -32,6 +32,15 @@ COMPLETES, EMBEDS, RANKS = "completes", "embeds", "ranks"
 
 
 @dataclass(frozen=True)
+class Form:
+    """A JSON document that fits a schema, between two texts."""
+
+    schema: Mapping[str, Any]
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
 class Wish:
     """How a text is to be completed (the parameters of OpenAI's API)."""
 
@@ -48,6 +57,8 @@ class Wish:
     """Token ids, each with what is added to its logit."""
     logprobs: int | None = None
     """How many of the likeliest tokens to tell beside each that was taken; None tells of none."""
+    forms: tuple[Form, ...] = ()
+    """What the completion must be: one of these; anything when there are none."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,10 @@ class Language(Protocol):
         """
 
     def complete(self, prompt: str, wish: Wish) -> Iterator[Piece]:
-        """Yield the completion of a text in pieces; ValueError when it is too long for the model."""
+        """Yield the completion of a text in pieces.
+
+        Raises ValueError when the text is too long for the model, or no text can be made of the forms that are wished.
+        """
 
     def embed(self, texts: Sequence[str]) -> "np.ndarray[Any, Any]":
         """Return one vector for each text: (texts, dimensions), float32."""
@@ -121,5 +135,7 @@ class TensorModel:
     """Of a network that is compiled: its steps, as `Faster` has them."""
     language: "Language | None" = field(default=None, repr=False)
     """What it does with text, for models that complete or embed it."""
+    only_in: int | None = None
+    """The id of the one process that can ask it; None when a fork of that process can as well (devices)."""
     keeps: Any = field(default=None, repr=False)
     """Whatever must live as long as the model."""

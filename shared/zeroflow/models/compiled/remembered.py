@@ -132,8 +132,8 @@ def _network(path: Path, found: Mapping[str, Any], known: Mapping[str, Any], ori
 
 
 def _tensor(told: Any) -> Tensor:
-    name, datatype, shape = told
-    return Tensor(name, datatype, tuple(shape))
+    name, datatype, shape, is_guess = told
+    return Tensor(name, datatype, tuple(shape), is_guess)
 
 
 def _made_by() -> list[str]:

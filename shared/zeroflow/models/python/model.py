@@ -43,7 +43,10 @@ class Loop:
                 threading.Thread(target=self._loop.run_forever, name="model", daemon=True).start()
 
         async def awaited() -> Any:
-            return await found
+            try:
+                return await found
+            except (SystemExit, KeyboardInterrupt) as error:  # would end the loop, for which everybody else waits
+                raise RuntimeError(f"the model's code raised {type(error).__name__}") from error
 
         return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result()
 

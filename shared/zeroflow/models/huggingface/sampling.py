@@ -2,7 +2,7 @@
 
 Guarantees: a completion's seed is its own - nothing global is seeded, so that requests side by side do not disturb each
 other; the same wish with the same seed on the same machine gives the same text; log-probabilities are those of the
-model after penalties and bias, before temperature and top_p.
+model after penalties and bias, before temperature, top_p and the form that a text must have.
 
 Sources: OpenAI API reference (frequency and presence penalties, logit_bias, logprobs); Gumbel (1954): the largest of
 logits with Gumbel noise is a sample of their distribution.
@@ -10,6 +10,7 @@ logits with Gumbel noise is a sample of their distribution.
 
 from typing import Any
 
+from zeroflow.models.huggingface.forms import Followed
 from zeroflow.models.tensormodel import Chosen, Wish
 
 CONTEXT = 8
@@ -23,8 +24,12 @@ class Chooser:
     thread.
     """
 
-    def __init__(self, torch: Any, tokenizer: Any, wish: Wish, begun: int, device: str) -> None:
+    def __init__(
+        self, torch: Any, tokenizer: Any, wish: Wish, begun: int, device: str, form: Followed | None = None
+    ) -> None:
+        """`form`: what the text must be, where the wish has forms."""
         self._torch, self._tokenizer, self._wish, self._begun = torch, tokenizer, wish, begun
+        self._form = form
         self._noise = torch.Generator(device=device)
         if wish.seed is None:
             self._noise.seed()
@@ -49,6 +54,9 @@ class Chooser:
             logits[0, list(tokens)] += torch.tensor(biases, device=logits.device)
         if wish.logprobs is not None:
             self._shares = logits.log_softmax(-1)[0]
+        if self._form is not None:
+            allowed = torch.from_numpy(self._form.allowed()).to(logits.device)
+            logits = logits.masked_fill(~allowed, float("-inf"))
         if not wish.temperature:
             return logits
         logits = logits / wish.temperature
@@ -58,6 +66,8 @@ class Chooser:
 
     def took(self, ids: Any) -> None:
         """Note the token that was taken, the last one of `ids`."""
+        if self._form is not None:
+            self._form.took(int(ids[0, -1]))
         if self._shares is None or int(ids[0, -1]) in self._special:
             return
         token, context = int(ids[0, -1]), ids[0, max(self._begun, ids.shape[1] - 1 - CONTEXT) : -1].tolist()
