@@ -78,9 +78,9 @@ def parse_spec(isvc: Mapping[str, Any]) -> Declared:
         explainer=parse_component("explainer", explainer, ("art",), annotations) if explainer else None,
         art=(explainer or {}).get("art"),
         model_version=annotations.get(names.MODEL_VERSION),
-        trusts_pickle=_flag(annotations, TRUST_ANNOTATION, False),
-        compiling=_flag(annotations, names.COMPILE, True),
-        multi_model=_flag(annotations, names.MULTI_MODEL, False),
+        trusts_pickle=flag(annotations, TRUST_ANNOTATION, False),
+        compiling=flag(annotations, names.COMPILE, True),
+        multi_model=flag(annotations, names.MULTI_MODEL, False),
         standard=is_standard(annotations),
         apart=apart,
     )
@@ -96,10 +96,11 @@ def canary_percent(annotations: Mapping[str, str]) -> int:
 
 def is_stopped(isvc: Mapping[str, Any]) -> bool:
     """Say whether the InferenceService is to keep its object but run nothing."""
-    return _flag(isvc["metadata"].get("annotations") or {}, names.STOP, False)
+    return flag(isvc["metadata"].get("annotations") or {}, names.STOP, False)
 
 
-def _flag(annotations: Mapping[str, str], name: str, default: bool) -> bool:
+def flag(annotations: Mapping[str, str], name: str, default: bool) -> bool:
+    """Return what an annotation says; raise Refused for anything but true and false."""
     value = annotations.get(name, str(default).lower())
     if value not in ("true", "false"):
         raise Refused("InvalidAnnotation", f'annotation {name} must be "true" or "false", got {value!r}')

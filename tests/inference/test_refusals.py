@@ -82,7 +82,11 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
             "NoSupportingRuntime",
             "no runtime found to support predictor with model type: sklearn, protocol grpc-v1",
         ),
-        ({"model": {"modelFormat": {"name": "sklearn"}}}, "InvalidField", "spec.predictor.model.storageUri is missing"),
+        (
+            {"model": {"modelFormat": {"name": "huggingface"}}},
+            "InvalidField",
+            "spec.predictor.model.storageUri is missing",
+        ),
         ({"model": {"storageUri": URI}}, "InvalidSpec", "spec.predictor.model.modelFormat.name: Required value"),
         ({"model": {**SKLEARN, "modelFormat": {"name": "fortran"}}}, "NoSupportingRuntime", "model type: fortran"),
         ({"xgboost": {"storageUri": URI}}, "FormatNotSupported", "is a sklearn model, but modelFormat says xgboost"),
