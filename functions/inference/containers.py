@@ -22,6 +22,7 @@ from zeroflow.functions.inference.rollout import SHADOW
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared
 from zeroflow.functions.inference.stored import MODEL_MOUNT, STORAGE_URI, Stored, root_of
+from zeroflow.inference import modelconfig
 from zeroflow.models.formats import TRITON, WITH_TORCH
 from zeroflow.models.trust import Word
 from zeroflow.predictions import tokens
@@ -34,6 +35,7 @@ NOT_PASSED = ("name", "args", "env", "envFrom", "ports")
 """What is said of the container of a model and means nothing to our predictor, or is put into it in another way: its
 one port speaks HTTP and gRPC, whichever was declared."""
 MODEL_VOLUME = "kserve-provision-location"
+CONFIG_VOLUME = "model-config"
 ART_IMAGE = "kserve/art-explainer:latest"
 PORT = "$(PORT)"
 """Both hosts replace it in arguments; KServe's fixed 8080 is another process's port on a machine that several share."""
@@ -63,6 +65,8 @@ class Platform:
     """Where one predictor reaches the tag of another revision."""
     token: str | None = field(default=None, repr=False)
     """ZEROFLOW_TOKEN, from which each predictor's own token is derived."""
+    is_embedded: bool = False
+    """Whether Services are reached through the embedded host, which knows the token and shows it to none of them."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,10 @@ def own_predictor(
 ) -> Pod:
     """Return our predictor; `explainer_host` is where it sends what it is to explain."""
     access = location.access
+    mounts, volumes = [*access.mounts], [*access.volumes]
+    if model.is_of_many:
+        mounts.append({"name": CONFIG_VOLUME, "mountPath": modelconfig.DIRECTORY, "readOnly": True})
+        volumes.append({"name": CONFIG_VOLUME, "configMap": {"name": modelconfig.name_of(isvc["metadata"]["name"])}})
     container: Object = {
         "image": platform.torch_image if model.format in WITH_TORCH else platform.image,
         "command": ["gunicorn"],
@@ -102,9 +110,9 @@ def own_predictor(
     }
     if sources := [*access.env_from, *model.container.get("envFrom", ())]:
         container["envFrom"] = sources
-    if access.mounts:
-        container["volumeMounts"] = [*access.mounts, *container.get("volumeMounts", ())]
-    return Pod(container, tuple(access.volumes), is_own=True)
+    if mounts:
+        container["volumeMounts"] = [*mounts, *container.get("volumeMounts", ())]
+    return Pod(container, tuple(volumes), is_own=True)
 
 
 def runtime_server(isvc: Object, model: Model, runtime: Runtime) -> Pod:
@@ -203,7 +211,8 @@ def _own_env(
     own = {
         "MODEL_NAME": model.arguments.names.get("model_name") or isvc["metadata"]["name"],
         "STORAGE_URI": location.uri,
-        "MODEL_FORMAT": model.format,
+        "MODEL_FORMAT": None if model.is_of_many else model.format,
+        "ZEROFLOW_TRAINED_MODELS": f"{modelconfig.DIRECTORY}/{modelconfig.FILE}" if model.is_of_many else None,
         "ZEROFLOW_MULTI_MODEL": "true" if spec.multi_model or model.format == TRITON else None,
         "MODEL_VERSION": spec.model_version,
         "PROTOCOL": model.protocol,
@@ -219,7 +228,7 @@ def _own_env(
         "ZEROFLOW_BATCHER": json.dumps(dict(spec.predictor.batcher)) if spec.predictor.batcher else None,
         "ZEROFLOW_OBSERVED": _observed(isvc, platform),
         "EXPLAINER_HOST": explainer_host,
-        **(_storage(location, platform)),
+        **(platform.storage if model.is_of_many else _storage(location, platform)),
     }
     given = {variable["name"] for variable in (*location.access.env, *model.container.get("env", ()))}
     set_here = [{"name": name, "value": value} for name, value in own.items() if value and name not in given]

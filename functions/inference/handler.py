@@ -3,11 +3,13 @@
 * `dev.knative.apiserver.resource.{add,update,delete}` of an InferenceService, of a Knative Service made for one, or
   of its DomainMapping: reconcile that InferenceService and the InferenceGraphs that name it. Likewise of an
   InferenceGraph and its Knative Service.
-* The same of a RolloutPolicy: the InferenceServices that name it.
+* The same of a RolloutPolicy: the InferenceServices that name it; of a TrainedModel: all of its InferenceService's.
+* `dev.zeroflow.model.loaded` and `.failed`: what predictors of many models say becomes the status of TrainedModels.
+  `dev.zeroflow.host.started`, while one of them owes a word: it is asked again.
 * `dev.zeroflow.modelversion.registered`: the InferenceServices that follow the registered model get the new version.
 * `dev.zeroflow.predictions.observed` and `.recorded` (while a canary is being decided) and
   `dev.zeroflow.feedback.given`: evidence.
-* `com.amazonaws.s3.ObjectCreated:*`, while an InferenceService lacks its model: it is looked at again.
+* `com.amazonaws.s3.ObjectCreated:*`, while an InferenceService or TrainedModel lacks its bytes: it is looked at again.
 * `dev.zeroflow.rollout.decided`: bring the traffic in line with the decision.
 
 `GET /api/inference/v1/rollouts/<namespace>/<name>` tells why a rollout is as it is.
@@ -25,7 +27,7 @@ from flask import Flask
 
 from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.events import Delivery, FunctionApp
-from zeroflow.functions.inference import awaiting, names, trainedmodels
+from zeroflow.functions.inference import awaiting, names
 from zeroflow.functions.inference.canary import labels, named, rollouts, telling
 from zeroflow.functions.inference.canary.following import Canaries
 from zeroflow.functions.inference.containers import Platform
@@ -36,10 +38,22 @@ from zeroflow.functions.inference.reconcile import Reconciler
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.refusals import Refusals
 from zeroflow.functions.inference.subscriptions import Subscriptions
-from zeroflow.functions.inference.versions import RegisteredVersion, follows, rolled_out, waits_for
+from zeroflow.functions.inference.trained import status
+from zeroflow.functions.inference.trained.declared import parent, parents
+from zeroflow.functions.inference.trained.reconcile import TrainedModels
+from zeroflow.functions.inference.versions import (
+    RegisteredVersion,
+    follows,
+    rolled_out,
+    trained_waits_for,
+    waits_for,
+)
+from zeroflow.functions.inference.waking import Waking
 from zeroflow.images import Images
+from zeroflow.inference import trained
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.observation import OBSERVED, Observation, check_source
+from zeroflow.predictions.outcome import FAILED, LOADED, Outcome
 from zeroflow.predictions.recorded import RECORDED, Recorded
 from zeroflow.resources.client import LazyResources, Resources
 from zeroflow.resources.starting_over import starting_over
@@ -59,6 +73,8 @@ STORAGE_VARIABLES = (
 )
 VERSION_REGISTERED = "dev.zeroflow.modelversion.registered"
 VERSION_APPROVED = "dev.zeroflow.modelversion.approved"
+HOST_STARTED = "dev.zeroflow.host.started"
+STARTED: list[dict[str, Any]] = [{"exact": {"type": HOST_STARTED}}]
 
 
 def create_app(settings: Settings | None = None, resources: Callable[[], Resources] | None = None) -> Flask:
@@ -68,21 +84,32 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     resources = resources or LazyResources(f"zeroflow-{FUNCTION}")
     refusals = Refusals(app.outbox)
     subscriptions = Subscriptions(resources, settings.namespace)
+    platform = _platform(settings, os.environ)
     reconciler = Reconciler(
         resources,
         app.database,
-        _platform(settings, os.environ),
+        platform,
         Canaries(app.outbox, subscriptions),
         partial(awaiting.await_model, subscriptions),
         refusals.note,
     )
 
+    trained_models = TrainedModels(
+        resources,
+        app.database,
+        platform,
+        Waking(platform).wake,
+        lambda namespace, isvc, expects: subscriptions.keep("loading", namespace, isvc, STARTED if expects else None),
+        refusals.note_trained,
+        partial(awaiting.await_trained, subscriptions),
+    )
     graphs = Graphs(resources)
 
     def on_change(delivery: Delivery) -> None:
         kind, namespace, name = _concerned(delivery.data())
         if kind == names.KIND:
             reconciler.reconcile(namespace, name)
+            trained_models.reconcile(namespace, name)
             for graph in graphs.concerned(namespace, name):
                 graphs.reconcile(namespace, graph)
         elif kind == GRAPH_KIND:
@@ -90,8 +117,9 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
         elif kind == named.KIND:
             for isvc in named.concerned(resources(), namespace, name):
                 reconciler.reconcile(namespace, isvc)
-        elif kind == trainedmodels.KIND:
-            trainedmodels.refuse(resources(), namespace, name)
+        elif kind == trained.KIND:
+            for isvc in sorted(parents(delivery.data())):
+                trained_models.reconcile(namespace, isvc)
 
     def on_version(delivery: Delivery) -> None:
         if delivery.data().get("needs_approval"):
@@ -102,11 +130,26 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
                 _roll_out(resources(), isvc, version)
             elif waits_for(isvc, version):
                 reconciler.reconcile(isvc["metadata"]["namespace"], isvc["metadata"]["name"])
+        look_again(lambda obj: trained_waits_for(obj, version))
 
     def on_upload(delivery: Delivery) -> None:
         for isvc in resources().list(names.API_VERSION, names.KIND):
             if awaiting.concerns(isvc, delivery.data(), str(delivery.event.get_subject() or "")):
                 reconciler.reconcile(isvc["metadata"]["namespace"], isvc["metadata"]["name"])
+        look_again(lambda obj: awaiting.concerns_trained(obj, delivery.data(), str(delivery.event.get_subject() or "")))
+
+    def look_again(waits: Callable[[dict[str, Any]], bool]) -> None:
+        found = [obj for obj in resources().list(trained.API_VERSION, trained.KIND) if waits(obj)]
+        for namespace, isvc in sorted({(obj["metadata"]["namespace"], parent(obj)) for obj in found}):
+            trained_models.reconcile(namespace, isvc)
+
+    def on_host_started(_delivery: Delivery) -> None:
+        look_again(status.is_awaited)
+
+    def on_outcome(delivery: Delivery) -> None:
+        outcome = Outcome.from_data(delivery.data())
+        check_source(delivery.source, outcome.namespace, outcome.inferenceservice)
+        trained_models.told(outcome)
 
     def on_observation(delivery: Delivery) -> None:
         seen = Observation.from_data(delivery.data())
@@ -145,6 +188,9 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
     app.on(RECORDED)(on_recorded)
     app.on(FEEDBACK)(on_feedback)
     app.on(rollouts.DECIDED)(on_decision)
+    app.on(LOADED)(on_outcome)
+    app.on(FAILED)(on_outcome)
+    app.on(HOST_STARTED)(on_host_started)
     return app.flask
 
 
@@ -159,6 +205,7 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         sink=settings.sink,
         runs_image=_runs_image(environment),
         services=_services(settings, environment),
+        is_embedded="ZEROFLOW_HOME" in environment,
         token=settings.token,
     )
 
@@ -192,7 +239,7 @@ def _concerned(obj: Mapping[str, Any]) -> tuple[str | None, str, str]:
     if not isinstance(metadata, dict) or not metadata.get("name") or not metadata.get("namespace"):
         raise InvalidInput("event data must be a namespaced Kubernetes object (ApiServerSource, mode Resource)")
     namespace, labels = str(metadata["namespace"]), metadata.get("labels") or {}
-    if obj.get("kind") in (names.KIND, GRAPH_KIND, trainedmodels.KIND, named.KIND):
+    if obj.get("kind") in (names.KIND, GRAPH_KIND, trained.KIND, named.KIND):
         return str(obj["kind"]), namespace, str(metadata["name"])
     for label, kind in ((names.LABEL, names.KIND), (GRAPH_LABEL, GRAPH_KIND)):
         if owner := labels.get(label):

@@ -19,30 +19,39 @@ from zeroflow.functions.inference.containers import Platform
 from zeroflow.functions.inference.location import Location
 from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.refusal import Refused
-from zeroflow.functions.inference.spec import Declared
 from zeroflow.metadata import Database
 from zeroflow.metadata.artifacts import Artifact
 from zeroflow.models import directories, trust
 from zeroflow.models.errors import CorruptModel, FormatNotSupported
 from zeroflow.models.formats import TRITON
-from zeroflow.models.trust import TRUST_ANNOTATION, Word
+from zeroflow.models.trust import Word
 
 VOUCHING = ("run/", "registration/")
 """Records of who counts: an authenticated run or registration. An upload's hash says only what was uploaded."""
 
 
-def inspect(spec: Declared, model: Model, place: Location, owner: str, platform: Platform, database: Database) -> Word:
-    """Return what the predictor is to be told of the model's bytes; raise Refused when it cannot be served."""
+def inspect(
+    model: Model,
+    place: Location,
+    own_word: str | None,
+    platform: Platform,
+    database: Database,
+    is_directory_of_models: bool = False,
+) -> Word:
+    """Return what the predictor is to be told of the model's bytes; raise Refused when it cannot be served.
+
+    `own_word`: who vouches for whatever lies there, if somebody does.
+    """
     approved = approvals.approved_bytes(place.uri, database)
     stores = Stores(Path(platform.store), environment={**platform.storage, **place.access.values})
     if place.uri.startswith("pvc://"):  # only the predictor's pod has it mounted
-        return _remote(place.uri, f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else None, database)
-    own_word = f"{owner} ({TRUST_ANNOTATION})" if spec.trusts_pickle else _operators_word(place.uri, platform)
+        return _remote(place.uri, own_word, database)
+    own_word = own_word or _operators_word(place.uri, platform)
     try:
         path = stores.local_path(place.uri)
         if path is None and not stores.exists(place.uri):
             raise NotFound(f"there is nothing at {place.uri}")
-        if spec.multi_model or model.format == TRITON:  # each is looked at by the predictor, as it is loaded
+        if is_directory_of_models or model.format == TRITON:  # each is looked at by the predictor, as it is loaded
             word = Word(None, own_word)
         elif path is not None:
             word = _local(model, place.uri, own_word, path, database)

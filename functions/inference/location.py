@@ -48,6 +48,11 @@ def at(place: str, uri: str, namespace: str, account: str | None, find: Find, da
     return Location(uri, credentials.of_service_account(find, namespace, account) if needs else Credentials())
 
 
+def of_many(namespace: str, account: str | None, find: Find) -> Location:
+    """Return no location, with what a predictor whose models are named later needs to reach any: its account's."""
+    return Location("", credentials.of_service_account(find, namespace, account))
+
+
 def _checked(place: str, uri: str) -> str:
     try:
         parse(uri)

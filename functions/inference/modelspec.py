@@ -65,6 +65,15 @@ class Model:
     arguments: Arguments = field(default_factory=Arguments)
     """What the container's `args` are to our predictor."""
 
+    @property
+    def is_of_many(self) -> bool:
+        """Whether it names no model: those of the TrainedModels that name its InferenceService are served instead.
+
+        KServe's IsMMSPredictor; a Hugging Face model of the hub is named by an argument.
+        """
+        named = self.storage_uri is not None or self.storage is not None or bool(self.several)
+        return not named and self.format != "huggingface"
+
 
 def parse_model(predictor: Mapping[str, Any]) -> Model | None:
     """Read the model; None for a predictor of the user's own containers. Raise Refused for what is not honoured."""

@@ -8,7 +8,7 @@ event and no loop.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
@@ -17,15 +17,19 @@ from zeroflow.functions.inference.canary.following import Canaries
 from zeroflow.functions.inference.canary.named import with_policy
 from zeroflow.functions.inference.component import DECIDED, Component
 from zeroflow.functions.inference.containers import Platform, Pod
+from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.rollout import Rollout
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared, is_stopped, parse_spec
 from zeroflow.functions.inference.status import Served
 from zeroflow.functions.inference.stored import Stored
+from zeroflow.functions.inference.trained import configuration
 from zeroflow.functions.inference.versions import newest_version, rolled_out
 from zeroflow.inference.services import COMPONENTS
 from zeroflow.metadata import Database
+from zeroflow.models.formats import TRITON
+from zeroflow.models.trust import TRUST_ANNOTATION, Word
 from zeroflow.resources import conditions
 from zeroflow.resources.client import Resources
 from zeroflow.resources.owners import is_controlled_by
@@ -106,7 +110,8 @@ class Reconciler:
         self._remove(isvc, found, keep=(*served, *waiting))
         entry = names.service_name(isvc["metadata"]["name"], "transformer" if spec.transformer else "predictor")
         mapping = manifests.mapping(isvc, entry, self.platform)
-        mapped = self._map(mapping) if mapping is not None else None
+        # What there is not yet is not mapped: a name that leads nowhere would be told as a failure
+        mapped = self._map(mapping) if mapping is not None and "transformer" not in waiting else None
         adapted = (*spec.adapted, *(runtime.adapted if runtime else ()), *spec.unheeded(predictor.is_own))
         return status.served(isvc, served, mapped, runtime, waiting, adapted)
 
@@ -122,11 +127,13 @@ class Reconciler:
         if model.storage_uri is None and model.storage is None:
             if registered := annotations.get(names.REGISTERED_MODEL):
                 raise Refused.waiting(registered)
-            raise Refused.field(f"{model.place}.storageUri", "is missing")
+            if not model.is_of_many or spec.multi_model:
+                raise Refused.field(f"{model.place}.storageUri", "is missing")
+            return self._predictor_of_many(isvc, spec, model, found["explainer"])
         namespace = isvc["metadata"]["namespace"]
         account = spec.predictor.pod.get("serviceAccountName")
         place = location.locate(model, namespace, account, self.resources().find, self.database)
-        runtime = runtimes.choose(model, *self._runtimes(namespace), self.platform.runs_image)
+        runtime = runtimes.choose(model, *runtimes.installed(self.resources(), namespace), self.platform.runs_image)
         if not runtime.is_own:
             pod = containers.runtime_server(isvc, model, runtime)
             if model.from_hub:  # it fetches the model itself
@@ -140,13 +147,32 @@ class Reconciler:
                 "is not supported for our predictor, which loads one location put at /mnt/models: give it that one, "
                 "or a runtime or containers of your own all of them",
             )
-        owner = f"InferenceService {namespace}/{isvc['metadata']['name']}"
+        if runtime.is_triton:
+            model = replace(model, format=TRITON)
+        owner = f"InferenceService {namespace}/{isvc['metadata']['name']} ({TRUST_ANNOTATION})"
         word = manifests.word_of(found["predictor"], isvc, spec, place.uri) or inspection.inspect(
-            spec, model, place, owner, self.platform, self.database
+            model, place, owner if spec.trusts_pickle else None, self.platform, self.database, spec.multi_model
         )
-        explainer = found["explainer"] if spec.explainer is not None else None
-        host = _host_of(explainer) if explainer is not None else None
+        host = _explainer_host(spec, found["explainer"])
         return runtime, containers.own_predictor(isvc, spec, model, place, word, self.platform, host)
+
+    def _predictor_of_many(
+        self, isvc: Object, spec: Declared, model: Model, explainer: Object | None
+    ) -> tuple[Runtime, Pod]:
+        """Return the predictor that serves the TrainedModels which name this InferenceService, none at first."""
+        namespace = isvc["metadata"]["namespace"]
+        runtime = runtimes.choose(model, *runtimes.installed(self.resources(), namespace), self.platform.runs_image)
+        if not runtime.is_own:
+            raise Refused(
+                "UnsupportedRuntime",
+                f"runtime {runtime.name} is for many models, which KServe's agent would bring to its own server; here "
+                f"{runtimes.OWN_NAME_OF_MANY} serves them",
+            )
+        account = spec.predictor.pod.get("serviceAccountName")
+        place = location.of_many(namespace, account, self.resources().find)
+        configuration.ensure(self.resources(), isvc)
+        host = _explainer_host(spec, explainer)
+        return runtime, containers.own_predictor(isvc, spec, model, place, Word(), self.platform, host)
 
     def _stored(self, isvc: Object, component: Component, pod: Pod) -> Pod:
         """Return the pod with what its component stores in it."""
@@ -159,13 +185,6 @@ class Reconciler:
             for each in component.stored
         ]
         return containers.with_models(pod, found, self.platform)
-
-    def _runtimes(self, namespace: str) -> tuple[list[Object], list[Object]]:
-        try:
-            of_namespace = self.resources().list(names.RUNTIME_API_VERSION, names.RUNTIME_KIND, namespace)
-            return of_namespace, self.resources().list(names.RUNTIME_API_VERSION, names.CLUSTER_RUNTIME_KIND)
-        except NotFound:  # a cluster without KServe's runtimes
-            return [], []
 
     def _component(self, isvc: Object, spec: Declared, component: Component, pod: Pod, found: Object | None) -> Served:
         """Apply a component's Knative Service."""
@@ -253,6 +272,10 @@ def _beside(isvc: Object, spec: Declared, component: Component, host: str) -> Po
     if component.kind == "explainer" and spec.art is not None:
         return containers.art(component, spec.art, name, host)
     return containers.custom(component, name, host)
+
+
+def _explainer_host(spec: Declared, explainer: Object | None) -> str | None:
+    return _host_of(explainer) if spec.explainer is not None and explainer is not None else None
 
 
 def _host_of(service: Object) -> str | None:

@@ -1,9 +1,10 @@
-"""A record of every InferenceService that was refused: an event with the reason, once for each state of the spec."""
+"""A record of every InferenceService and TrainedModel that was refused: an event with the reason, once for each state
+of the spec."""
 
 import hashlib
 from typing import Any
 
-from zeroflow.events.outbox import Outbox, Transaction
+from zeroflow.events.outbox import Outbox
 from zeroflow.functions.inference.modelspec import model_place
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.predictions import refusal
@@ -11,6 +12,9 @@ from zeroflow.predictions import refusal
 UNSAFE = {"PickleNotVouched": "PickleNotVouched", "NotApproved": "ModelNotApproved", "UntrustedTypes": "UntrustedTypes"}
 """Refusals that are about safety, and what a predictor calls them."""
 REFUSED = "dev.zeroflow.inferenceservice.refused"
+TRAINED_REFUSED = "dev.zeroflow.trainedmodel.refused"
+
+Object = dict[str, Any]
 
 
 class Refusals:
@@ -19,41 +23,44 @@ class Refusals:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
 
-    def note(self, isvc: dict[str, Any], refused: Refused) -> None:
-        """Emit the event; the same refusal of the same spec is the same event."""
-        metadata = isvc["metadata"]
-        said = hashlib.sha256(f"{refused.condition_reason}\n{refused}".encode()).hexdigest()[:16]
-        with self._outbox.transaction() as tx:
-            if refused.condition_reason in UNSAFE:
-                self._note_unsafe(tx, isvc, refused, said)
-            tx.emit(
-                REFUSED,
-                subject=f"{metadata['namespace']}/{metadata['name']}",
-                event_id=f"{metadata['uid']}.{metadata.get('generation', 0)}.{said}",
-                data={
-                    "namespace": metadata["namespace"],
-                    "inferenceservice": metadata["name"],
-                    "reason": refused.condition_reason,
-                    "message": str(refused),
-                },
-            )
+    def note(self, isvc: Object, refused: Refused) -> None:
+        """Emit the event of an InferenceService; the same refusal of the same spec is the same event."""
+        name = isvc["metadata"]["name"]
+        model = (isvc["spec"].get("predictor") or {}).get(model_place(isvc)) or {}
+        self._note(REFUSED, isvc, refused, {"inferenceservice": name}, name, model.get("storageUri"))
 
-    def _note_unsafe(self, tx: Transaction, isvc: dict[str, Any], refused: Refused, said: str) -> None:
-        """Emit what a predictor would, had the model reached one."""
-        metadata = isvc["metadata"]
-        place = model_place(isvc)
-        model = (isvc["spec"].get("predictor") or {}).get(place) or {}
-        tx.emit(
-            refusal.REFUSED,
-            subject=f"{metadata['namespace']}/{metadata['name']}",
-            event_id=f"{metadata['uid']}.{metadata.get('generation', 0)}.{said}.unsafe",
-            data={
-                "inferenceservice": metadata["name"],
-                "namespace": metadata["namespace"],
-                "revision": None,
-                "model": metadata["name"],
-                "uri": model.get("storageUri"),
-                "reason": UNSAFE[refused.condition_reason],
-                "message": str(refused),
-            },
-        )
+    def note_trained(self, obj: Object, refused: Refused) -> None:
+        """Emit the event of a TrainedModel likewise."""
+        name = obj["metadata"]["name"]
+        of = {"inferenceservice": obj["spec"]["inferenceService"], "trainedmodel": name}
+        self._note(TRAINED_REFUSED, obj, refused, of, name, obj["spec"]["model"].get("storageUri"))
+
+    def _note(
+        self, event_type: str, obj: Object, refused: Refused, of: dict[str, str], model: str, uri: str | None
+    ) -> None:
+        metadata, reason = obj["metadata"], refused.condition_reason
+        said = hashlib.sha256(f"{reason}\n{refused}".encode()).hexdigest()[:16]
+        event_id = f"{metadata['uid']}.{metadata.get('generation', 0)}.{said}"
+        of = {"namespace": metadata["namespace"], **of}
+        with self._outbox.transaction() as tx:
+            if reason in UNSAFE:  # what a predictor would say, had the model reached one
+                tx.emit(
+                    refusal.REFUSED,
+                    subject=f"{metadata['namespace']}/{of['inferenceservice']}",
+                    event_id=f"{event_id}.unsafe",
+                    data={
+                        "inferenceservice": of["inferenceservice"],
+                        "namespace": metadata["namespace"],
+                        "revision": None,
+                        "model": model,
+                        "uri": uri,
+                        "reason": UNSAFE[reason],
+                        "message": str(refused),
+                    },
+                )
+            tx.emit(
+                event_type,
+                subject=f"{metadata['namespace']}/{metadata['name']}",
+                event_id=event_id,
+                data={**of, "reason": reason, "message": str(refused)},
+            )

@@ -1,10 +1,11 @@
 """Which ServingRuntime serves a model, chosen as KServe chooses; and whether our own predictor takes its place.
 
-Enabled, single-model runtimes whose supportedModelFormats has the format (and version) with autoSelect, and whose
-protocolVersions has the protocol: those of the namespace first, then of the cluster; newest first, then by priority
-for the format. `spec.predictor.model.runtime` names one. A runtime with the annotation
-`zeroflow.dev/served-by: predictor` is served by our predictor instead of its image: ours, and those of KServe's that
-it stands in for, where it loads the format. Whoever names the image, its command, or an argument that only that server
+Enabled runtimes - for one model, or for many (`multiModel`) where none is named (modelspec.is_of_many) - whose
+supportedModelFormats has the format (and version) with autoSelect, and whose protocolVersions has the protocol: those
+of the namespace first, then of the cluster; newest first, then by priority for the format.
+`spec.predictor.model.runtime` names one. A runtime with the annotation `zeroflow.dev/served-by: predictor` is served
+by our predictor instead of its image: ours, and those of KServe's that it stands in for, where it loads the format.
+Whoever names the image, its command, or an argument that only that server
 knows, means that very server; whoever names its version, or tunes it, means it where images run, and is told
 (`Runtime.adapted`) where they do not.
 
@@ -16,15 +17,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from zeroflow.errors import NotFound
 from zeroflow.functions.inference import names
 from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.models import formats
+from zeroflow.resources.client import Resources
 
 Object = dict[str, Any]
 
 SERVED_BY = "zeroflow.dev/served-by"
 OWN_NAME = "zeroflow-predictor"
+TRITON_PROGRAM = "tritonserver"
+OWN_NAME_OF_MANY = "zeroflow-predictor-of-many"
 OWN_PRIORITY = 10
 VERSIONS = {"sklearn": ("0", "1"), "xgboost": ("1", "2", "3"), "lightgbm": ("3", "4"), "onnx": ("1",)}
 """The major versions of a format that our predictor serves; any of the others."""
@@ -45,6 +50,12 @@ class Runtime:
     """What of the server that was meant does not hold for our predictor, in words."""
 
     @property
+    def is_triton(self) -> bool:
+        """Whether its server is Triton, for which a location is a repository of models, whatever their format."""
+        container = self.container
+        return TRITON_PROGRAM in (*(container.get("command") or ()), *(container.get("args") or ()))
+
+    @property
     def container(self) -> Mapping[str, Any]:
         """The runtime's container; raise Refused when it has none."""
         containers = self.spec.get("containers") or []
@@ -55,22 +66,33 @@ class Runtime:
         return dict(found)
 
 
-def own() -> Object:
-    """Return our runtime as a cluster has it that has none installed."""
+def own(many: bool = False) -> Object:
+    """Return our runtime, for one model or many, as a cluster has it that has none installed."""
     supported = [
         {"name": name, **({"version": version} if version else {}), "autoSelect": True, "priority": OWN_PRIORITY}
         for name in formats.LOADED
+        if not (many and name == formats.TRITON)  # which is several models in itself
         for version in VERSIONS.get(name, (None,))
     ]
     return {
-        "metadata": {"name": OWN_NAME, "annotations": {SERVED_BY: "predictor"}},
+        "metadata": {"name": OWN_NAME_OF_MANY if many else OWN_NAME, "annotations": {SERVED_BY: "predictor"}},
         "kind": "ClusterServingRuntime",
         "spec": {
+            **({"multiModel": True} if many else {}),
             "supportedModelFormats": supported,
             "protocolVersions": ["v1", "v2", "grpc-v2"],
             "containers": [{"name": names.CONTAINER, "image": "zeroflow/predictor"}],
         },
     }
+
+
+def installed(resources: Resources, namespace: str) -> tuple[list[Object], list[Object]]:
+    """Return the runtimes of a namespace and those of the cluster; none on a cluster without KServe's."""
+    try:
+        of_namespace = resources.list(names.RUNTIME_API_VERSION, names.RUNTIME_KIND, namespace)
+        return of_namespace, resources.list(names.RUNTIME_API_VERSION, names.CLUSTER_RUNTIME_KIND)
+    except NotFound:
+        return [], []
 
 
 def choose(
@@ -84,10 +106,11 @@ def choose(
     `runs_image` says whether an image can be run here.
     """
     cluster = list(of_cluster)
-    if not any(runtime["metadata"]["name"] == OWN_NAME for runtime in cluster):
-        cluster.append(own())
+    for name, many in ((OWN_NAME, False), (OWN_NAME_OF_MANY, True)):
+        if not any(runtime["metadata"]["name"] == name for runtime in cluster):
+            cluster.append(own(many))
     if _means_another_server(model) or _tells_server(model):
-        cluster = [runtime for runtime in cluster if runtime["metadata"]["name"] != OWN_NAME]
+        cluster = [runtime for runtime in cluster if runtime["metadata"]["name"] not in (OWN_NAME, OWN_NAME_OF_MANY)]
     groups = (("ServingRuntime", list(of_namespace)), ("ClusterServingRuntime", cluster))
     if model.runtime is not None:
         return _named(model, groups, runs_image)
@@ -140,8 +163,10 @@ def _named(model: Model, groups: Iterable[tuple[str, list[Object]]], runs_image:
     kind, runtime = found
     if runtime["spec"].get("disabled"):
         raise Refused("RuntimeDisabled", f"specified runtime {model.runtime} is disabled", failure="RuntimeDisabled")
-    if runtime["spec"].get("multiModel"):
-        raise _unfit(model, "is for many models (multiModel), which is not supported")
+    if bool(runtime["spec"].get("multiModel")) != model.is_of_many:
+        if model.is_of_many:
+            raise _unfit(model, f"is for one model, and {model.place}.storageUri names none")
+        raise _unfit(model, f"is for many models (multiModel), and {model.place} names one")
     if model.protocol_given and not _speaks(model, runtime):
         raise _unfit(model, f"does not support specified protocol version {model.protocol}")
     if not any(_supports(model, entry) for entry in _formats(runtime)):
@@ -190,7 +215,9 @@ def _tells_server(model: Model) -> list[str]:
 
 def _fits(model: Model, runtime: Object) -> bool:
     spec = runtime["spec"]
-    if spec.get("disabled") or spec.get("multiModel") or spec.get("workerSpec") or not _speaks(model, runtime):
+    if spec.get("disabled") or spec.get("workerSpec") or not _speaks(model, runtime):
+        return False
+    if bool(spec.get("multiModel")) != model.is_of_many:
         return False
     return any(entry.get("autoSelect") and _supports(model, entry) for entry in _formats(runtime))
 

@@ -92,8 +92,14 @@ def waits_for(isvc: Object, version: RegisteredVersion) -> bool:
     """Say whether an InferenceService was refused, may be for want of this version, which its storageUri means."""
     location = ((isvc["spec"].get("predictor") or {}).get(model_place(isvc)) or {}).get("storageUri") or ""
     refused = (find_condition(isvc, "PredictorReady") or {}).get("reason") in ("NotApproved", "ModelNotFound")
-    meant = named(location) in ((version.registered_model, version.version), (version.registered_model, None))
-    return refused and (meant or location == version.uri)
+    return refused and _means(location, version)
+
+
+def trained_waits_for(obj: Object, version: RegisteredVersion) -> bool:
+    """Say the same of a TrainedModel."""
+    location = str(obj["spec"]["model"].get("storageUri") or "")
+    refused = (find_condition(obj, "ModelLoaded") or {}).get("reason") in ("NotApproved", "ModelNotFound")
+    return refused and _means(location, version)
 
 
 def rolled_out(isvc: Object, version: RegisteredVersion) -> Object | None:
@@ -119,6 +125,11 @@ def rolled_out(isvc: Object, version: RegisteredVersion) -> Object | None:
             }
         },
     }
+
+
+def _means(location: str, version: RegisteredVersion) -> bool:
+    meant = named(location) in ((version.registered_model, version.version), (version.registered_model, None))
+    return meant or location == version.uri
 
 
 def _is_older(version: str, current: str | None) -> bool:

@@ -95,6 +95,8 @@ class FastPath:
         """Say the same of a gRPC call, whose model is named in its message."""
         if not path.endswith("/ModelInfer"):
             return path.endswith(("/ServerLive", "/ServerReady", "/ModelReady"))
+        if self._predictor.trained is not None and self._predictor.trained.is_pending:
+            return False  # it may have to wait for its model
         length = environ.get("CONTENT_LENGTH", "")  # HTTP/1.1, which gRPC does not speak, may come without
         quick = all(answers.served.is_quick for answers in self._predictor.answers.values())
         return quick and length.isdecimal() and int(length) <= QUICK_BYTES

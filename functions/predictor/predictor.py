@@ -2,19 +2,28 @@
 
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.functions.predictor import refusals, served
 from zeroflow.functions.predictor.answers import Answers
-from zeroflow.functions.predictor.errors import STATUS, AnotherProcess, SomeDoNotFollow
+from zeroflow.functions.predictor.errors import STATUS, AnotherProcess, ModelNotReady, SomeDoNotFollow
 from zeroflow.functions.predictor.metrics import Metrics
 from zeroflow.functions.predictor.repository import Repository
+from zeroflow.functions.predictor.sending import Sender
+from zeroflow.functions.predictor.served import Source
 from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.functions.predictor.siblings import Siblings, directory_of_revision
+from zeroflow.functions.predictor.telling import Teller
 from zeroflow.functions.predictor.wanted import Wanted
 from zeroflow.functions.predictor.witness import Witness
 from zeroflow.models.formats import TRITON
 from zeroflow.models.tensormodel import TensorModel
+from zeroflow.models.trust import Word
+
+if TYPE_CHECKING:
+    from zeroflow.functions.predictor.trained import TrainedModels
+    from zeroflow.inference.modelconfig import ConfiguredModel
 
 
 @dataclass
@@ -29,18 +38,30 @@ class Predictor:
     """Of every model that is served now."""
     siblings: Siblings | None = None
     """Those that follow what this process is asked to load or unload, from `join` on."""
+    trained: "TrainedModels | None" = None
+    """The models of a file that this process follows, from `join` on."""
 
     @classmethod
     def start(cls, settings: PredictorSettings) -> "Predictor":
         """Load what the settings name; raise a ZeroflowError when the one model cannot be loaded."""
-        repository = Repository(lambda name: _load(settings, name), lambda: served.names(settings))
-        predictor = cls(settings, repository, Metrics(), Witness.of(settings))
+        trained = _trained(settings)
+        if trained is None:
+            repository = Repository(
+                lambda name: _load(settings, name, served.source_of(settings, name)), lambda: served.names(settings)
+            )
+        else:
+            repository = Repository(
+                lambda name: _load(settings, name, _source(trained.model(name))), trained.names, trained.version_of
+            )
+        predictor = cls(settings, repository, Metrics(), Witness.of(settings), trained=trained)
         repository.changed = predictor.refresh
         if (shared := directory_of_revision(settings)) is not None:
             repository.note_loaded(Wanted(shared).read())
         if predictor.witness.log is not None:
             predictor.metrics.watch(predictor.witness.log)
-        if settings.multi_model:
+        if trained is not None:
+            trained.read(repository)  # each is loaded when it is asked for, or nothing else is to be done
+        elif settings.multi_model:
             repository.load_all(strictly=settings.model_format == TRITON)  # as Triton does (--exit-on-error)
         else:
             repository.load(settings.model_name)
@@ -55,9 +76,14 @@ class Predictor:
         self.siblings = Siblings.join(self.settings, self._follow)
         if self.siblings is not None:
             self._follow()
+        if self.trained is not None:
+            notes = self.siblings.directory if self.siblings is not None else None
+            self.trained.begin(self.repository, self._is_unwanted, notes)
 
     def close(self) -> None:
         """Send what waits to be sent and leave the others; called once, when the process ends."""
+        if self.trained is not None:
+            self.trained.close()
         if self.siblings is not None:
             self.siblings.leave()
         self.witness.close()
@@ -80,13 +106,20 @@ class Predictor:
         if self.siblings is None:
             return 0
         try:
-            return self.siblings.wanted.record(name, loaded)
+            of = self.trained.version_of(name) if self.trained is not None else ""
+            return self.siblings.wanted.record(name, loaded, of)
         except OSError as error:
             raise SomeDoNotFollow(f"what is wanted of model {name} cannot be kept for others: {error}") from error
 
     def _follow(self) -> dict[str, str]:
         assert self.siblings is not None
         return self.repository.follow(self.siblings.wanted.read())
+
+    def _is_unwanted(self, name: str) -> bool:
+        """Say whether the last that was asked of the present version of a model is to unload it."""
+        assert self.trained is not None
+        word = self.siblings.wanted.read().get(name) if self.siblings is not None else None
+        return word is not None and not word.loaded and word.of == self.trained.version_of(name)
 
     def _tell(self, done: str) -> None:
         faults = self.siblings.tell() if self.siblings is not None else {}
@@ -107,18 +140,38 @@ class Predictor:
         }
 
     def answers_of(self, name: str, version: str | None = None) -> Answers:
-        """Return what answers for a model; raise UnknownModel or ModelNotReady."""
-        asked = self.repository.get(name, version)
+        """Return what answers for a model, when it is loaded; raise UnknownModel or ModelNotReady."""
+        try:
+            asked = self.repository.get(name, version)
+        except ModelNotReady:
+            if self.trained is None:
+                raise
+            self.trained.wait_for(name)
+            asked = self.repository.get(name, version)
         found = self.answers.get(name)
         return found if found is not None and found.served is asked else Answers(asked, self.metrics.recorder(name))
 
 
-def _load(settings: PredictorSettings, name: str) -> served.Served:
+def _load(settings: PredictorSettings, name: str, source: Source) -> served.Served:
     try:
-        return served.load(settings, name)
+        return served.load(settings, name, source)
     except ZeroflowError as error:
-        refusals.tell(settings, name, error)
+        refusals.tell(settings, name, source.uri, error)
         raise
+
+
+def _trained(settings: PredictorSettings) -> "TrainedModels | None":
+    if settings.trained_models is None:
+        return None
+    from zeroflow.functions.predictor import trained  # a predictor of one model has no use for it
+
+    told = settings.observed
+    teller = Teller(Sender(told.sink, told.token) if told is not None else None, trained.KEPT)
+    return trained.TrainedModels(settings.trained_models, settings.identity, teller)
+
+
+def _source(model: "ConfiguredModel") -> Source:
+    return Source(model.uri, Word(model.sha256, model.vouched_by), model.framework or None)
 
 
 def status_of(error: Exception) -> int:

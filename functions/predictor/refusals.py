@@ -15,7 +15,7 @@ from zeroflow.predictions.observation import source_prefix
 from zeroflow.predictions.refusal import REASONS, REFUSED
 
 
-def tell(settings: PredictorSettings, name: str, error: ZeroflowError) -> None:
+def tell(settings: PredictorSettings, name: str, uri: str, error: ZeroflowError) -> None:
     """Publish the event, where there is a broker and the error is one of safety; wait a few seconds at most."""
     if settings.observed is None or error.reason not in REASONS:
         return
@@ -33,7 +33,7 @@ def tell(settings: PredictorSettings, name: str, error: ZeroflowError) -> None:
         "namespace": own.namespace,
         "revision": own.revision,
         "model": name,
-        "uri": settings.storage_uri,
+        "uri": uri,
         "reason": error.reason,
         "message": str(error),
     }

@@ -1,6 +1,7 @@
 """The models of this predictor by name: loads, exchanges and unloads them while others are asked.
 
-A predictor has the one model of its revision, or, as a multi-model predictor, one for each directory below STORAGE_URI.
+A predictor has the one model of its revision, one for each directory below STORAGE_URI, or those that a file names
+(trained.py).
 A model's directory may hold numbered versions (`1/`, `2/`, ...); the highest is served. Guarantees: a model is
 exchanged in one step, after the new one has been loaded and has answered; requests that are under way finish with
 the old one; a model that fails to load leaves the one that is served in place and says why in the index. What was
@@ -11,7 +12,7 @@ Source: Open Inference Protocol, model repository extension (Triton, protocol/ex
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ READY, UNAVAILABLE, LOADING = "READY", "UNAVAILABLE", "LOADING"
 
 Load = Callable[[str], Served]
 Names = Callable[[], list[str]]
+Version = Callable[[str], str]
+"""Tells states of what a name stands for apart: words that were said of one do not count for another."""
 Record = Callable[[str, bool], int]
 """Puts down that a model is to be loaded, or unloaded; returns the generation."""
 
@@ -40,13 +43,20 @@ class Slot:
 
 
 UNLOADED = Slot(None, UNAVAILABLE, "unloaded")
+EXPECTED = Slot(None, LOADING, "it is about to be loaded")
 
 
 class Repository:
     """Models by name. `load` makes one, `names` tells which there could be. Safe to use from several threads."""
 
-    def __init__(self, load: Load, names: Names, changed: Callable[[], None] = lambda: None) -> None:
-        self._load, self._names, self.changed = load, names, changed
+    def __init__(
+        self,
+        load: Load,
+        names: Names,
+        version_of: Version = lambda name: "",
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._load, self._names, self._version_of, self.changed = load, names, version_of, changed
         self._slots: Mapping[str, Slot] = {}
         self._done: dict[str, int] = {}
         """By model: the generation of the last word that was followed."""
@@ -98,6 +108,19 @@ class Repository:
                     raise
                 logger.error("model %s cannot be served: %s: %s", name, error.reason, error)
 
+    def expect(self, names: Iterable[str]) -> None:
+        """Know these models before they are loaded: they are not ready, which is not the same as not there."""
+        with self._loading:
+            for name in names:
+                if name not in self._slots:
+                    self._set(name, EXPECTED)
+
+    def forget(self, name: str) -> None:
+        """Serve a model no more, and know no more of it."""
+        with self._loading:
+            self._slots = {each: slot for each, slot in self._slots.items() if each != name}
+            self.changed()
+
     def unload(self, name: str, record: Record | None = None) -> None:
         """Record that a model is not wanted, then stop serving it; raise UnknownModel when there is none of this name.
 
@@ -119,7 +142,7 @@ class Repository:
         faults = {}
         for name, word in sorted(wanted.items(), key=lambda each: each[1].generation):
             with self._loading:
-                if word.generation <= self._done.get(name, 0):
+                if word.generation <= self._done.get(name, 0) or word.of != self._version_of(name):
                     continue
                 self._done[name] = word.generation
                 if not word.loaded:

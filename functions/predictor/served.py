@@ -114,26 +114,48 @@ def _one_line(error: object) -> str:
     return " ".join(str(error).split())[:500].encode(errors="replace").decode()
 
 
-def load(settings: PredictorSettings, name: str) -> Served:
-    """Fetch, approve and load a model of the settings; raise a ZeroflowError saying why not."""
-    uri = settings.storage_uri
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from, what it must be, and on whose word."""
+
+    uri: str
+    word: Word
+    model_format: str | None = None
+    version: str | None = None
+    """The registered version, where there is one; else what the model's directory says."""
+
+
+def source_of(settings: PredictorSettings, name: str) -> Source:
+    """Return the source of a model that the settings name."""
     if settings.multi_model:
-        uri = f"{uri.rstrip('/')}/{name}"
-    word = Word(settings.sha256 if not settings.multi_model else None, settings.vouched_by)
+        uri = f"{settings.storage_uri.rstrip('/')}/{name}"
+        return Source(uri, Word(None, settings.vouched_by), settings.model_format)
+    word = Word(settings.sha256, settings.vouched_by)
+    return Source(settings.storage_uri, word, settings.model_format, settings.model_version)
+
+
+def load(settings: PredictorSettings, name: str, source: Source) -> Served:
+    """Fetch, approve and load a model; raise a ZeroflowError saying why not."""
     stores = Stores(settings.store, settings.s3_endpoint)
     model, version = load_versioned(
-        stores, uri, word, settings.model_format, settings.scratch, settings.compiling, settings.memory, settings.texts
+        stores,
+        source.uri,
+        source.word,
+        source.model_format,
+        settings.scratch,
+        settings.compiling,
+        settings.memory,
+        settings.texts,
     )
     if settings.probabilities and not (isinstance(model, Estimator) and "predict_proba" in model.methods):
         from zeroflow.models.errors import FormatNotSupported
 
         raise FormatNotSupported(f"PREDICT_PROBA is set, but a {model.kind} has no predict_proba")
     logger.info("model %s (%s) is served: %s", name, model.kind, model.serves)
-    version = version if settings.multi_model else settings.model_version or version
     quick = _is_quick(model)
     joins = settings.batch_rows is not None and not quick and not isinstance(model, PythonModel)
     batcher = Batcher(settings.batch_rows or 0) if joins else None
-    return Served(name, model, version, settings.probabilities, quick, uri, batcher)
+    return Served(name, model, source.version or version, settings.probabilities, quick, source.uri, batcher)
 
 
 def names(settings: PredictorSettings) -> list[str]:

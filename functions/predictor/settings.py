@@ -73,7 +73,7 @@ class PredictorSettings:
     model_name: str
     """MODEL_NAME: the name in the protocols' paths."""
     storage_uri: str
-    """STORAGE_URI: where the model lies."""
+    """STORAGE_URI: where the model lies; "" where a file names the models."""
     store: Path
     """ZEROFLOW_STORE: the directory behind store://<bucket>/<key>."""
     model_format: str | None = None
@@ -103,6 +103,8 @@ class PredictorSettings:
     """ZEROFLOW_MAX_WAITING: so many requests may wait for a thread; further ones get 503 and Retry-After."""
     multi_model: bool = False
     """ZEROFLOW_MULTI_MODEL: STORAGE_URI is a directory of models, each in a directory of its own name."""
+    trained_models: Path | None = None
+    """ZEROFLOW_TRAINED_MODELS: the file that names the models, and goes on to (zeroflow.inference.modelconfig)."""
     identity: Identity = field(default_factory=lambda: Identity("", "", ""))
     """Whose predictor this is: K_REVISION, HOSTNAME, and what ZEROFLOW_OBSERVED and ZEROFLOW_LOGGER say."""
     observed: Observed | None = None
@@ -130,7 +132,7 @@ class PredictorSettings:
         """Build the settings; a missing or malformed variable raises InvalidInput naming it."""
         env = os.environ if environment is None else environment
         for name in ("MODEL_NAME", "STORAGE_URI"):
-            if not env.get(name):
+            if not env.get(name) and not (name == "STORAGE_URI" and env.get("ZEROFLOW_TRAINED_MODELS")):
                 raise InvalidInput(f"{name} must be set: the predictor serves the model that it names")
         store = env.get("ZEROFLOW_STORE") or "/nonexistent"
         if not os.path.isabs(store):
@@ -138,7 +140,7 @@ class PredictorSettings:
         limit = _number(env, "ZEROFLOW_MAX_BODY_BYTES", MAX_BODY_BYTES)
         return cls(
             model_name=env["MODEL_NAME"],
-            storage_uri=env["STORAGE_URI"],
+            storage_uri=env.get("STORAGE_URI") or "",
             store=Path(store),
             model_format=env.get("MODEL_FORMAT") or None,
             model_version=env.get("MODEL_VERSION") or None,
@@ -153,6 +155,7 @@ class PredictorSettings:
             max_body_bytes=limit,
             max_waiting=_number(env, "ZEROFLOW_MAX_WAITING", MAX_WAITING),
             multi_model=_flag(env, "ZEROFLOW_MULTI_MODEL", False),
+            trained_models=Path(env["ZEROFLOW_TRAINED_MODELS"]) if env.get("ZEROFLOW_TRAINED_MODELS") else None,
             identity=_identity(env),
             observed=_observed(env),
             logger=_logger(env),

@@ -48,7 +48,7 @@ class Siblings:
     """This process among them. `join` it once, in the process that serves; `leave` at its end."""
 
     def __init__(self, directory: Path, follow: Follow) -> None:
-        self._directory, self._follow = directory, follow
+        self.directory, self._follow = directory, follow
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}{ENDING}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.wanted = Wanted(directory)
@@ -68,7 +68,7 @@ class Siblings:
     def tell(self) -> dict[str, Mapping[str, str]]:
         """Have the others do what is wanted now; return the faults of each that could not, by its name."""
         asked = {}
-        for path in sorted(self._directory.glob(f"*{ENDING}")):
+        for path in sorted(self.directory.glob(f"*{ENDING}")):
             if path.name != self._name and (connection := self._reached(path)) is not None:
                 asked[path.name.removesuffix(ENDING)] = connection
         found = {}
@@ -80,20 +80,20 @@ class Siblings:
 
     def leave(self) -> None:
         """Be told no more."""
-        (self._directory / self._name).unlink(missing_ok=True)
+        (self.directory / self._name).unlink(missing_ok=True)
         self._socket.close()
         try:
-            self._directory.rmdir()  # the last one out, where nothing was ever wanted
+            self.directory.rmdir()  # the last one out, where nothing was ever wanted
         except OSError:
             return
 
     def _listen(self) -> None:
         for attempt in range(ATTEMPTS):
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                if self._directory.stat().st_uid != os.getuid():
-                    raise PermissionError(f"{self._directory} belongs to another user")
-                with _Directory(self._directory) as here:
+                if self.directory.stat().st_uid != os.getuid():
+                    raise PermissionError(f"{self.directory} belongs to another user")
+                with _Directory(self.directory) as here:
                     self._socket.bind(f"{here}/.{self._name}")
                     self._socket.listen()
                     os.rename(f"{here}/.{self._name}", f"{here}/{self._name}")  # found only when it can be reached

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
@@ -26,6 +26,8 @@ class Word:
 
     generation: int
     loaded: bool
+    of: str = ""
+    """Of which version of it, where the platform names versions (trained.py): of another one it says nothing."""
 
 
 class Wanted:
@@ -38,20 +40,23 @@ class Wanted:
         """Return the last word on each model of which one was said."""
         try:
             said = orjson.loads((self._directory / FILE).read_bytes())
-            return {str(name): Word(int(each["generation"]), bool(each["loaded"])) for name, each in said.items()}
+            return {
+                str(name): Word(int(each["generation"]), bool(each["loaded"]), str(each.get("of", "")))
+                for name, each in said.items()
+            }
         except FileNotFoundError:
             return {}
         except (OSError, orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
             logger.error("%s is not heeded: %s; remove it to begin anew", self._directory / FILE, error)
             return {}
 
-    def record(self, name: str, loaded: bool) -> int:
+    def record(self, name: str, loaded: bool, of: str = "") -> int:
         """Put down what is wanted of a model; return its generation. Raises OSError when it cannot be written."""
         with self._locked():
             known = self.read()
             generation = 1 + max((word.generation for word in known.values()), default=0)
-            new = {**known, name: Word(generation, loaded)}
-            said = {name: {"generation": word.generation, "loaded": word.loaded} for name, word in new.items()}
+            new = {**known, name: Word(generation, loaded, of)}
+            said = {name: asdict(word) for name, word in new.items()}
             path = self._directory / FILE
             beside = path.with_suffix(".new")
             with beside.open("wb") as file:

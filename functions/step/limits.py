@@ -4,26 +4,18 @@ Without control groups of its own a process is held by what every process may as
 beyond the limit (RLIMIT_DATA), which catches one that asks for too much at once; what the processes of a step hold
 together is looked at several times a second, and the step is ended when that is more than the limit. Processors are
 those that it may run on, in whole ones.
-Source: Kubernetes resource quantities.
 """
 
+import math
 import os
 import random
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zeroflow.errors import InvalidInput
-
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
-_SCALE = {"m": 1e-3, "": 1.0} | {
-    f"{letter}{suffix}": base ** (power + 1)
-    for suffix, base in (("", 1000.0), ("i", 1024.0))
-    for power, letter in enumerate("kMGTPE" if not suffix else "KMGTPE")
-}
+from zeroflow.resources.quantities import amount
 
 
 @dataclass(frozen=True)
@@ -40,8 +32,8 @@ class Limits:
         limits = (platform.get("resources") or {}).get("limits") or {}
         memory, cpu = limits.get("memory"), limits.get("cpu")
         return cls(
-            int(quantity(memory)) if memory else None,
-            max(1, int(-(-quantity(cpu) // 1))) if cpu else None,
+            int(amount(memory)) if memory else None,
+            max(1, math.ceil(amount(cpu))) if cpu else None,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -51,14 +43,6 @@ class Limits:
         if self.processors is not None and self.processors < len(there):
             chosen = sorted(random.sample(there, self.processors))
         return {"memory_bytes": self.memory_bytes, "processors": chosen}
-
-
-def quantity(written: str) -> float:
-    """Return a Kubernetes quantity as a number; raise InvalidInput for another notation."""
-    match = _QUANTITY.fullmatch(str(written))
-    if match is None:
-        raise InvalidInput(f"{written!r} is no quantity such as 500m, 2 or 4Gi")
-    return float(match[1]) * _SCALE[match[2] or ""]
 
 
 def held_bytes(pid: int) -> int:

@@ -55,6 +55,7 @@ from zeroflow.knative.local.processes.launcher import Launcher
 from zeroflow.knative.local.processes.logs import prune_earlier
 from zeroflow.knative.local.processes.pods import PodContext
 from zeroflow.knative.local.processes.usage import ProcessUsage
+from zeroflow.knative.local.processes.volume_updates import VolumeUpdates
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.storage.claims import Claims
 from zeroflow.knative.local.urls import Urls, local_names_resolve
@@ -138,6 +139,7 @@ async def _serve(
     inference.register(store)
     eventing = Eventing(store, serving.activator, urls, home, home.platform_token())
     context = PodContext(store, store.find, launcher, home, Recorder(store, "zeroflow"), Images(home.root))
+    volumes = VolumeUpdates(store, context)
     containers = ContainerSources(store, context, Resolver(store, urls, allow_loopback=False))
     tokens = Tokens(home.secrets / KEY_FILE)
     authenticator = Authenticator(home.platform_token(), Users(home.users), tokens, store)
@@ -179,6 +181,7 @@ async def _serve(
     except ZeroflowError:
         await store.close()
         raise
+    await volumes.start()
     await serving.start()
     await claims.start()
     await jobs.start()
@@ -210,6 +213,7 @@ async def _serve(
         await asyncio.gather(serving.close(SHUTDOWN_GRACE_S), door.close(SHUTDOWN_GRACE_S))
         await runner.cleanup()
         await launcher.close()
+        await volumes.close()
         await store.close()
 
 

@@ -23,7 +23,8 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
     [
         ({"model": SKLEARN, "logger": {"mode": "some"}}, "InvalidSpec", "invalid logger type"),
         ({"model": SKLEARN, "logger": {"storage": {"path": "x"}}}, "UnsupportedField", "spec.predictor.logger.storage"),
-        ({"model": SKLEARN, "batcher": {"timeout": 2}}, "UnsupportedField", "spec.predictor.batcher.timeout"),
+        ({"model": SKLEARN, "batcher": {"rows": 2}}, "UnsupportedField", "spec.predictor.batcher.rows"),
+        ({"model": SKLEARN, "batcher": {"timeout": 0}}, "InvalidField", "spec.predictor.batcher.timeout must be 1 or"),
         ({"model": SKLEARN, "storageUris": [{"uri": URI}]}, "InvalidField", "storageUri exclude each other"),
         ({"model": BARE, "storageUris": [{"uri": URI, "mountPath": "a"}]}, "InvalidField", "must be an absolute path"),
         ({"model": BARE, "storageUris": [{"uri": URI, "mountPath": "/a/../b"}]}, "InvalidField", "that climbs nowhere"),
@@ -81,7 +82,11 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
             "NoSupportingRuntime",
             "no runtime found to support predictor with model type: sklearn, protocol grpc-v1",
         ),
-        ({"model": {"modelFormat": {"name": "sklearn"}}}, "InvalidField", "spec.predictor.model.storageUri is missing"),
+        (
+            {"model": {"modelFormat": {"name": "huggingface"}}},
+            "InvalidField",
+            "spec.predictor.model.storageUri is missing",
+        ),
         ({"model": {"storageUri": URI}}, "InvalidSpec", "spec.predictor.model.modelFormat.name: Required value"),
         ({"model": {**SKLEARN, "modelFormat": {"name": "fortran"}}}, "NoSupportingRuntime", "model type: fortran"),
         ({"xgboost": {"storageUri": URI}}, "FormatNotSupported", "is a sklearn model, but modelFormat says xgboost"),

@@ -243,19 +243,3 @@ def test_graph_is_refused_in_kserves_words(cluster: Any, nodes: Any, words: str,
     assert found["status"] == "False"
     assert words in found["message"]
     assert cluster.resources.find("serving.knative.dev/v1", "Service", "default", name) is None
-
-
-def test_trained_model_is_refused_in_its_status(cluster: Any) -> None:
-    model = {"storageUri": "gs://x/y", "framework": "sklearn", "memory": "1Mi"}
-    declared = cluster.resources.apply(
-        {
-            "apiVersion": KSERVE_ALPHA,
-            "kind": "TrainedModel",
-            "metadata": {"name": "one-of-many", "namespace": "default"},
-            "spec": {"inferenceService": "many", "model": model},
-        }
-    )
-    cluster.tell(declared)
-    found = cluster.resources.get(KSERVE_ALPHA, "TrainedModel", "default", "one-of-many")
-    assert ready(found)["status"] == "False"
-    assert "multi-model" in ready(found)["message"]

@@ -1,13 +1,14 @@
 """Which runtime is chosen for a model: KServe's rules, over KServe's own runtimes and ours."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from zeroflow.functions.inference.modelspec import parse_model
+from zeroflow.functions.inference.modelspec import Model, parse_model
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.runtimes import choose, own
 
@@ -23,12 +24,21 @@ def installed() -> list[dict[str, Any]]:
     ]
 
 
+def one(predictor: dict[str, Any], uri: str | None = "store://models/one") -> Model:
+    """Return a predictor's model, at a location unless it has one."""
+    found = parse_model(predictor)
+    assert found is not None
+    return replace(found, storage_uri=found.storage_uri or uri)
+
+
 def chosen(
-    predictor: dict[str, Any], of_cluster: list[dict[str, Any]], of_namespace: list[dict[str, Any]] | None = None
+    predictor: dict[str, Any],
+    of_cluster: list[dict[str, Any]],
+    of_namespace: list[dict[str, Any]] | None = None,
+    uri: str | None = "store://models/one",
 ) -> tuple[str, bool]:
-    model = parse_model(predictor)
-    assert model is not None
-    found = choose(model, of_namespace or [], of_cluster)
+    """Return the runtime of a predictor of one model, or of many without a location."""
+    found = choose(one(predictor, uri), of_namespace or [], of_cluster)
     return found.name, found.is_own
 
 
@@ -95,9 +105,7 @@ TUNED = ["--disable-token-auth", "--enable-model-api", "--workers=2"]
 def test_where_no_images_run_our_predictor_stands_in_and_says_so(
     installed: Any, predictor: Any, expected: bool, words: str
 ) -> None:
-    asked = parse_model(predictor)
-    assert asked is not None
-    found = choose(asked, [], installed, lambda image: False)
+    found = choose(one(predictor), [], installed, lambda image: False)
     assert found.is_own is expected
     said = " ".join(found.adapted)
     assert words in said
@@ -105,10 +113,8 @@ def test_where_no_images_run_our_predictor_stands_in_and_says_so(
 
 
 def test_an_image_that_is_mapped_is_run(installed: Any) -> None:
-    asked = parse_model(model("sklearn", runtimeVersion="v0.15.0"))
-    assert asked is not None
     seen = []
-    found = choose(asked, [], installed, lambda image: not seen.append(image))
+    found = choose(one(model("sklearn", runtimeVersion="v0.15.0")), [], installed, lambda image: not seen.append(image))
     assert (found.is_own, seen) == (False, ["kserve/sklearnserver:v0.15.0"])
 
 
@@ -124,6 +130,25 @@ def test_arguments_of_a_text_model_reach_our_predictor(cluster: Any) -> None:
     refused = cluster.apply("told", model("huggingface", args=["--task=poetry"], storageUri=uri))
     ready = next(each for each in refused["status"]["conditions"] if each["type"] == "Ready")
     assert "spec.predictor.model.args task must be one of" in ready["message"]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("embed", "text_embedding"), ("score", "sequence_classification"), ("fill_mask", "fill_mask")],
+)
+def test_tasks_have_vllms_names_too(said: str, meant: str) -> None:
+    found = parse_model(model("huggingface", args=["--model_name=it", f"--task={said}"]))
+    assert found is not None
+    assert found.arguments.options == {"task": meant}
+
+
+def test_a_location_for_triton_is_a_repository_whatever_the_format(cluster: Any) -> None:
+    cluster.put("models/repository/cifar10/1/model.onnx", b"graph", None)
+    uri = "store://models/repository"
+    cluster.apply("torch", model("pytorch", storageUri=uri, runtime="kserve-tritonserver", protocolVersion="v2"))
+    (container,) = cluster.service("torch")["spec"]["template"]["spec"]["containers"]
+    env = {each["name"]: each.get("value") for each in container["env"]}
+    assert (env["MODEL_FORMAT"], env["ZEROFLOW_MULTI_MODEL"]) == ("triton", "true")
 
 
 def test_kserves_own_server_fetches_a_model_of_the_hub_itself(cluster: Any) -> None:
@@ -175,10 +200,30 @@ def test_runtime_of_the_namespace_comes_first(installed: Any) -> None:
             chosen(model("sklearn", runtime="mine"), installed, [off])
 
 
-def test_ours_is_what_its_manifest_says(installed: Any) -> None:
-    declared = next(runtime for runtime in installed if runtime["metadata"]["name"] == "zeroflow-predictor")
-    assert declared["spec"] == own()["spec"]
+def test_ours_are_what_their_manifests_say(installed: Any) -> None:
+    declared = {runtime["metadata"]["name"]: runtime["spec"] for runtime in installed}
+    assert declared["zeroflow-predictor"] == own()["spec"]
+    assert declared["zeroflow-predictor-of-many"] == own(many=True)["spec"]
     assert chosen(model("onnx"), []) == ("zeroflow-predictor", True)
+    assert chosen(model("onnx"), [], uri=None) == ("zeroflow-predictor-of-many", True)
+
+
+def test_where_no_model_is_named_a_runtime_of_many_is_chosen(installed: Any) -> None:
+    assert chosen({"sklearn": {}}, installed, uri=None) == ("zeroflow-predictor-of-many", True)
+    assert chosen(model("sklearn"), installed, uri=None) == ("zeroflow-predictor-of-many", True)
+    mine = {
+        "metadata": {"name": "mine", "namespace": "default"},
+        "spec": {
+            "multiModel": True,
+            "supportedModelFormats": [{"name": "sklearn", "autoSelect": True}],
+            "containers": [],
+        },
+    }
+    assert chosen(model("sklearn"), installed, [mine], uri=None) == ("mine", False)
+    with pytest.raises(Refused, match="kserve-sklearnserver is for one model"):
+        chosen(model("sklearn", runtime="kserve-sklearnserver"), installed, uri=None)
+    with pytest.raises(Refused, match=r"zeroflow-predictor-of-many is for many models \(multiModel\)"):
+        chosen(model("sklearn", runtime="zeroflow-predictor-of-many"), installed)
 
 
 def test_every_runtime_of_the_contract_is_installed(installed: Any, contracts: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_secret_volume_is_a_directory_and_its_mount_path_is_replaced(run):
             "env": [{"name": "K_EVENT_PATH", "value": "/etc/jobsink-event"}],
         }
         pod = {"volumes": [{"name": "event", "secret": {"secretName": "made-later"}}]}
-        command = ("sh", "-c", 'cat "$K_EVENT_PATH/event" "$0"; stat -c %a "$0"', "/etc/jobsink-event/event")
+        command = ("sh", "-c", 'cat "$K_EVENT_PATH/event" "$0"; stat -L -c %a "$0"', "/etc/jobsink-event/event")
         await place.create(*command, container=container, pod=pod)
         await place.until(lambda: place.store.list("Pod", "default"))
 

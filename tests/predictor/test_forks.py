@@ -42,7 +42,7 @@ def test_process_that_did_not_load_a_model_which_lives_in_one_process_ends_and_s
     assert "model net cannot be served: ModelLoadFailed: what is on a GPU" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("here", [None, os.getpid()])
+@pytest.mark.parametrize("here", [None, os.getpid()], ids=["any", "this"])
 def test_process_that_can_ask_a_model_begins(here: int | None, tmp_path: Path) -> None:
     begun = Application(predictor(here))
     begun.begin()

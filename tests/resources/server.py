@@ -17,6 +17,8 @@ from zeroflow.knative.local.api.rest.api import ResourceApi
 from zeroflow.knative.local.api.store import Store
 from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.processes.launcher import Launcher
+from zeroflow.knative.local.processes.pods import PodContext
+from zeroflow.knative.local.processes.volume_updates import VolumeUpdates
 from zeroflow.knative.local.serving.serving import Serving
 from zeroflow.knative.local.urls import Urls
 
@@ -43,7 +45,9 @@ async def main(root: Path, with_serving: bool) -> None:
     await runner.setup()
     await web.SockSite(runner, listener).start()
     write_kubeconfig(home, {"zeroflow": f"http://127.0.0.1:{port}"}, "secret-token")
+    updates = VolumeUpdates(store, PodContext(store, store.find, launcher, home))
     if with_serving:
+        await updates.start()
         await serving.start()
     print(f"http://127.0.0.1:{port}", flush=True)
     stop = asyncio.Event()
@@ -52,6 +56,7 @@ async def main(root: Path, with_serving: bool) -> None:
     await api.close()
     if with_serving:
         await serving.close(5)
+        await updates.close()
     await runner.cleanup()
     await launcher.close()
     await store.close()

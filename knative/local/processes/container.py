@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zeroflow.errors import ZeroflowError
+from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.images import Images
 from zeroflow.knative.local.processes.runtimes import ANNOTATION
+from zeroflow.resources import quantities
 
 Object = dict[str, Any]
 Find = Callable[[str, str, str], Object | None]
@@ -30,10 +31,6 @@ Find = Callable[[str, str, str], Object | None]
 
 _REFERENCE = re.compile(r"\$(\$|\(([^()]+)\))")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
-_QUANTITY = re.compile(r"([0-9.]+(?:[eE][-+]?[0-9]+)?)(Ki|Mi|Gi|Ti|Pi|Ei|m|k|M|G|T|P|E)?")
-_SCALE = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
-    f"{letter}i": 1024.0 ** (power + 1) for power, letter in enumerate("KMGTPE")
-}
 
 
 class NotRunnable(ZeroflowError):
@@ -202,7 +199,7 @@ def quantity(written: str) -> int:
 
 def amount(written: str) -> float:
     """Return a Kubernetes quantity; raise BadContainer for another notation."""
-    match = _QUANTITY.fullmatch(written)
-    if match is None:
-        raise BadContainer(f"quantity {written!r}: expected a number with Ki, Mi, Gi, ... or m, k, M, G, ...")
-    return float(match[1]) * _SCALE.get(match[2] or "", 1.0)
+    try:
+        return quantities.amount(written)
+    except InvalidInput as error:
+        raise BadContainer(f"quantity {error}") from error

@@ -1,26 +1,32 @@
 """The volumes of a Pod as directories of this machine: ConfigMaps, Secrets, scratch space and claims.
 
 They lie below ``<home>/run/pods/<name>`` and go with the Pod, except what a PersistentVolumeClaim holds: that lies
-below ``<home>/volumes`` and goes with the claim. Files of a Secret are readable by the host's user alone. Other kinds
-of volumes are refused. Source: Kubernetes core/v1 Volume.
+below ``<home>/volumes`` and goes with the claim. The files of ConfigMaps and Secrets follow these while the Pod runs
+(volume_updates.py), and are readable by their owner alone. Other kinds of volumes are refused.
+Source: Kubernetes core/v1 Volume.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import logging
 import posixpath
 import shutil
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from zeroflow.knative.local.identity.tokens import KEY_FILE, Tokens
+from zeroflow.knative.local.processes import volume_files
 from zeroflow.knative.local.processes.container import BadContainer, Object, field, read_values
 from zeroflow.knative.local.processes.mounting import Mount
 from zeroflow.knative.local.processes.pods import PodContext
 
+logger = logging.getLogger(__name__)
+
 KINDS = ("configMap", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
 TOKEN_S = 365 * 86400
 READ_ONLY = frozenset({"configMap", "downwardAPI", "projected", "secret"})
+VALUES = (("Secret", "secret"), ("ConfigMap", "configMap"))
 
 
 def claim_names(pod: Object) -> set[str]:
@@ -70,23 +76,60 @@ def unmount(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
 
 
+def refresh(context: PodContext, pod: Object, changed: tuple[str, str] | None) -> None:
+    """Have the volumes that a Pod has mounted show what is declared now; `changed`: those alone of this (kind, name).
+
+    What cannot be shown as it is now - a key is gone that an item names - stays as it was.
+    """
+    root = context.home.run / "pods" / str(pod["metadata"]["name"])
+    for volume in pod["spec"].get("volumes") or ():
+        named = {
+            (kind, str(source[field_name].get("name") or source[field_name].get("secretName") or ""))
+            for source in _sources(volume)
+            for kind, field_name in VALUES
+            if source.get(field_name) is not None
+        }
+        directory = root / str(volume["name"])
+        if (changed in named or (changed is None and named)) and directory.is_dir():
+            try:
+                volume_files.show(directory, _files(volume, pod, context))
+            except BadContainer as error:
+                logger.warning(
+                    "pod %s keeps the files of volume %s: %s", pod["metadata"]["name"], volume["name"], error
+                )
+
+
 def _write(volume: Object, pod: Object, directory: Path, context: PodContext) -> None:
     kinds = set(volume) - {"name"}
     if not kinds & set(KINDS):
         said = ", ".join(sorted(kinds)) or "nothing"
         raise BadContainer(f"volume {volume['name']!r} is {said}; this host has {', '.join(KINDS)} volumes")
+    files = _files(volume, pod, context) if READ_ONLY & kinds else None
     directory.mkdir(mode=0o700, parents=True)  # an ephemeral claim has no other life than its Pod's
+    if files is not None:
+        volume_files.show(directory, files)
+
+
+def _sources(volume: Object) -> list[Object]:
+    """Return what gives a volume its files: itself, or the sources of a projected one."""
     projected = volume.get("projected")
-    try:
-        for source in (volume,) if projected is None else projected.get("sources") or ():
-            _write_source(source, pod, directory, context)
-    except BadContainer:
-        unmount(directory)  # all of it is written when the Pod is tried again
-        raise
+    return [volume] if projected is None else list(projected.get("sources") or ())
 
 
-def _write_source(source: Object, pod: Object, directory: Path, context: PodContext) -> None:
-    """Write the files of a volume, or of one source of a projected one."""
+def _files(volume: Object, pod: Object, context: PodContext) -> dict[str, bytes]:
+    """Return the files of a volume by their paths in it."""
+    found: dict[str, bytes] = {}
+    for source in _sources(volume):
+        for path, content in _of_source(source, pod, context):
+            taken = PurePosixPath(path)
+            if path in found or any(str(above) in found for above in taken.parents):
+                raise BadContainer(f"conflicting duplicate paths: {path!r}")
+            found[path] = content
+    return found
+
+
+def _of_source(source: Object, pod: Object, context: PodContext) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a volume, or of one source of a projected one."""
     namespace = pod["metadata"]["namespace"]
     if "clusterTrustBundle" in source:
         raise BadContainer(
@@ -94,12 +137,12 @@ def _write_source(source: Object, pod: Object, directory: Path, context: PodCont
             "trust bundles"
         )
     if (wanted := source.get("serviceAccountToken")) is not None:
-        _write_files(directory, *_token(pod, wanted, context))
-    for kind, name in (("Secret", "secret"), ("ConfigMap", "configMap")):
+        yield from _selected(*_token(pod, wanted, context))
+    for kind, name in VALUES:
         if (wanted := source.get(name)) is not None:
-            _write_files(directory, wanted, read_values(kind, namespace, wanted, context.find))
+            yield from _selected(wanted, read_values(kind, namespace, wanted, context.find))
     if (wanted := source.get("downwardAPI")) is not None:
-        _write_files(directory, *_of_pod(pod, wanted))
+        yield from _selected(*_of_pod(pod, wanted))
 
 
 def _token(pod: Object, wanted: Object, context: PodContext) -> tuple[Object, dict[str, bytes]]:
@@ -159,25 +202,25 @@ def _part(directory: Path, sub_path: str, *, writable: bool) -> Path:
     return path
 
 
-def _write_files(directory: Path, source: Object, values: dict[str, bytes] | None) -> None:
+def _selected(source: Object, values: dict[str, bytes] | None) -> Iterator[tuple[str, bytes]]:
     items = source.get("items") or [{"key": key, "path": key} for key in values or {}]
     for item in items:
         if item["key"] not in (values or {}):
             if source.get("optional"):
                 continue
             raise BadContainer(f"references non-existent key: {item['key']}")
-        path = _inside(directory, item["path"])
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-        except FileExistsError as error:
-            raise BadContainer(f"conflicting duplicate paths: {item['path']!r}") from error
-        with open(descriptor, "wb") as file:
-            file.write((values or {})[item["key"]])
+        path = _relative(item["path"])
+        if path.parts[0].startswith(".."):  # such names are the layout's own
+            raise BadContainer(f"path {item['path']!r} must not start with '..'")
+        yield str(path), (values or {})[item["key"]]
 
 
 def _inside(directory: Path, path: str) -> Path:
+    return directory / _relative(path)
+
+
+def _relative(path: str) -> PurePosixPath:
     relative = PurePosixPath(path)
     if relative.is_absolute() or ".." in relative.parts:
         raise BadContainer(f"path {path!r} must stay inside its volume")
-    return directory / relative
+    return relative

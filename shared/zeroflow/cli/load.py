@@ -44,7 +44,7 @@ class Outcome:
 
 
 def load(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The InferenceService.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The InferenceService, or the TrainedModel.")],
     data: Annotated[str, typer.Option("-d", "--data", help='JSON, "@file", or "-" for standard input.')],
     rps: Annotated[float, typer.Option(min=0.1, max=100_000, help="Requests per second.")] = 100.0,
     span: Annotated[str, typer.Option("--for", help="How long: 500ms, 30s, 2m.")] = "10s",

@@ -13,7 +13,7 @@ from zeroflow.errors import InvalidInput, ZeroflowError
 
 
 def predict(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The InferenceService.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The InferenceService, or the TrainedModel.")],
     data: Annotated[str, typer.Option("-d", "--data", help='JSON, "@file", or "-" for standard input.')],
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Its namespace.")] = "default",
 ) -> None:

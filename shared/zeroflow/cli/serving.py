@@ -1,4 +1,4 @@
-"""InferenceServices as commands use them: where one answers, what is sent to it."""
+"""InferenceServices and TrainedModels as commands use them: where one answers, what is sent to it."""
 
 import json
 import sys
@@ -9,12 +9,13 @@ from typing import Any
 from zeroflow.cli.host import Host, Refused, host_url
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
 
-API = "/apis/serving.kserve.io/v1beta1/namespaces"
+SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces"
+MODELS = "/apis/serving.kserve.io/v1alpha1/namespaces"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where an InferenceService answers a body."""
+    """Where one answers a body."""
 
     url: str
     """The whole URL, protocol's path included."""
@@ -23,26 +24,41 @@ class Endpoint:
 
 
 def endpoint(name: str, namespace: str, body: bytes) -> Endpoint:
-    """Return where an InferenceService answers this body; raise a ZeroflowError that says what is missing."""
+    """Return where an InferenceService or a TrainedModel answers this body.
+
+    Raises a ZeroflowError that says what is missing.
+    """
     host = Host(host_url())
-    try:
-        isvc = host.json("GET", f"{API}/{namespace}/inferenceservices/{name}")
-    except Refused as error:
-        if error.status == 404:
-            raise NotFound(
-                f"there is no InferenceService {name!r} in namespace {namespace!r}; `kubectl get isvc -A` lists them"
-            ) from error
-        raise
-    status = isvc.get("status") or {}
-    conditions: list[dict[str, Any]] = status.get("conditions") or []
-    ready: dict[str, Any] = next((found for found in conditions if found.get("type") == "Ready"), {})
-    url = status.get("url")
+    isvc = _find(host, f"{SERVICES}/{namespace}/inferenceservices/{name}")
+    kind, said, serving = "InferenceService", isvc, isvc
+    if isvc is None:
+        kind, said = "TrainedModel", _find(host, f"{MODELS}/{namespace}/trainedmodels/{name}")
+        parent = ((said or {}).get("spec") or {}).get("inferenceService")
+        serving = _find(host, f"{SERVICES}/{namespace}/inferenceservices/{parent}") if parent else None
+    if said is None:
+        raise NotFound(
+            f"there is no InferenceService or TrainedModel {name!r} in namespace {namespace!r}; "
+            "`kubectl get isvc,tm -A` lists them"
+        )
+    url = ((serving or {}).get("status") or {}).get("url")
     if not url:
+        conditions: list[dict[str, Any]] = (said.get("status") or {}).get("conditions") or []
+        ready: dict[str, Any] = next((found for found in conditions if found.get("type") == "Ready"), {})
         why = ready.get("message") or "it is being deployed"
-        raise Unavailable(f"InferenceService {name!r} does not answer yet: {why}")
+        raise Unavailable(f"{kind} {name!r} does not answer yet: {why}")
     protocol = _protocol(body)
     path = f"/v2/models/{name}/infer" if protocol == "v2" else f"/v1/models/{name}:predict"
     return Endpoint(f"{str(url).rstrip('/')}{path}", protocol)
+
+
+def _find(host: Host, path: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = host.json("GET", path)
+    except Refused as error:
+        if error.status == 404:
+            return None
+        raise
+    return found
 
 
 def read_body(data: str) -> bytes:

@@ -39,6 +39,6 @@ def check(root: Path, model: ModelFile, word: Word) -> str:
         raise NotVouched(
             f"{model.path.name} is a {model.what}, which runs code when it is loaded, and nobody vouches for its bytes "
             f"(sha256 {whole}): produce it in a pipeline run, register it, save it with skops, or annotate the "
-            f'InferenceService with {TRUST_ANNOTATION}: "true"'
+            f'InferenceService or TrainedModel with {TRUST_ANNOTATION}: "true"'
         )
     return whole

@@ -20,11 +20,30 @@ UNKNOWN_CALLER = ""
 
 
 class Told:
-    """Where an event of a predictor's process comes from, and what it is about."""
+    """An event of a predictor's process: where it comes from, what it is about, what it says."""
 
     inferenceservice: str
     namespace: str
     pod: str
+
+    @property
+    def event_id(self) -> str:
+        """The event's id: unique among those of its source."""
+        raise NotImplementedError
+
+    @property
+    def event_type(self) -> str:
+        """The event's type."""
+        raise NotImplementedError
+
+    @property
+    def at_ms(self) -> int | None:
+        """When it was so, in milliseconds of Unix time; None: when it is sent."""
+        return None
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the event's data."""
+        raise NotImplementedError
 
     @property
     def source(self) -> str:
@@ -70,6 +89,16 @@ class Observation(Told):
     def event_id(self) -> str:
         """The event's id."""
         return f"{self.pod}.{self.process}.{self.sequence}"
+
+    @property
+    def event_type(self) -> str:
+        """The event's type."""
+        return OBSERVED
+
+    @property
+    def at_ms(self) -> int:
+        """The end of the window."""
+        return self.end_ms
 
     @property
     def failures(self) -> int:

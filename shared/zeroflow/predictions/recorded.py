@@ -35,6 +35,11 @@ class Recorded(Told):
         """The event's id."""
         return f"{self.pod}.{self.process}.recorded.{self.sequence}"
 
+    @property
+    def event_type(self) -> str:
+        """The event's type."""
+        return RECORDED
+
     def to_data(self) -> dict[str, Any]:
         """Return the event's data."""
         return {

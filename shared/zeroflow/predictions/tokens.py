@@ -10,10 +10,11 @@ import hmac
 
 from zeroflow.predictions.feedback import FEEDBACK
 from zeroflow.predictions.observation import OBSERVED, source_prefix
+from zeroflow.predictions.outcome import FAILED, LOADED
 from zeroflow.predictions.recorded import RECORDED
 from zeroflow.predictions.refusal import REFUSED
 
-PUBLISHABLE = frozenset({OBSERVED, RECORDED, FEEDBACK, REFUSED})
+PUBLISHABLE = frozenset({OBSERVED, RECORDED, FEEDBACK, REFUSED, LOADED, FAILED})
 
 
 def issue(platform_token: str, namespace: str, inferenceservice: str) -> str:

@@ -1,0 +1,1 @@
+"""TrainedModels: the models that share the predictor of one InferenceService."""
