@@ -54,7 +54,7 @@ class Platform:
     image: str = "zeroflow/predictor"
     """ZEROFLOW_PREDICTOR_IMAGE: what a cluster runs."""
     torch_image: str = "zeroflow/predictor-torch"
-    """ZEROFLOW_PREDICTOR_TORCH_IMAGE: what it runs for models that need PyTorch, on a GPU where one is asked for."""
+    """ZEROFLOW_PREDICTOR_TORCH_IMAGE: what it runs for models that need PyTorch, and where several may be of any kind."""
     storage: Mapping[str, str] = field(default_factory=dict)
     """Variables of the function's own environment that say where models lie: endpoints, mirrors, caches."""
     trusted: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ def own_predictor(
         mounts.append({"name": CONFIG_VOLUME, "mountPath": modelconfig.DIRECTORY, "readOnly": True})
         volumes.append({"name": CONFIG_VOLUME, "configMap": {"name": modelconfig.name_of(isvc["metadata"]["name"])}})
     container: Object = {
-        "image": platform.torch_image if model.format in WITH_TORCH else platform.image,
+        "image": platform.torch_image if model.is_of_many or model.format in WITH_TORCH else platform.image,
         "command": ["gunicorn"],
         "args": [
             "zeroflow.functions.predictor.handler:create_app()",
