@@ -54,7 +54,7 @@ class Platform:
     image: str = "zeroflow/predictor"
     """ZEROFLOW_PREDICTOR_IMAGE: what a cluster runs."""
     torch_image: str = "zeroflow/predictor-torch"
-    """ZEROFLOW_PREDICTOR_TORCH_IMAGE: what it runs for models that need PyTorch, and where several may be of any kind."""
+    """ZEROFLOW_PREDICTOR_TORCH_IMAGE: what it runs where a model may need PyTorch."""
     storage: Mapping[str, str] = field(default_factory=dict)
     """Variables of the function's own environment that say where models lie: endpoints, mirrors, caches."""
     trusted: tuple[str, ...] = ()
