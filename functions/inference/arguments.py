@@ -22,6 +22,14 @@ SYNONYMS = {
     "return_logits": "return_raw_logits",
 }
 """Older names of KServe's documentation."""
+TASKS = {
+    "embed": "text_embedding",
+    "embedding": "text_embedding",
+    "score": "sequence_classification",
+    "classify": "sequence_classification",
+    "generate": "text_generation",
+}
+"""vLLM's names of tasks, which KServe's documentation takes for that backend."""
 TUNING = frozenset(
     (
         *("workers", "max_threads", "max_asyncio_workers", "nthread", "http_port", "grpc_port", "enable_grpc"),
@@ -71,7 +79,7 @@ def parse(args: Any, model_format: str) -> Arguments:
         if name in NAMES and value is not None and _is_own(name, value):
             names[name] = value
         elif name in OPTIONS and model_format == "huggingface" and (value is None) == (name in FLAGS):
-            options[name] = value or "true"
+            options[name] = TASKS.get(value or "", value or "true") if name == "task" else value or "true"
         elif name in TUNING or (name == "backend" and value == "vllm"):
             tuning.append(written)
         else:

@@ -52,7 +52,7 @@ POD_FIELDS = (
 ALIASES = {"serviceAccount": "serviceAccountName"}
 """Names that Kubernetes still takes for a field of the pod."""
 LOGGER_FIELDS = ("mode", "url", "metadataHeaders", "metadataAnnotations")
-BATCHER_FIELDS = ("maxBatchSize", "maxLatency")
+BATCHER_FIELDS = ("maxBatchSize", "maxLatency", "timeout")
 MAX_TIMEOUT_S = 600
 DECIDED = ("predictor", "transformer")
 """Components whose canaries may be decided by evidence."""
@@ -100,6 +100,9 @@ def parse_component(
     for container in containers:
         if not isinstance(container, dict) or not container.get("image"):
             raise Refused.field(f"{place}.containers", "must be containers with an image")
+    ported: tuple[str, ...] = ()
+    if scaling.is_standard(annotations):
+        containers, ported = _with_one_port(kind, containers)
     scales = scaling.scaling(kind, declared, annotations)
     left = (f"{kind}: {name} is left to Knative" for name in OF_DEPLOYMENTS if declared.get(name))
     return Component(
@@ -115,8 +118,35 @@ def parse_component(
         pod=_pod(declared),
         containers=containers,
         stored=stored(place, declared),
-        adapted=(*scales.adapted, *left),
+        adapted=(*scales.adapted, *left, *ported),
     )
+
+
+def _with_one_port(
+    kind: str, containers: tuple[Mapping[str, Any], ...]
+) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
+    """Return containers with the one port that a Knative Service has, under its name there, and what that leaves out.
+
+    A Deployment's ports are named `http`, `grpc-port`, `http1-metrics`: by protocol. The HTTP port is kept.
+    """
+    found = [port for container in containers for port in container.get("ports") or () if isinstance(port, dict)]
+    kept = next((port for port in found if not _is_grpc(port)), found[0] if found else None)
+    if kept is None:
+        return containers, ()
+    named = {**kept, **({"name": "h2c" if _is_grpc(kept) else "http1"} if kept.get("name") else {})}
+    ported = tuple(
+        {**each, "ports": [named]}
+        if kept in (each.get("ports") or ())
+        else {k: v for k, v in each.items() if k != "ports"}
+        for each in containers
+    )
+    others = [str(port.get("containerPort")) for port in found if port is not kept]
+    said = f"{kind}: a Knative Service has one port, {kept.get('containerPort')}; not reached: {', '.join(others)}"
+    return ported, (said,) if others else ()
+
+
+def _is_grpc(port: Mapping[str, Any]) -> bool:
+    return str(port.get("name") or "").startswith(("grpc", "h2c"))
 
 
 def _pod(declared: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -139,6 +169,7 @@ def _batcher(place: str, batcher: Any) -> Mapping[str, int] | None:
     if batcher is None:
         return None
     _only(f"{place}.batcher", batcher, BATCHER_FIELDS)
+    whole(f"{place}.batcher", batcher, "timeout", 1)  # seconds until a batch is sent off: here none ever waits
     defaults = {"maxBatchSize": 32, "maxLatency": 5000}  # KServe's
     return {name: whole(f"{place}.batcher", batcher, name, 1) or default for name, default in defaults.items()}
 

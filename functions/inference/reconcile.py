@@ -8,7 +8,7 @@ event and no loop.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
@@ -28,6 +28,7 @@ from zeroflow.functions.inference.trained import configuration
 from zeroflow.functions.inference.versions import newest_version, rolled_out
 from zeroflow.inference.services import COMPONENTS
 from zeroflow.metadata import Database
+from zeroflow.models.formats import TRITON
 from zeroflow.models.trust import TRUST_ANNOTATION, Word
 from zeroflow.resources import conditions
 from zeroflow.resources.client import Resources
@@ -109,7 +110,8 @@ class Reconciler:
         self._remove(isvc, found, keep=(*served, *waiting))
         entry = names.service_name(isvc["metadata"]["name"], "transformer" if spec.transformer else "predictor")
         mapping = manifests.mapping(isvc, entry, self.platform)
-        mapped = self._map(mapping) if mapping is not None else None
+        # What there is not yet is not mapped: a name that leads nowhere would be told as a failure
+        mapped = self._map(mapping) if mapping is not None and "transformer" not in waiting else None
         adapted = (*spec.adapted, *(runtime.adapted if runtime else ()), *spec.unheeded(predictor.is_own))
         return status.served(isvc, served, mapped, runtime, waiting, adapted)
 
@@ -145,6 +147,8 @@ class Reconciler:
                 "is not supported for our predictor, which loads one location put at /mnt/models: give it that one, "
                 "or a runtime or containers of your own all of them",
             )
+        if runtime.is_triton:
+            model = replace(model, format=TRITON)
         owner = f"InferenceService {namespace}/{isvc['metadata']['name']} ({TRUST_ANNOTATION})"
         word = manifests.word_of(found["predictor"], isvc, spec, place.uri) or inspection.inspect(
             model, place, owner if spec.trusts_pickle else None, self.platform, self.database, spec.multi_model

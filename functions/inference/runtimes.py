@@ -28,6 +28,7 @@ Object = dict[str, Any]
 
 SERVED_BY = "zeroflow.dev/served-by"
 OWN_NAME = "zeroflow-predictor"
+TRITON_PROGRAM = "tritonserver"
 OWN_NAME_OF_MANY = "zeroflow-predictor-of-many"
 OWN_PRIORITY = 10
 VERSIONS = {"sklearn": ("0", "1"), "xgboost": ("1", "2", "3"), "lightgbm": ("3", "4"), "onnx": ("1",)}
@@ -47,6 +48,12 @@ class Runtime:
     """Whether our predictor serves, instead of the runtime's image."""
     adapted: tuple[str, ...] = ()
     """What of the server that was meant does not hold for our predictor, in words."""
+
+    @property
+    def is_triton(self) -> bool:
+        """Whether its server is Triton, for which a location is a repository of models, whatever their format."""
+        container = self.container
+        return TRITON_PROGRAM in (*(container.get("command") or ()), *(container.get("args") or ()))
 
     @property
     def container(self) -> Mapping[str, Any]:

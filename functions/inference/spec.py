@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zeroflow.functions.inference import names
+from zeroflow.functions.inference import collocation, names
 from zeroflow.functions.inference.component import Component, parse_component
 from zeroflow.functions.inference.modelspec import Model, parse_model
 from zeroflow.functions.inference.refusal import Refused
@@ -34,12 +34,14 @@ class Declared:
     multi_model: bool = False
     standard: bool = False
     """Whether a Deployment is asked for, instead of a Knative Service."""
+    apart: tuple[str, ...] = ()
+    """What is said of a transformer that was taken out of the predictor's pod."""
 
     @property
     def adapted(self) -> tuple[str, ...]:
         """What is done otherwise than it was asked for, in words."""
         mode = ("runs as a Knative Service, not as a Deployment",) if self.standard else ()
-        return (*mode, *(said for each in self.components for said in each.adapted))
+        return (*mode, *self.apart, *(said for each in self.components for said in each.adapted))
 
     def unheeded(self, own_predictor: bool) -> tuple[str, ...]:
         """Return what only our predictor does and another container is asked to do, in words."""
@@ -64,7 +66,7 @@ def parse_spec(isvc: Mapping[str, Any]) -> Declared:
     for fault in services.faults(isvc):
         raise Refused("InvalidSpec", fault)
     canary_percent(annotations)
-    spec = isvc["spec"]
+    spec, apart = collocation.taken_apart(isvc["spec"])
     if spec.get("canary"):
         raise Refused.field("spec.canary", "is for RawDeployment; use spec.predictor.canaryTrafficPercent")
     transformer, explainer = spec.get("transformer") or None, spec.get("explainer") or None
@@ -80,6 +82,7 @@ def parse_spec(isvc: Mapping[str, Any]) -> Declared:
         compiling=flag(annotations, names.COMPILE, True),
         multi_model=flag(annotations, names.MULTI_MODEL, False),
         standard=is_standard(annotations),
+        apart=apart,
     )
 
 

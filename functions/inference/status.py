@@ -68,6 +68,8 @@ def served(
         ready.append(condition(f"{kind.capitalize()}Ready", "Unknown", "Waiting", reason))
         _set(isvc, status, ready[-1])
     ingress = _ingress(mapping)
+    if "transformer" in (waiting or {}):
+        ingress = condition("IngressReady", "Unknown", "Waiting", "waits for the transformer")
     _set(isvc, status, ingress, _summary(*ready, ingress))
     _drop(status, "Stopped")
     _adapt(isvc, status, adapted)

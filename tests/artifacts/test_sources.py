@@ -261,7 +261,7 @@ def test_a_hub_mirror_is_read_in_both_layouts(tmp_path):
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").symlink_to("../../blobs/b1")
     reading = stores(tmp_path, ZEROFLOW_HF_MIRROR=str(mirror))
-    assert reading.local_path("hf://org/plain") == plain
+    assert reading.local_path("hf://org/plain") == reading.local_path("hf://org/plain:main") == plain
     for revision in ("", ":main", ":c0ffee"):
         target = tmp_path / f"out{revision[1:]}"
         reading.fetch(f"hf://org/cached{revision}", target)

@@ -185,3 +185,54 @@ def test_quantities_may_be_numbers(running: Any) -> None:
     running.apply("numbers", {"containers": [given]})
     (made,) = service(running, "numbers-predictor")["spec"]["template"]["spec"]["containers"]
     assert made["resources"]["requests"] == {"cpu": "0.1", "memory": "64Mi"}
+
+
+def test_what_waits_for_the_predictor_is_no_failure(cluster: Any, constant: Callable[[int], Any]) -> None:
+    uri = cluster.put("models/waits/model.joblib", constant(1))
+    predictor = {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": uri}}
+    cluster.apply("waits", predictor, spec={"transformer": {"containers": [container("transformer.py")]}})
+    told = {each["type"]: each["status"] for each in cluster.get("waits")["status"]["conditions"]}
+    assert (told["Ready"], told["TransformerReady"], told["IngressReady"]) == ("Unknown", "Unknown", "Unknown")
+    assert not cluster.resources.list(
+        "serving.knative.dev/v1beta1", "DomainMapping", "default", {"serving.kserve.io/inferenceservice": "waits"}
+    )
+
+
+def test_a_transformer_in_the_predictors_pod_stands_before_it(
+    running: Any, sklearn: dict[str, Any], clients_python: str
+) -> None:
+    args = ["--predictor_host=localhost:8085", "--http_port", "8080", "--grpc_port=8081", "--enable_docs_url=false"]
+    beside = {**container("transformer.py", *args, python=clients_python), "name": "transformer-container"}
+    beside["ports"] = [{"containerPort": 8080, "protocol": "TCP"}]
+    running.apply("collocated", {**sklearn, "containers": [beside]})
+    isvc = running.settle("collocated", is_ready)
+    assert condition(isvc, "Adapted")["message"].startswith("transformer-container runs as a transformer of its own")
+    answer = post(isvc["status"]["url"], "/v1/models/collocated:predict", {"instances": ["5.1,3.5,1.4,0.2"]})
+    assert answer == {"predictions": [-4]}
+
+
+@pytest.mark.parametrize(
+    ("ports", "kept", "said"),
+    [
+        ([{"name": "grpc-port", "containerPort": 8081}], {"name": "h2c", "containerPort": 8081}, ""),
+        ([{"name": "http-port", "containerPort": 8080}], {"name": "http1", "containerPort": 8080}, ""),
+        ([{"containerPort": 5000}], {"containerPort": 5000}, ""),
+        (
+            [{"name": "grpc-port", "containerPort": 8081}, {"name": "http-port", "containerPort": 8080}],
+            {"name": "http1", "containerPort": 8080},
+            "predictor: a Knative Service has one port, 8080; not reached: 8081",
+        ),
+    ],
+    ids=["grpc", "http", "no-name", "both"],
+)
+def test_the_ports_of_a_deployment_become_the_one_of_a_service(
+    cluster: Any, ports: list[dict[str, Any]], kept: dict[str, Any], said: str
+) -> None:
+    name = f"ports-{len(ports)}-{ports[0]['containerPort']}"
+    standard = {"serving.kserve.io/deploymentMode": "Standard"}
+    cluster.apply(name, {"containers": [{**container("custom.py"), "ports": ports}]}, standard)
+    (made,) = service(cluster, f"{name}-predictor")["spec"]["template"]["spec"]["containers"]
+    (port,) = made["ports"]
+    assert {key: port.get(key) for key in kept} == kept
+    message = condition(cluster.get(name), "Adapted")["message"]
+    assert (said in message, "a Knative Service has one port" in message) == (True, bool(said))

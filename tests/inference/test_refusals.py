@@ -23,7 +23,8 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
     [
         ({"model": SKLEARN, "logger": {"mode": "some"}}, "InvalidSpec", "invalid logger type"),
         ({"model": SKLEARN, "logger": {"storage": {"path": "x"}}}, "UnsupportedField", "spec.predictor.logger.storage"),
-        ({"model": SKLEARN, "batcher": {"timeout": 2}}, "UnsupportedField", "spec.predictor.batcher.timeout"),
+        ({"model": SKLEARN, "batcher": {"rows": 2}}, "UnsupportedField", "spec.predictor.batcher.rows"),
+        ({"model": SKLEARN, "batcher": {"timeout": 0}}, "InvalidField", "spec.predictor.batcher.timeout must be 1 or"),
         ({"model": SKLEARN, "storageUris": [{"uri": URI}]}, "InvalidField", "storageUri exclude each other"),
         ({"model": BARE, "storageUris": [{"uri": URI, "mountPath": "a"}]}, "InvalidField", "must be an absolute path"),
         ({"model": BARE, "storageUris": [{"uri": URI, "mountPath": "/a/../b"}]}, "InvalidField", "that climbs nowhere"),

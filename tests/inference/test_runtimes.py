@@ -132,6 +132,25 @@ def test_arguments_of_a_text_model_reach_our_predictor(cluster: Any) -> None:
     assert "spec.predictor.model.args task must be one of" in ready["message"]
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("embed", "text_embedding"), ("score", "sequence_classification"), ("fill_mask", "fill_mask")],
+)
+def test_tasks_have_vllms_names_too(said: str, meant: str) -> None:
+    found = parse_model(model("huggingface", args=["--model_name=it", f"--task={said}"]))
+    assert found is not None
+    assert found.arguments.options == {"task": meant}
+
+
+def test_a_location_for_triton_is_a_repository_whatever_the_format(cluster: Any) -> None:
+    cluster.put("models/repository/cifar10/1/model.onnx", b"graph", None)
+    uri = "store://models/repository"
+    cluster.apply("torch", model("pytorch", storageUri=uri, runtime="kserve-tritonserver", protocolVersion="v2"))
+    (container,) = cluster.service("torch")["spec"]["template"]["spec"]["containers"]
+    env = {each["name"]: each.get("value") for each in container["env"]}
+    assert (env["MODEL_FORMAT"], env["ZEROFLOW_MULTI_MODEL"]) == ("triton", "true")
+
+
 def test_kserves_own_server_fetches_a_model_of_the_hub_itself(cluster: Any) -> None:
     cluster.apply("awq", model("huggingface", args=["--model_id=a/b", "--quantization=awq"]))
     template = cluster.service("awq")["spec"]["template"]["spec"]

@@ -24,12 +24,14 @@ from environments import python_of
 from lifecycle.conftest import Host, eventually, running
 
 SDK = Path(__file__).parents[1] / "inference" / "samples" / "kserve_sdk.py"
+CLASSES = SDK.with_name("kserve_examples.py")
 IRIS = {"instances": [[6.8, 2.8, 4.8, 1.4], [6.0, 3.4, 4.5, 1.6]]}
 ISVC = "/apis/serving.kserve.io/v1beta1/namespaces"
 
 READY = "ready"
 READY_FOR_MANY = "ready, with no models"  # test_trained_models.py gives it some
 NO_IMAGE = "Unable to fetch image"
+TORCHSERVE = "mnist.mar is a torchserve model"
 NO_MODEL = "there is nothing at gs://kfserving-examples"
 
 TABLE: dict[str, dict[str, tuple[str, str]]] = {
@@ -38,7 +40,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "advanced-timeout.yaml": {"flowers": (NO_MODEL, "the network")},
     "autoscaling-autoscale.yaml": {"flowers-sample": (NO_MODEL, "the network")},
     "autoscaling-autoscale_custom.yaml": {"flowers-sample": (NO_MODEL, "the network")},
-    "batcher-basic-batcher_v1beta1.yaml": {"pytorch-batcher": (NO_MODEL, "the network")},
+    "batcher-basic-batcher_v1beta1.yaml": {"pytorch-batcher": (TORCHSERVE, "TorchServe's image")},
     "benchmark-sklearn_hpa.yaml": {"sklearn-iris-hpa": (READY, "")},
     "custom-custom_model-custom.yaml": {
         "custom-model": (NO_IMAGE, "the image"),
@@ -60,10 +62,37 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "storage-uri-sklearn.yaml": {"sklearn-from-uri": ("host 'github.com' is not found", "the network")},
     "tensorflow-tensorflow.yaml": {"flower-sample": (NO_MODEL, "the network")},
     "torchserve-v2-mnist.yaml": {"torchserve-mnist-v2": (NO_MODEL, "the network")},
-    "transformer-torchserve_image_transformer-transformer.yaml": {"torch-transformer": (NO_MODEL, "the network")},
+    "transformer-torchserve_image_transformer-transformer.yaml": {
+        "torch-transformer": (TORCHSERVE, "TorchServe's image")
+    },
     "triton-torchscript-torchscript.yaml": {"torchscript-cifar": (NO_MODEL, "the network")},
     "xgboost-xgboost.yaml": {"xgboost-iris": (READY, "")},
 }
+
+SHAPES: dict[str, tuple[str, str]] = {
+    # InferenceService of kserve-shapes.yaml: READY or words of the condition, and words of the condition Adapted
+    "raw": (READY, "runs as a Knative Service, not as a Deployment"),
+    "keda": (READY, "predictor: 1 to 5 replicas, by concurrency instead of an External metric"),
+    "versioned": (READY, "sklearnserver:v0.15.0 cannot be run here; not heeded: runtimeVersion v0.15.0, --workers=2"),
+    "probed": (READY, ""),
+    "mlserver": (READY, ""),
+    "boosted": (READY, ""),
+    "repository": (READY, "tritonserver:23.05-py3 cannot be run here; not heeded: runtimeVersion 23.05-py3, --log-ver"),
+    "listed": (READY, ""),
+    "torchserve": ("mnist.mar is a torchserve model", "not heeded: --disable-token-auth, --enable-model-api"),
+    "vllm": ("Unable to fetch image 'kserve/huggingfaceserver:latest'", ""),
+    "hub": ("ZEROFLOW_HF_MIRROR", ""),
+    "own-image": ("Unable to fetch image 'pytorch/torchserve:0.9.0-cpu'", ""),
+    "transformed": ("image 'kserve/image-transformer:latest' is not here", ""),
+    "multi-node": ("spec.predictor.workerSpec is not supported", ""),
+    "collocated": ("Unable to fetch image 'kserve/image-transformer:latest'", "runs as a transformer of its own"),
+}
+TRITON_CONFIG = """
+platform: "onnxruntime_onnx"
+max_batch_size: 8
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "label" data_type: TYPE_INT64 dims: [ ] }, { name: "probabilities" data_type: TYPE_FP32 dims: 3 } ]
+"""
 
 
 def models() -> dict[str, dict[str, bytes]]:
@@ -75,6 +104,18 @@ def models() -> dict[str, dict[str, bytes]]:
     xgboost = pytest.importorskip("xgboost")
     booster = xgboost.train({"objective": "multi:softmax", "num_class": 3}, xgboost.DMatrix(rows, classes), 5)
     found["models/xgboost/iris/model.ubj"] = bytes(booster.save_raw("ubj"))
+    lightgbm = pytest.importorskip("lightgbm")
+    data = lightgbm.Dataset(rows, classes, params={"verbose": -1})
+    leaves = lightgbm.train({"objective": "multiclass", "num_class": 3, "verbose": -1}, data, 5)
+    found["models/lightgbm/iris/model.bst"] = leaves.model_to_string().encode()
+    found["models/mlflow/wine/model.pkl"] = buffer.getvalue()
+    found["models/mlflow/wine/MLmodel"] = b"flavors: {sklearn: {pickled_model: model.pkl}}"
+    found["models/mlflow/wine/model-settings.json"] = b'{"implementation": "mlserver_mlflow.MLflowRuntime"}'
+    found["models/torchserve/image_classifier/v1/model-store/mnist.mar"] = b"PK\x05\x06" + bytes(18)
+    skl2onnx = pytest.importorskip("skl2onnx")
+    graph = skl2onnx.to_onnx(sklearn, rows[:1].astype("float32"), options={"zipmap": False})
+    found["models/triton/simple/iris/1/model.onnx"] = graph.SerializeToString()
+    found["models/triton/simple/iris/config.pbtxt"] = TRITON_CONFIG.encode()
     return {"kfserving-examples": found}
 
 
@@ -129,6 +170,40 @@ def check(host: Host, namespace: str, expected: dict[str, tuple[str, str]]) -> N
         else:
             answer = urllib3.request("POST", f"{url}/v1/models/{name}:predict", json=IRIS, headers=headers)
             assert answer.json() == {"predictions": [1, 1]}, answer.data
+
+
+def told(host: Host, namespace: str, name: str, kind: str) -> str:
+    """Return what a condition says, nothing when there is none."""
+    status = host.get(f"{ISVC}/{namespace}/inferenceservices/{name}")["status"]
+    return next((str(each["message"]) for each in status["conditions"] if each["type"] == kind), "")
+
+
+def answered(url: str, name: str) -> Any:
+    """Return the classes of the two flowers, by whichever protocol and under whichever name."""
+    (model,) = urllib3.request("GET", f"{url}/v1/models").json()["models"]
+    tensor = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": [*IRIS["instances"]]}
+    answer = urllib3.request("POST", f"{url}/v2/models/{model}/infer", json={"inputs": [tensor]})
+    assert answer.status == 200, (name, answer.data)
+    (output, *_) = answer.json()["outputs"]
+    found = output["data"]
+    return [max(range(3), key=found[at : at + 3].__getitem__) for at in (0, 3)] if len(found) == 6 else found
+
+
+@pytest.mark.scale
+def test_the_shapes_of_kserves_documentation(examples_host: Host) -> None:
+    namespace = applied(examples_host, Path(__file__).parent / "kserve-shapes.yaml")
+    documents = yaml.safe_load_all((Path(__file__).parent / "kserve-shapes.yaml").read_text())
+    assert {each["metadata"]["name"] for each in documents} == set(SHAPES)
+    for name, (words, adapted) in SHAPES.items():
+        found = eventually(lambda name=name: condition(examples_host, namespace, name), f"{name} to say how it is", 180)
+        said = told(examples_host, namespace, name, "Adapted")
+        assert (adapted in said, bool(said)) == (True, bool(adapted)), (name, said)
+        if words == READY:
+            assert found["status"] == "True", (name, found)
+            assert answered(found["url"], name) == [1, 1], name
+        else:
+            assert found["status"] == "False", (name, found)
+            assert words in f"{found.get('reason')}: {found.get('message')}", (name, found)
 
 
 FAST = (
@@ -192,6 +267,35 @@ def test_kserves_own_client_unmodified(examples_host: Host) -> None:
     assert (told["ready"], told["patched"], told["replaced"]) == (True, 30, None)
     assert told["url"]
     assert told["graph"]
+
+
+@pytest.mark.scale
+def test_kserves_own_classes_make_what_is_served(examples_host: Host) -> None:
+    host = examples_host
+    host.kubectl("create", "namespace", "by-class")
+    kubeconfig = str(host.home / "kubeconfig")
+    done = subprocess.run(
+        [
+            python_of("kserve==0.21.0", "kubernetes<34"),
+            str(CLASSES),
+            kubeconfig,
+            f"{host.url}/sink",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    for name, each in found.items():
+        data = each["predictions"]
+        best = [max(range(3), key=data[at : at + 3].__getitem__) for at in (0, 3)] if len(data) == 6 else data
+        assert best == [1, 1], (name, each)
+    adapted = {name: each["adapted"] for name, each in found.items() if each["adapted"]}
+    assert set(adapted) == {"raw", "keda", "triton"}
+    assert "1 to 2 replicas, by concurrency instead of cpu" in adapted["raw"]
+    assert "1 to 5 replicas, by concurrency instead of memory" in adapted["keda"]
+    assert "not heeded: runtimeVersion 23.05-py3" in adapted["triton"]
 
 
 @pytest.mark.parametrize(

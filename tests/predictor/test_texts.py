@@ -130,6 +130,15 @@ def test_each_token_gets_a_class(served: Any, models: Path) -> None:
     assert output["data"] == expected.reshape(-1).tolist()
 
 
+@pytest.mark.parametrize("shape", [[], [1], [1, 1]], ids=str)
+def test_a_text_has_the_shape_that_clients_give_it(served: Any, shape: list[int]) -> None:
+    tensor = {"name": "input-0", "shape": shape, "datatype": "BYTES", "data": ["paris"]}
+    assert served.infer({"inputs": [tensor]}, model="classes").json()["outputs"][0]["shape"] == [1]
+    pairs = {"name": "input-0", "shape": [1, 2], "datatype": "BYTES", "data": ["paris", "dog"]}
+    refused = served.infer({"inputs": [pairs]}, model="classes")
+    assert (refused.status, "texts of shape [n] or [n, 1], got [1, 2]" in refused.error) == (400, True)
+
+
 def test_masks_are_filled(served: Any, models: Path) -> None:
     ids, found = logits(models / "masks", MASKED)
     best = [[WORDS[at] for at in row[mask].argmax(-1)] for row, mask in zip(found, ids == 4, strict=True)]

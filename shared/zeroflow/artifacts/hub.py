@@ -57,7 +57,7 @@ class Hub:
             if not _NAME.fullmatch(name):
                 raise InvalidInput(f"cannot read {str(uri)!r}: expected hf://<organisation>/<model>[:<revision>]")
         plain = self._mirror / organisation / model
-        if plain.is_dir() and not revision:
+        if plain.is_dir() and revision in ("", "main"):
             return plain
         cached = self._mirror / f"models--{organisation}--{model}"
         reference = cached / "refs" / (revision or "main")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zeroflow.models.estimator import Tensor
 from zeroflow.models.huggingface.forms import Followed, Forms
 from zeroflow.models.huggingface.sampling import Chooser
-from zeroflow.models.huggingface.task import INPUT, Task
+from zeroflow.models.huggingface.task import Task
 from zeroflow.models.tensormodel import COMPLETES, Piece, Wish
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Completer(Task):
         import numpy as np
 
         made = []
-        for text in given[INPUT.name].reshape(-1):
+        for text in self._texts(given):
             left = self._longest - self.count(str(text)) if self._longest else GENERATED_TOKENS
             wish = Wish(max_tokens=max(1, min(GENERATED_TOKENS, left)), temperature=0.0)
             made.append("".join(piece.text for piece in self.complete(str(text), wish)))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zeroflow.models.estimator import Tensor
-from zeroflow.models.huggingface.task import INPUT, Task
+from zeroflow.models.huggingface.task import Task
 from zeroflow.models.tensormodel import EMBEDS, RANKS
 from zeroflow.models.texts import json_of
 
@@ -57,7 +57,7 @@ class Classifier(_Scoring):
     def run(self, given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
         import numpy as np
 
-        texts = [str(text) for text in given[INPUT.name].reshape(-1)]
+        texts = self._texts(given)
         with self._torch.inference_mode():
             logits = self._model(**self._encoded(texts)).logits.float()
         if self._options.scores:
@@ -88,7 +88,7 @@ class TokenClassifier(_Scoring):
         self.outputs = SCORES if self._options.scores else (Tensor("predict", "INT64", (-1, 1, -1)),)
 
     def run(self, given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
-        texts = [str(text) for text in given[INPUT.name].reshape(-1)]
+        texts = self._texts(given)
         with self._torch.inference_mode():
             logits = self._model(**self._encoded(texts)).logits.float()
         if self._options.scores:
@@ -104,7 +104,7 @@ class MaskFiller(Task):
         self.outputs = SCORES if self._options.scores else (Tensor("predict", "BYTES", (-1,)),)
 
     def run(self, given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
-        texts = [str(text) for text in given[INPUT.name].reshape(-1)]
+        texts = self._texts(given)
         encoded = self._encoded(texts)
         masked = encoded["input_ids"] == self._tokenizer.mask_token_id
         for text, masks in zip(texts, masked, strict=True):
@@ -137,7 +137,7 @@ class Embedder(Task):
         self._first = pooling.is_file() and bool(json_of(pooling).get("pooling_mode_cls_token"))
 
     def run(self, given: Mapping[str, Any], wanted: tuple[str, ...]) -> "dict[str, np.ndarray[Any, Any]]":
-        return {"embedding": self.embed([str(text) for text in given[INPUT.name].reshape(-1)])}
+        return {"embedding": self.embed(self._texts(given))}
 
     def embed(self, texts: Sequence[str]) -> "np.ndarray[Any, Any]":
         """Return unit vectors: the mean over a text's tokens, or its first token where the pooling config says so."""

@@ -11,7 +11,8 @@ from zeroflow.models.tensormodel import Piece, Wish
 if TYPE_CHECKING:
     import numpy as np
 
-INPUT = Tensor("text", "BYTES", (-1,))
+INPUT = Tensor("text", "BYTES", ())
+"""Texts one by one; clients write that as [n], [n, 1] or, of one text, as []."""
 
 
 class Task:
@@ -47,6 +48,13 @@ class Task:
 
     def count(self, text: str) -> int:
         return len(self._tokenizer(text)["input_ids"])
+
+    def _texts(self, given: Mapping[str, Any]) -> list[str]:
+        """Return the texts of a request; raise ValueError when they do not come one by one."""
+        array = given[INPUT.name]
+        if array.ndim > 1 and array.shape[1:] != (1,):
+            raise ValueError(f"input {INPUT.name!r} takes texts of shape [n] or [n, 1], got {list(array.shape)}")
+        return [str(text) for text in array.reshape(-1)]
 
     def _encoded(self, texts: Sequence[str], seconds: Sequence[str] | None = None) -> Any:
         """Return the tokens of texts, or of pairs of texts."""
