@@ -47,6 +47,8 @@ one port speaks HTTP and gRPC, whichever was declared."""
 MODEL_VOLUME = "kserve-provision-location"
 CONFIG_VOLUME = "model-config"
 ART_IMAGE = "kserve/art-explainer:latest"
+OF_A_PROCESS = ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES")
+"""What OpenTelemetry's variables say of one process, which a predictor says of itself."""
 PORT = "$(PORT)"
 """Both hosts replace it in arguments; KServe's fixed 8080 is another process's port on a machine that several share."""
 
@@ -62,11 +64,13 @@ class Platform:
     image: str = "zeroflow/predictor"
     """ZEROFLOW_PREDICTOR_IMAGE: what a cluster runs."""
     torch_image: str = "zeroflow/predictor-torch"
-    """ZEROFLOW_PREDICTOR_TORCH_IMAGE: what it runs for models that need PyTorch, on a GPU where one is asked for."""
+    """ZEROFLOW_PREDICTOR_TORCH_IMAGE: what it runs where a model may need PyTorch."""
     storage: Mapping[str, str] = field(default_factory=dict)
     """Variables of the function's own environment that say where models lie: endpoints, mirrors, caches."""
     trusted: tuple[str, ...] = ()
     """ZEROFLOW_TRUSTED_MODELS: beginnings of locations, by commas, whose pickles the operator vouches for."""
+    telemetry: Mapping[str, str] = field(default_factory=dict)
+    """OTEL_...: where predictors send the spans of traces."""
     sink: str | None = None
     """K_SINK: the broker that gets what predictors observe."""
     runs_image: Callable[[str], bool] = lambda image: True
@@ -105,7 +109,7 @@ def own_predictor(
         mounts.append({"name": CONFIG_VOLUME, "mountPath": modelconfig.DIRECTORY, "readOnly": True})
         volumes.append({"name": CONFIG_VOLUME, "configMap": {"name": modelconfig.name_of(isvc["metadata"]["name"])}})
     container: Object = {
-        "image": platform.torch_image if model.format in WITH_TORCH else platform.image,
+        "image": platform.torch_image if model.is_of_many or model.format in WITH_TORCH else platform.image,
         "command": ["gunicorn"],
         "args": [
             "zeroflow.functions.predictor.handler:create_app()",
@@ -200,6 +204,12 @@ def with_models(pod: Pod, found: Sequence[tuple[Stored, Location]], platform: Pl
     )
 
 
+def telemetry_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return OpenTelemetry's variables without headers, which hold keys: those a predictor gets from a Secret."""
+    given = {name: value for name, value in environment.items() if name.startswith("OTEL_")}
+    return {name: value for name, value in given.items() if not name.endswith("HEADERS") and name not in OF_A_PROCESS}
+
+
 def _told(args: list[str], model_name: str, predictor_host: str | None) -> list[str]:
     for name, value in (("--model_name", model_name), ("--predictor_host", predictor_host), ("--http_port", PORT)):
         if value is not None and not any(word == name or word.startswith(f"{name}=") for word in args):
@@ -247,6 +257,7 @@ def _own_env(
         "ZEROFLOW_BATCHER": json.dumps(dict(spec.predictor.batcher)) if spec.predictor.batcher else None,
         "ZEROFLOW_OBSERVED": _observed(isvc, platform),
         "EXPLAINER_HOST": explainer_host,
+        **platform.telemetry,
         **(platform.storage if model.is_of_many else _storage(location, platform)),
     }
     given = {variable["name"] for variable in (*location.access.env, *model.container.get("env", ()))}

@@ -30,7 +30,7 @@ from zeroflow.events import Delivery, FunctionApp
 from zeroflow.functions.inference import awaiting, names
 from zeroflow.functions.inference.canary import labels, named, rollouts, telling
 from zeroflow.functions.inference.canary.following import Canaries
-from zeroflow.functions.inference.containers import Platform
+from zeroflow.functions.inference.containers import Platform, telemetry_of
 from zeroflow.functions.inference.graphs import KIND as GRAPH_KIND
 from zeroflow.functions.inference.graphs import LABEL as GRAPH_LABEL
 from zeroflow.functions.inference.graphs import Graphs
@@ -205,6 +205,7 @@ def _platform(settings: Settings, environment: Mapping[str, str]) -> Platform:
         torch_image=environment.get("ZEROFLOW_PREDICTOR_TORCH_IMAGE") or Platform.torch_image,
         storage=_storage(settings, environment),
         trusted=tuple(filter(None, environment.get("ZEROFLOW_TRUSTED_MODELS", "").split(","))),
+        telemetry=telemetry_of(environment),
         sink=settings.sink,
         runs_image=_runs_image(environment),
         services=_services(settings, environment),

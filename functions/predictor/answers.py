@@ -34,25 +34,49 @@ class Answers:
             return False
         return not isinstance(served.model, TensorModel) or served.model.only_in is None
 
-    def predict(self, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
-        """Answer a V1 request; a Python class may look at its headers."""
+    def predict(
+        self,
+        body: bytes,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        answer_headers: dict[str, str] | None = None,
+    ) -> bytes:
+        """Answer a V1 request; a Python class may look at its headers, add some to the answer, and take what is no
+        JSON, if the content type says so."""
+        if self.served.takes_any(headers):
+            return self._predict(perf_counter(), body, headers, answer_headers)
         read = documents.with_rows if self.served.takes_floats else documents.parsed
-        return self._predict(perf_counter(), read(body), headers)
+        return self._predict(perf_counter(), read(body), headers, answer_headers)
 
-    def predict_parsed(self, document: Any, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
-        """Answer a V1 request whose JSON has been read, as in an event."""
-        return self._predict(perf_counter(), document, headers)
+    def predict_parsed(
+        self,
+        document: Any,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        answer_headers: dict[str, str] | None = None,
+    ) -> bytes:
+        """Answer a V1 request that has been read, as the data of an event."""
+        return self._predict(perf_counter(), document, headers, answer_headers)
 
-    def _predict(self, begun: float, document: Any, headers: Mapping[str, str]) -> bytes:
+    def _predict(
+        self, begun: float, document: Any, headers: Mapping[str, str], answer_headers: dict[str, str] | None
+    ) -> bytes:
         question = v1.read(self.served, document)
         read = perf_counter()
-        found = v1.ask(self.served, question, headers)
+        found = v1.ask(self.served, question, headers, answer_headers)
         asked = perf_counter()
+        if isinstance(found, bytes | str) and answer_headers is not None:
+            kind = "application/octet-stream" if isinstance(found, bytes) else "text/plain; charset=utf-8"
+            answer_headers |= {"content-type": kind} | {name.lower(): value for name, value in answer_headers.items()}
         answer = written(v1.write(self.served, found))
         self.record(begun, read, asked, perf_counter())
         return answer
 
-    def infer(self, body: bytes, head_length: str | None = None) -> tuple[bytes, int | None]:
+    def infer(
+        self,
+        body: bytes,
+        head_length: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        answer_headers: dict[str, str] | None = None,
+    ) -> tuple[bytes, int | None]:
         """Answer a V2 request; also return the length of the answer's JSON part when bytes follow it.
 
         `head_length` is the request's Inference-Header-Content-Length, where it has one.
@@ -60,10 +84,10 @@ class Answers:
         begun = perf_counter()
         if head_length is None:
             booleans = b"true" in body or b"false" in body
-            request = v2.read(self.served, documents.with_tensors(body), booleans=booleans)
+            request = v2.read(self.served, documents.with_tensors(body), None, booleans, headers, answer_headers)
         else:
             head, raw = binary.split(body, head_length)
-            request = v2.read(self.served, documents.parsed(head), raw)
+            request = v2.read(self.served, documents.parsed(head), raw, True, headers, answer_headers)
         read = perf_counter()
         found = v2.ask(self.served, request)
         asked = perf_counter()
@@ -73,7 +97,9 @@ class Answers:
 
 
 def written(found: Any) -> bytes:
-    """Return what a model answers as JSON; raise ModelFailed for what JSON cannot hold."""
+    """Return what a model answers as JSON, whole bodies as they are; raise ModelFailed for what JSON cannot hold."""
+    if isinstance(found, bytes | str):
+        return found if isinstance(found, bytes) else found.encode()
     try:
         return encoded(found)
     except (TypeError, ValueError) as error:

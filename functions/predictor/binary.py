@@ -53,13 +53,18 @@ def split(body: bytes, header: str) -> tuple[memoryview, memoryview]:
     return view[: int(header)], view[int(header) :]
 
 
-def decoded(data: memoryview, shape: tuple[int, ...], dtype: str, place: str) -> "np.ndarray[Any, Any]":
-    """Return an array of the bytes; BadRequest when their number is not what the shape says."""
+def decoded(
+    data: memoryview, shape: tuple[int, ...], dtype: str, place: str, any_bytes: bool = False
+) -> "np.ndarray[Any, Any]":
+    """Return an array of the bytes; BadRequest when their number is not what the shape says.
+
+    Elements of BYTES are strings; with `any_bytes`, those that are no text stay bytes.
+    """
     import numpy as np
 
     count = shapes.count(shape)
     if dtype == "object":
-        return shapes.reshaped(np.array(_texts(data, count, place), dtype=object), shape, place)
+        return shapes.reshaped(np.array(_texts(data, count, place, any_bytes), dtype=object), shape, place)
     kind = np.dtype(dtype).newbyteorder("<")
     if len(data) != count * kind.itemsize:
         wanted = f"shape {shapes.shown(shape)} takes {count * kind.itemsize} bytes"
@@ -73,12 +78,28 @@ def encoded(array: "np.ndarray[Any, Any]") -> bytes:
 
     if array.dtype.kind in "fiub":
         return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
-    texts = [str(value).encode() for value in array.ravel()]
+    texts = [bytes_of(value) for value in array.ravel()]
     return b"".join(LENGTH.pack(len(text)) + text for text in texts)
 
 
-def _texts(data: memoryview, count: int, place: str) -> list[str]:
-    found: list[str] = []
+def bytes_of(value: object) -> bytes:
+    """Return an element of BYTES as it is sent: bytes as they are, anything else as text."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def text_of(value: object, name: str) -> str:
+    """Return an element of BYTES as JSON takes it; raise BadRequest for bytes that are no text."""
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        said = "holds bytes that are no text, which JSON cannot; ask for it with binary_data"
+        raise BadRequest(f"output {name!r} {said}") from None
+
+
+def _texts(data: memoryview, count: int, place: str, any_bytes: bool) -> list[str | bytes]:
+    found: list[str | bytes] = []
     at = 0
     while at < len(data):
         if at + LENGTH.size > len(data):
@@ -87,10 +108,13 @@ def _texts(data: memoryview, count: int, place: str) -> list[str]:
         at += LENGTH.size
         if at + size > len(data):
             raise BadRequest(f"{place}: element {len(found)} is {size} bytes long, {len(data) - at} are left")
+        element = bytes(data[at : at + size])
         try:
-            found.append(bytes(data[at : at + size]).decode())
+            found.append(element.decode())
         except UnicodeDecodeError:
-            raise BadRequest(f"{place}: element {len(found)} is not UTF-8") from None
+            if not any_bytes:
+                raise BadRequest(f"{place}: element {len(found)} is not UTF-8") from None
+            found.append(element)
         at += size
     if len(found) != count:
         raise BadRequest(f"{place}: its shape holds {count} values, its binary data {len(found)}")

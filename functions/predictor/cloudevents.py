@@ -32,8 +32,11 @@ def is_event(headers: Mapping[str, str]) -> bool:
     return "ce-specversion" in headers or headers.get("content-type", "").lower().startswith(STRUCTURED)
 
 
-def data_of(headers: Mapping[str, str], body: bytes) -> Any:
-    """Return the event's data; raise BadRequest for what is no event."""
+def data_of(headers: Mapping[str, str], body: bytes, any_data: bool = False) -> Any:
+    """Return the event's data; raise BadRequest for what is no event, and, unless `any_data`, for data that is no JSON.
+
+    Data of another content type stays bytes.
+    """
     from cloudevents.core.bindings.http import HTTPMessage, from_http_event
     from cloudevents.core.exceptions import CloudEventValidationError
 
@@ -52,6 +55,8 @@ def data_of(headers: Mapping[str, str], body: bytes) -> Any:
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError as error:
+            if any_data and "json" not in headers.get("content-type", ""):
+                return data
             raise BadRequest(f"the event's data is not JSON: {error}") from error
     return data
 

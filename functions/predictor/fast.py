@@ -9,7 +9,8 @@ Source: PEP 3333.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -32,6 +33,13 @@ HEAD_LENGTH = "Inference-Header-Content-Length"
 REVISION = "zeroflow-revision"
 REQUEST_ID = "x-request-id"
 ON_LOOP = "zeroflow.on-loop"
+OWN_HEADERS = "zeroflow.own-headers"
+"""Where a model's class leaves headers for its answer."""
+TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
+OURS = re.compile(
+    r"(zeroflow|transfer-|upgrade|trailer|grpc-|inference-header-).*|x-request-id|connection|keep-alive|content-length|date"
+)
+"""Headers that the server answers for, whatever a model says."""
 GRPC, GRPC_TYPE = "/inference.GRPCInferenceService/", "application/grpc"
 HEALTH = {
     "/": b'{"status":"alive"}',
@@ -132,12 +140,16 @@ class FastPath:
             status = 200
         except Exception as error:
             status, body, failed = refused(error, environ)
-        headers = _described(body, JSON if head_length is None else BINARY)
+        kind, own = JSON if head_length is None else BINARY, {}
+        if status == 200 and environ.get(OWN_HEADERS):
+            own = sendable(environ[OWN_HEADERS])
+            kind = own.pop("content-type", kind) if route[1] is _predict else kind
+        headers = _described(body, kind)
         if head_length is not None:
             headers.append((HEAD_LENGTH, str(head_length)))
         if status == 503:
             headers.append(RETRY_AFTER)
-        start_response(REASONS[status], [*headers, (REQUEST_ID, asked), *self._common])
+        start_response(REASONS[status], [*headers, (REQUEST_ID, asked), *self._common, *own.items()])
         if status == 200 and answers.may_be_quick:
             answers.pace.took(len(request), perf_counter() - began, environ.get(ON_LOOP, False))
         self._tell(answers, environ, began, asked, status, request, body, failed)
@@ -194,15 +206,30 @@ def headers_of(environ: "WSGIEnvironment") -> dict[str, str]:
     return found | {"content-type": environ.get("CONTENT_TYPE", "")}
 
 
+def sendable(headers: Mapping[str, object]) -> dict[str, str]:
+    """Return those headers of a model's own that may go out, names in lower case: whole ones that nobody else sets."""
+    found = {}
+    for name, value in headers.items():
+        low, said = str(name).lower(), str(value)
+        if TOKEN.fullmatch(low) and not OURS.fullmatch(low) and said.isprintable() and said.isascii():
+            found[low] = said
+    return found
+
+
 def _described(body: bytes, content_type: str = JSON) -> list[tuple[str, str]]:
     return [("Content-Type", content_type), ("Content-Length", str(len(body)))]
 
 
 def _predict(answers: Answers, body: bytes, environ: "WSGIEnvironment") -> tuple[bytes, int | None]:
     if isinstance(answers.served.model, PythonModel):
-        return answers.predict(body, headers_of(environ)), None
+        own = environ[OWN_HEADERS] = dict[str, str]()
+        return answers.predict(body, headers_of(environ), own), None
     return answers.predict(body), None
 
 
 def _infer(answers: Answers, body: bytes, environ: "WSGIEnvironment") -> tuple[bytes, int | None]:
-    return answers.infer(body, environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"))
+    head_length = environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH")
+    if isinstance(answers.served.model, PythonModel):
+        own = environ[OWN_HEADERS] = dict[str, str]()
+        return answers.infer(body, head_length, headers_of(environ), own)
+    return answers.infer(body, head_length)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 QUICK_S = 200e-6
 FLOATS = (["FP32"], ["FP64"])
+UNTOLD = ("", "application/x-www-form-urlencoded")
+"""What clients say of JSON that say nothing: the latter is curl's own."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class Served:
         if isinstance(self.model, Estimator):
             return not (self.model.takes_text or self.model.text_columns)
         return isinstance(self.model, TensorModel) and [each.datatype for each in self.model.inputs] in FLOATS
+
+    def takes_any(self, headers: Mapping[str, str]) -> bool:
+        """Whether a V1 body of this content type is the model's own to read: a class gets what is no JSON as bytes."""
+        if not isinstance(self.model, PythonModel) or self.model.style == "mlserver":
+            return False
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        return not (kind in UNTOLD or kind == "application/json" or kind.endswith("+json"))
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -119,6 +119,9 @@ class PredictorSettings:
     """ZEROFLOW_BATCHER: JSON with KServe's fields; its maxBatchSize, in rows. None joins no requests."""
     texts: TextOptions = field(default_factory=TextOptions)
     """ZEROFLOW_TEXT_OPTIONS: JSON with arguments of KServe's Hugging Face server (models.huggingface.options)."""
+    traced: bool = False
+    """OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT) is set, OTEL_TRACES_EXPORTER names no other, and
+    OTEL_SDK_DISABLED is not true: spans are sent there."""
     explainer: str | None = None
     """EXPLAINER_HOST: host[:port][/path] of the explainer that V1's explain is sent to."""
 
@@ -162,6 +165,7 @@ class PredictorSettings:
             openai_prefix=_prefix(env),
             batch_rows=_batch_rows(env),
             texts=_texts(env),
+            traced=_is_traced(env),
             explainer=env.get("EXPLAINER_HOST") or None,
         )
 
@@ -237,6 +241,12 @@ def _batch_rows(env: Mapping[str, str]) -> int | None:
         if type(value) is not int or value < 1:
             raise InvalidInput(f"ZEROFLOW_BATCHER.{name} must be a whole number of 1 or more, got {value!r}")
     return int(rows)
+
+
+def _is_traced(env: Mapping[str, str]) -> bool:
+    named = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    wanted = env.get("OTEL_TRACES_EXPORTER") or "otlp"
+    return bool(named) and "otlp" in wanted.split(",") and env.get("OTEL_SDK_DISABLED", "").lower() != "true"
 
 
 def _texts(env: Mapping[str, str]) -> TextOptions:

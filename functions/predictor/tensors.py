@@ -33,10 +33,13 @@ NUMPY_TYPES = {
 QUICK = ("FP32", "FP64")
 
 
-def read(tensor: Any, place: str, buffer: binary.Buffer, booleans: bool = True) -> tuple[str, "np.ndarray[Any, Any]"]:
+def read(
+    tensor: Any, place: str, buffer: binary.Buffer, booleans: bool = True, any_bytes: bool = False
+) -> tuple[str, "np.ndarray[Any, Any]"]:
     """Return name and array of a request's input; raise BadRequest naming the fault.
 
-    `booleans` says whether true or false may be among the data, for which numpy takes 1 and 0.
+    `booleans` says whether true or false may be among the data, for which numpy takes 1 and 0; `any_bytes`, whether raw
+    BYTES that are no text are taken, as bytes.
     """
     if not isinstance(tensor, dict):
         raise BadRequest(f"{place} must be an object with name, shape, datatype and data")
@@ -57,7 +60,7 @@ def read(tensor: Any, place: str, buffer: binary.Buffer, booleans: bool = True) 
     shape = _shape(tensor["shape"], f"{place} ({name})")
     if parameters is not None and raw:
         data = buffer.take(parameters["binary_data_size"], f"{place} ({name})")
-        return name, binary.decoded(data, shape, NUMPY_TYPES[datatype], f"{place} ({name})")
+        return name, binary.decoded(data, shape, NUMPY_TYPES[datatype], f"{place} ({name})", any_bytes)
     if booleans and datatype not in ("BOOL", "BYTES") and _holds_boolean(tensor["data"]):
         raise BadRequest(f"{place} ({name}): data holds true or false, which are no {datatype} values")
     return name, _array(tensor["data"], shape, datatype, f"{place} ({name})")
@@ -72,7 +75,7 @@ def write(name: str, array: "np.ndarray[Any, Any]") -> dict[str, Any]:
     flat = np.ascontiguousarray(array).reshape(-1)
     data: Any = flat if array.dtype.kind in "fiu" and datatype != "FP16" else flat.tolist()
     if datatype == "BYTES":
-        data = [str(value) for value in data]
+        data = [binary.text_of(value, name) for value in data]
     return described | {"data": data}
 
 
@@ -160,6 +163,8 @@ def _array(data: Any, shape: tuple[int, ...], datatype: str, place: str) -> "np.
         found = quick if quick is not None else np.array(data, dtype=object) if text else np.array(data)
     except ValueError:
         raise BadRequest(f"{place}: data is ragged: its rows differ in length") from None
+    if datatype == "UINT64" and found.dtype.kind == "f":  # numpy's common type of small and very large numbers
+        found = np.array(data, dtype=object)
     size = shapes.count(shape)
     if found.size != size:
         raise BadRequest(f"{place}: shape {shapes.shown(shape)} holds {size} values, data {found.size}")
@@ -184,6 +189,10 @@ def _typed(found: "np.ndarray[Any, Any]", datatype: str, place: str) -> "np.ndar
         and all(value is None or isinstance(value, int | float) for value in found.flat)
     ):
         return found.astype(wanted)  # null is a missing value
+    if found.dtype == object and wanted == np.uint64 and all(type(value) is int for value in found.flat):
+        if any(not 0 <= value < 1 << 64 for value in found.flat):
+            raise BadRequest(f"{place}: data holds values outside the range of {datatype}")
+        return found.astype(wanted)
     allowed = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}[wanted.kind]
     if found.dtype.kind not in allowed:
         raise BadRequest(f"{place}: data does not hold {datatype} values")

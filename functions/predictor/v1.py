@@ -28,10 +28,10 @@ def read(served: Served, body: Any) -> Any:
     return rows.from_json(body[field], served.model, field)
 
 
-def ask(served: Served, question: Any, headers: Mapping[str, str]) -> Any:
+def ask(served: Served, question: Any, headers: Mapping[str, str], answer_headers: dict[str, str] | None = None) -> Any:
     """Return one prediction for each row, or whatever a Python class answers."""
     if isinstance(served.model, PythonModel):
-        return served.guarded(served.model.answer, question, headers)
+        return served.guarded(served.model.answer, question, headers, "predict", answer_headers)
     if isinstance(served.model, TensorModel):
         name = served.model.outputs[0].name
         return served.run(question, (name,))[name]

@@ -9,8 +9,10 @@ Source: Open Inference Protocol, inference_rest.md and open_inference_rest.yaml;
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,6 +21,8 @@ from zeroflow.functions.predictor import binary, columns, tensors
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.functions.predictor.served import Served
 from zeroflow.models.estimator import Estimator, Tensor
+from zeroflow.models.python import PythonModel
+from zeroflow.models.python.tensors import Outputs, Said
 from zeroflow.models.tensormodel import TensorModel
 
 if TYPE_CHECKING:
@@ -37,6 +41,8 @@ class Request:
     parameters: Any = None
     all_binary: bool = False
     """Whether outputs that are not named go out as raw bytes."""
+    said: Said | None = None
+    """What else a class of somebody's own may look at."""
 
 
 def server_metadata() -> dict[str, Any]:
@@ -51,20 +57,30 @@ def server_metadata() -> dict[str, Any]:
 def model_metadata(served: Served) -> dict[str, Any]:
     """Describe the model: its real inputs and outputs."""
     model = served.model
+    inputs, outputs = ([_described(tensor) for tensor in each] for each in (model.inputs, model.outputs))
+    if isinstance(model, PythonModel):
+        inputs, outputs = model.declared
     return {
         "name": served.name,
         "versions": [served.version] if served.version else [],
         "platform": model.platform,
-        "inputs": [_described(tensor) for tensor in model.inputs],
-        "outputs": [_described(tensor) for tensor in model.outputs],
+        "inputs": inputs,
+        "outputs": outputs,
         "properties": {"estimator": model.kind, "sha256": model.sha256, "serves": model.serves},
     }
 
 
-def read(served: Served, body: Any, raw: memoryview | None = None, booleans: bool = True) -> Request:
+def read(
+    served: Served,
+    body: Any,
+    raw: memoryview | None = None,
+    booleans: bool = True,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    answer_headers: dict[str, str] | None = None,
+) -> Request:
     """Read an inference request: its JSON part, and the bytes of its binary tensors where it has some.
 
-    `booleans` says whether true or false occurs in it.
+    `booleans` says whether true or false occurs in it; the headers, of the request and of its answer, are for classes.
     """
     if not isinstance(body, dict):
         raise BadRequest('the body must be a JSON object with "inputs"')
@@ -75,10 +91,18 @@ def read(served: Served, body: Any, raw: memoryview | None = None, booleans: boo
         raise BadRequest("id must be a string")
     outputs, in_binary, all_binary = _wanted(served, body)
     buffer = binary.Buffer(raw)
-    given = [tensors.read(tensor, f"inputs[{at}]", buffer, booleans) for at, tensor in enumerate(body["inputs"])]
+    own = isinstance(served.model, PythonModel)
+    given = [tensors.read(tensor, f"inputs[{at}]", buffer, booleans, own) for at, tensor in enumerate(body["inputs"])]
     buffer.check_used()
     request = asked(served, given, outputs, identifier, body.get("parameters"))
-    return replace(request, in_binary=in_binary, all_binary=all_binary)
+    said = None
+    if own:
+        of_inputs = [tensor.get("parameters") or {} for tensor in body["inputs"]]
+        wanted = [(each["name"], each.get("parameters") or {}) for each in body.get("outputs") or ()]
+        said = Said(
+            headers, of_inputs, wanted, served.version, answer_headers={} if answer_headers is None else answer_headers
+        )
+    return replace(request, in_binary=in_binary, all_binary=all_binary, said=said)
 
 
 def outputs_of(served: Served, names: list[str]) -> tuple[str, ...]:
@@ -115,10 +139,13 @@ def ask(served: Served, request: Request) -> "dict[str, np.ndarray[Any, Any]]":
         return served.run(request.question, request.outputs)
     if isinstance(served.model, Estimator):
         return {method: served.ask(method, request.question) for method in request.outputs}
-    found = served.guarded(served.model.infer, served.name, request.question, request.identifier, request.parameters)
+    asked_of = (served.name, request.question, request.identifier, request.parameters, request.said)
+    found = served.guarded(served.model.infer, *asked_of)
     if missing := [name for name in request.outputs if name not in found]:
         raise BadRequest(f"output {missing[0]!r} is none of this model's outputs: {', '.join(found)}")
-    return {name: found[name] for name in request.outputs} if request.outputs else found
+    for name in [name for name in found if request.outputs and name not in request.outputs]:
+        del found[name]
+    return found
 
 
 def write(served: Served, request: Request, found: "dict[str, np.ndarray[Any, Any]]") -> tuple[bytes, int | None]:
@@ -128,20 +155,35 @@ def write(served: Served, request: Request, found: "dict[str, np.ndarray[Any, An
         answer["model_version"] = served.version
     if request.identifier is not None:
         answer["id"] = request.identifier
+    of_outputs: Mapping[str, Mapping[str, Any]] = {}
+    if isinstance(found, Outputs):
+        of_outputs = found.of_outputs
+        if found.parameters:
+            answer["parameters"] = dict(found.parameters)
+        if request.identifier is None and found.identifier:
+            answer["id"] = found.identifier
     in_binary = found.keys() if request.all_binary and not request.outputs else request.in_binary
     if not in_binary:
-        answer["outputs"] = [tensors.write(name, array) for name, array in found.items()]
+        answer["outputs"] = [_told(tensors.write(name, array), of_outputs) for name, array in found.items()]
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), None
     outputs, parts = [], []
     for name, array in found.items():
         if name not in in_binary:
-            outputs.append(tensors.write(name, array))
+            outputs.append(_told(tensors.write(name, array), of_outputs))
             continue
         data = binary.encoded(array)
-        outputs.append(tensors.head(name, array) | {"parameters": {"binary_data_size": len(data)}})
+        described = _told(tensors.head(name, array), of_outputs)
+        described["parameters"] = {**described.get("parameters", {}), "binary_data_size": len(data)}
+        outputs.append(described)
         parts.append(data)
     head = orjson.dumps({**answer, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"".join([head, *parts]), len(head)
+
+
+def _told(output: dict[str, Any], of_outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Add an output's parameters, where a class gave it some."""
+    more = of_outputs.get(output["name"])
+    return output if not more else output | {"parameters": dict(more)}
 
 
 def _described(tensor: Tensor) -> dict[str, Any]:

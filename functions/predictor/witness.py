@@ -1,10 +1,11 @@
-"""Who is told of an answered prediction: the platform's counts, the payload log. Called once for each, after it."""
+"""Who is told of an answered prediction: the platform's counts, the payload log, a trace. Called once for each."""
 
 import random
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from zeroflow import __version__
 from zeroflow.functions.predictor.observing import Observer
 from zeroflow.functions.predictor.payloads import PayloadLog
 from zeroflow.functions.predictor.recording import Recorder
@@ -12,6 +13,7 @@ from zeroflow.functions.predictor.sending import Sender
 from zeroflow.functions.predictor.served import Served
 from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.functions.predictor.shadow import Shadow
+from zeroflow.functions.predictor.tracing import Tracer
 
 ARRIVED = "zeroflow.arrived"
 """When a request had arrived in full: `time.perf_counter()`, set by the worker."""
@@ -21,7 +23,7 @@ MAX_ID_CHARS = 128
 
 
 class Witness:
-    """Tells observer, log and recorder, and copies to a shadow."""
+    """Tells observer, log, recorder and tracer, and copies to a shadow."""
 
     def __init__(
         self,
@@ -29,8 +31,10 @@ class Witness:
         log: PayloadLog | None,
         shadow: Shadow | None = None,
         recorder: Recorder | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.observer, self.log, self.shadow, self.recorder = observer, log, shadow, recorder
+        self.tracer = tracer
 
     @classmethod
     def of(cls, settings: PredictorSettings) -> "Witness":
@@ -44,7 +48,8 @@ class Witness:
         recorder = None
         if sender is not None and told is not None and told.predictions:
             recorder = Recorder(settings.identity, Sender(told.sink, told.token))
-        return cls(observer, log, shadow, recorder)
+        tracer = Tracer(settings.identity, __version__) if settings.traced else None
+        return cls(observer, log, shadow, recorder, tracer)
 
     def answered(
         self,
@@ -67,6 +72,8 @@ class Witness:
         self.observer.record(served, seconds, status, failed_model, environ.get(CALLER, ""))
         if self.recorder is not None and status == 200:
             self.recorder.add(request_id, answer)
+        if self.tracer is not None:
+            self.tracer.answered(served.name, environ, seconds, request_id, status)
         if self.log is not None:
             self.log.add(request_id, environ, time.time() - seconds, request, status, answer)
 
@@ -77,6 +84,8 @@ class Witness:
             self.recorder.close()
         if self.log is not None:
             self.log.close()
+        if self.tracer is not None:
+            self.tracer.close()
 
 
 def request_id(environ: Mapping[str, Any]) -> str:

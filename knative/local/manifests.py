@@ -27,8 +27,8 @@ MODELS = (
     "ZEROFLOW_TRUSTED_MODELS",
 )
 """Where models may come from, as the operator of this host says it."""
-OWN = ("AWS_", "PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *MODELS)
-"""Variables of the host that functions have as well: how stores and package indexes are reached."""
+OWN = ("AWS_", "PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "OTEL_", *MODELS)
+"""Variables of the host that functions have as well: how stores, package indexes and collectors are reached."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with it
 PLATFORM = {"namespace": "zeroflow", "name": "zeroflow"}

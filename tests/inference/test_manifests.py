@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from zeroflow.functions.inference.containers import telemetry_of
+
 AUTOSCALING = "autoscaling.knative.dev/"
 
 
@@ -142,3 +144,15 @@ def test_models_that_need_torch_get_the_image_that_has_it(cluster: Any, uri: str
         cluster.apply(name, predictor)
         (container,) = template(cluster, name)["spec"]["containers"]
         assert container["image"] == image
+
+
+def test_predictors_are_told_where_spans_go_and_no_key() -> None:
+    given = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret",
+        "OTEL_SERVICE_NAME": "inference",
+        "PATH": "/bin",
+    }
+    kept = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_TRACES_SAMPLER": "always_on"}
+    assert telemetry_of(given) == kept

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from zeroflow.errors import ZeroflowError, unexpected
 from zeroflow.functions.predictor.answers import Answers
 from zeroflow.functions.predictor.errors import BadRequest, UnsupportedEncoding
+from zeroflow.functions.predictor.fast import headers_of
 from zeroflow.functions.predictor.grpc.service import Service
 from zeroflow.functions.predictor.predictor import Predictor, status_of
 from zeroflow.functions.predictor.routes.edge import WINDOW_BITS, unpacked
@@ -53,7 +54,7 @@ class GrpcEdge:
         asked: list[Answers] = []
         try:
             name = environ["PATH_INFO"].rpartition("/")[2]
-            found = Service(self._predictor, asked.append).method(name)
+            found = Service(self._predictor, asked.append, headers_of(environ)).method(name)
             if found is None:
                 return _refused(start_response, UNIMPLEMENTED, f"there is no method {name}")
             kind, answer = found

@@ -1,7 +1,9 @@
 """The methods of `inference.GRPCInferenceService`, by name: a message in, a message out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 from zeroflow.functions.predictor import v2
@@ -11,6 +13,9 @@ from zeroflow.functions.predictor.grpc import tensors
 from zeroflow.functions.predictor.grpc.messages import classes
 from zeroflow.functions.predictor.predictor import Predictor
 from zeroflow.functions.predictor.repository import READY
+from zeroflow.functions.predictor.served import Served
+from zeroflow.models.python import PythonModel
+from zeroflow.models.python.tensors import Outputs, Said
 
 Method = Callable[[Any], Any]
 
@@ -18,7 +23,10 @@ Method = Callable[[Any], Any]
 class Service:
     """Answers for a predictor; `asked` tells whoever wants to know which model a request is for."""
 
-    def __init__(self, predictor: Predictor, asked: Callable[[Answers], None]) -> None:
+    def __init__(
+        self, predictor: Predictor, asked: Callable[[Answers], None], headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._headers = headers
         self._predictor, self._repository, self._asked = predictor, predictor.repository, asked
         self._messages = classes()
 
@@ -54,9 +62,12 @@ class Service:
         served = answers.served
         if not request.inputs:
             raise BadRequest("inputs is empty; expected at least one tensor")
-        given = tensors.read(request)
+        own = isinstance(served.model, PythonModel)
+        given = tensors.read(request, own)
         names = [output.name for output in request.outputs]
         question = v2.asked(served, given, v2.outputs_of(served, names), request.id or None, _plain(request.parameters))
+        if own:
+            question = replace(question, said=self._said(served, request))
         read = perf_counter()
         found = v2.ask(served, question)
         asked = perf_counter()
@@ -66,8 +77,17 @@ class Service:
         raw = bool(request.raw_input_contents) or tensors.must_be_raw(found)
         for name, array in found.items():
             tensors.write(response, name, array, raw)
+        if isinstance(found, Outputs):
+            _tell(response.parameters, found.parameters)
+            for output in response.outputs:
+                _tell(output.parameters, found.of_outputs.get(output.name, {}))
         answers.record(begun, read, asked, perf_counter())
         return response
+
+    def _said(self, served: Served, request: Any) -> Said:
+        of_inputs = [_plain(tensor.parameters) for tensor in request.inputs]
+        outputs = [(output.name, _plain(output.parameters)) for output in request.outputs]
+        return Said(self._headers, of_inputs, outputs, served.version, from_grpc=True)
 
     def _RepositoryIndex(self, request: Any) -> Any:  # noqa: N802
         models = [self._messages.ModelIndex(**each) for each in self._repository.index(request.ready)]
@@ -86,6 +106,14 @@ class Service:
 def _model(request: Any) -> str:
     """Return the model's name: KServe's only field, or Triton's second, after the repository's name."""
     return str(request.second or request.first)
+
+
+def _tell(parameters: Any, said: Mapping[str, Any]) -> None:
+    """Fill a message's parameters; what has no type there goes as text."""
+    kinds = {bool: "bool_param", int: "int64_param", float: "double_param"}
+    for name, value in said.items():
+        kind = kinds.get(type(value), "string_param")
+        setattr(parameters[name], kind, value if type(value) in kinds else str(value))
 
 
 def _plain(parameters: Any) -> dict[str, Any]:

@@ -26,8 +26,11 @@ FIELDS = {
 }
 
 
-def read(request: Any) -> "list[tuple[str, np.ndarray[Any, Any]]]":
-    """Return the inputs of a ModelInferRequest; raise BadRequest naming the fault."""
+def read(request: Any, as_bytes: bool = False) -> "list[tuple[str, np.ndarray[Any, Any]]]":
+    """Return the inputs of a ModelInferRequest; raise BadRequest naming the fault.
+
+    With `as_bytes` elements of BYTES stay bytes, as classes written for KServe's gRPC expect them; else they are text.
+    """
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise BadRequest(f"raw_input_contents has {len(raw)} entries, inputs has {len(request.inputs)}")
@@ -38,16 +41,23 @@ def read(request: Any) -> "list[tuple[str, np.ndarray[Any, Any]]]":
             raise BadRequest(f"{place}: datatype {tensor.datatype!r} is none of {', '.join(NUMPY_TYPES)}")
         shape = shapes.checked(tensor.shape, place)
         if not raw:
-            found.append((tensor.name, _array(tensor, shape, place)))
+            found.append((tensor.name, _array(tensor, shape, place, as_bytes)))
             continue
         if tensor.HasField("contents"):
             raise BadRequest(f"{place} has contents beside raw_input_contents")
         dtype = NUMPY_TYPES[tensor.datatype]
-        found.append((tensor.name, binary.decoded(memoryview(raw[at]), shape, dtype, place)))
+        array = binary.decoded(memoryview(raw[at]), shape, dtype, place, as_bytes)
+        found.append((tensor.name, _encoded(array) if as_bytes and dtype == "object" else array))
     return found
 
 
-def _array(tensor: Any, shape: tuple[int, ...], place: str) -> "np.ndarray[Any, Any]":
+def _encoded(texts: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    return np.array([binary.bytes_of(value) for value in texts.ravel()], dtype=object).reshape(texts.shape)
+
+
+def _array(tensor: Any, shape: tuple[int, ...], place: str, as_bytes: bool) -> "np.ndarray[Any, Any]":
     import numpy as np
 
     field = FIELDS.get(tensor.datatype)
@@ -62,7 +72,7 @@ def _array(tensor: Any, shape: tuple[int, ...], place: str) -> "np.ndarray[Any, 
         raise BadRequest(f"{place}: shape {shapes.shown(shape)} holds {size} values, {field} has {len(values)}")
     if tensor.datatype == "BYTES":
         try:
-            found = np.array([value.decode() for value in values], dtype=object)
+            found = np.array([value if as_bytes else value.decode() for value in values], dtype=object)
         except UnicodeDecodeError:
             raise BadRequest(f"{place}: its bytes are not UTF-8") from None
         return shapes.reshaped(found, shape, place)
@@ -80,7 +90,7 @@ def write(response: Any, name: str, array: "np.ndarray[Any, Any]", raw: bool) ->
     if raw:
         response.raw_output_contents.append(binary.encoded(array))
     elif datatype == "BYTES":
-        output.contents.bytes_contents.extend(str(value).encode() for value in array.ravel())
+        output.contents.bytes_contents.extend(binary.bytes_of(value) for value in array.ravel())
     else:
         getattr(output.contents, FIELDS[datatype]).extend(array.ravel().tolist())
 

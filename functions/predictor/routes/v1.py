@@ -7,7 +7,7 @@ from zeroflow.functions.predictor import cloudevents
 from zeroflow.functions.predictor.answers import written
 from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import ModelNotReady, NotImplementedHere
-from zeroflow.functions.predictor.fast import JSON
+from zeroflow.functions.predictor.fast import JSON, sendable
 from zeroflow.functions.predictor.predictor import Predictor
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer
 from zeroflow.models.python import PythonModel
@@ -51,11 +51,15 @@ def add(app: Flask, predictor: Predictor) -> None:
         asked = body(predictor.settings.max_body_bytes)
         about(answers, asked)
         headers = {key.lower(): value for key, value in request.headers.items()}
+        own: dict[str, str] = {}
         if not cloudevents.is_event(headers):
-            return Response(answers.predict(asked, headers), content_type=JSON)
-        answer = answers.predict_parsed(cloudevents.data_of(headers, asked), headers)
+            found = answers.predict(asked, headers, own)
+            more = sendable(own)
+            return Response(found, content_type=more.pop("content-type", JSON), headers=more)
+        any_data = isinstance(answers.served.model, PythonModel)
+        answer = answers.predict_parsed(cloudevents.data_of(headers, asked, any_data), headers, own)
         event = cloudevents.answer(headers, name, answer)
-        return Response(event.body, 200, headers=dict(event.headers))
+        return Response(event.body, 200, headers={**sendable(own), **event.headers})
 
     @app.post("/v1/models/<name>:explain")
     def v1_explain(name: str) -> Response:

@@ -5,7 +5,7 @@ from flask import Flask, Response, request
 from zeroflow.functions.predictor import v2
 from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import BadRequest
-from zeroflow.functions.predictor.fast import BINARY, HEAD_LENGTH, JSON
+from zeroflow.functions.predictor.fast import BINARY, HEAD_LENGTH, JSON, sendable
 from zeroflow.functions.predictor.predictor import Predictor
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer
 
@@ -34,10 +34,14 @@ def add(app: Flask, predictor: Predictor) -> None:
         about(answers, b"")
         asked = body(predictor.settings.max_body_bytes)
         about(answers, asked)
-        answer, head_length = answers.infer(asked, request.headers.get(HEAD_LENGTH))
+        own: dict[str, str] = {}
+        headers = {key.lower(): value for key, value in request.headers.items()}
+        answer, head_length = answers.infer(asked, request.headers.get(HEAD_LENGTH), headers, own)
+        more = sendable(own)
+        more.pop("content-type", None)
         if head_length is None:
-            return Response(answer, content_type=JSON)
-        return Response(answer, content_type=BINARY, headers={HEAD_LENGTH: str(head_length)})
+            return Response(answer, content_type=JSON, headers=more)
+        return Response(answer, content_type=BINARY, headers={**more, HEAD_LENGTH: str(head_length)})
 
     _add_repository(app, predictor)
 

@@ -7,6 +7,7 @@ in case.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"}
     | {b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
+COLLECTORS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_FLAGS = b"01" if any(os.environ.get(name) for name in COLLECTORS) else b"00"
 _CALLER = {name.encode() for name in (callers.HEADER, callers.GROUPS, callers.PROOF)}
 """Who asks, as the host knows it; nobody can say it of themselves."""
 # `expect` was answered by this host's server already; the length is that of what this host sends.
@@ -133,8 +136,8 @@ def decoded(given: RawHeaders) -> list[tuple[str, str]]:
 
 
 def traceparent() -> bytes:
-    """Return a new W3C trace context that nobody records."""
-    return b"00-%032x-%016x-00" % (random.getrandbits(128) or 1, random.getrandbits(64) or 1)
+    """Return a new W3C trace context, to be recorded where this host's functions have a collector to send spans to."""
+    return b"00-%032x-%016x-%s" % (random.getrandbits(128) or 1, random.getrandbits(64) or 1, _FLAGS)
 
 
 def _named_by_connection(given: RawHeaders) -> frozenset[bytes]:

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from zeroflow.models.estimator import Tensor
@@ -66,6 +66,8 @@ class PythonModel:
     serves: str = "original"
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
+    declared: tuple[list[Any], list[Any]] = field(default_factory=lambda: ([], []))
+    """Inputs and outputs as it describes them (KServe's get_input_types, get_output_types): for metadata alone."""
     loop: Loop = field(default_factory=Loop, repr=False)
 
     @property
@@ -73,39 +75,60 @@ class PythonModel:
         """Whether it has an `explain` of its own."""
         return callable(getattr(self.model, "explain", None))
 
-    def answer(self, body: Any, headers: Mapping[str, str], method: str = "predict") -> Any:
-        """Return the answer to a V1 request: what the class returns, arrays and all."""
+    def answer(
+        self,
+        body: Any,
+        headers: Mapping[str, str],
+        method: str = "predict",
+        answer_headers: dict[str, str] | None = None,
+    ) -> Any:
+        """Return the answer to a V1 request: what the class returns, arrays and all; bytes and text are whole bodies.
+
+        `body` is JSON that has been read, or bytes that are no JSON. Headers for the answer go into `answer_headers`.
+        """
+        more = {} if answer_headers is None else answer_headers
         if self.style == "mlserver":
             given = self._request_of(body)
             return {"predictions": self._first(self.loop.wait(self.model.predict(given)))}
-        body = self._call("preprocess", body, headers)
-        found = self._call(method, body, headers)
-        found = self._call("postprocess", found, headers)
+        body = self._call("preprocess", body, headers, more)
+        found = self._call(method, body, headers, more)
+        found = self._call("postprocess", found, headers, more)
         return self._plain(found)
 
     def infer(
-        self, name: str, given: "list[tuple[str, np.ndarray[Any, Any]]]", identifier: str | None, parameters: Any
-    ) -> "dict[str, np.ndarray[Any, Any]]":
+        self,
+        name: str,
+        given: "list[tuple[str, np.ndarray[Any, Any]]]",
+        identifier: str | None,
+        parameters: Any,
+        said: tensors.Said | None = None,
+    ) -> tensors.Outputs:
         """Return the answer to a V2 request: arrays by name."""
-        made = [tensors.InferInput.of(each, array) for each, array in given]
+        said = said or tensors.Said()
+        of_inputs = said.of_inputs or [{}] * len(given)
+        made = [tensors.InferInput.of(each, array, more) for (each, array), more in zip(given, of_inputs, strict=True)]
         if self.style == "mlserver":
             found = self.loop.wait(
                 self.model.predict(tensors.InferenceRequest(made, identifier, parameters=parameters))
             )
         else:
-            request: Any = tensors.InferRequest(name, made, identifier, parameters)
-            request = self._call("preprocess", request, {})
-            found = self._call("postprocess", self._call("predict", request, {}), {})
+            outputs = [tensors.RequestedOutput(*output) for output in said.outputs]
+            request: Any = tensors.InferRequest(
+                name, made, identifier, parameters, outputs, said.version, said.from_grpc
+            )
+            found = request
+            for method in ("preprocess", "predict", "postprocess"):
+                found = self._call(method, found, said.headers, said.answer_headers)
         return self._arrays(found)
 
-    def _call(self, method: str, payload: Any, headers: Mapping[str, str]) -> Any:
+    def _call(self, method: str, payload: Any, headers: Mapping[str, str], answer_headers: dict[str, str]) -> Any:
         call = getattr(self.model, method, None)
         if not callable(call):
             return payload
         takes = inspect.signature(call).parameters
         more = {"headers": dict(headers)} if "headers" in takes else {}
         if "response_headers" in takes:
-            more["response_headers"] = {}
+            more["response_headers"] = answer_headers
         return self.loop.wait(call(payload, **more))
 
     def _request_of(self, body: Any) -> tensors.InferenceRequest:
@@ -126,28 +149,36 @@ class PythonModel:
         return next(iter(arrays.values()))
 
     def _plain(self, found: Any) -> Any:
-        if hasattr(found, "outputs"):  # an InferResponse for a dictionary
-            return {"predictions": self._first(found)}
-        return found
+        if not hasattr(found, "outputs"):
+            return found
+        outputs = [
+            {"name": each.name, "shape": list(each.shape), "datatype": each.datatype, "data": each.data}
+            | ({"parameters": dict(each.parameters)} if each.parameters else {})
+            for each in found.outputs
+        ]
+        return {"id": found.id, "model_name": found.model_name, "outputs": outputs}  # as KServe's server answers it
 
-    def _arrays(self, found: Any) -> "dict[str, np.ndarray[Any, Any]]":
+    def _arrays(self, found: Any) -> tensors.Outputs:
         import numpy as np
 
-        if hasattr(found, "outputs"):
-            return {output.name: output.as_numpy() for output in found.outputs}
         if isinstance(found, dict) and isinstance(found.get("outputs"), list):
-            return {
-                each["name"]: tensors.InferOutput(
-                    each["name"], each["shape"], each["datatype"], each["data"]
-                ).as_numpy()
+            outputs = [
+                tensors.InferOutput(each["name"], each["shape"], each["datatype"], each["data"], each.get("parameters"))
                 for each in found["outputs"]
-            }
+            ]
+            found = tensors.InferResponse(found.get("id"), "", outputs, found.get("parameters"))
+        if hasattr(found, "outputs"):
+            arrays = tensors.Outputs({output.name: output.as_numpy() for output in found.outputs})
+            arrays.identifier = getattr(found, "id", None)
+            arrays.parameters = getattr(found, "parameters", None) or {}
+            arrays.of_outputs = {each.name: dict(each.parameters) for each in found.outputs if each.parameters}
+            return arrays
         if isinstance(found, dict) and "predictions" in found:
             found = found["predictions"]
         array = np.asarray(found)
         if array.dtype.kind not in "fiubOUS":
             raise TypeError(f"the model answers a {type(found).__name__}, expected arrays")
-        return {"output-0": array.astype(object) if array.dtype.kind in "US" else array}
+        return tensors.Outputs({"output-0": array.astype(object) if array.dtype.kind in "US" else array})
 
 
 def read(model: ModelFile, sha256: str, keeps: Any) -> PythonModel:
@@ -162,7 +193,20 @@ def read(model: ModelFile, sha256: str, keeps: Any) -> PythonModel:
     found = PythonModel(made, model.class_name, sha256, "mlserver" if mlserver else "kserve", keeps)
     if callable(getattr(made, "load", None)):
         found.loop.wait(made.load())
-    return found
+    return replace(found, declared=(_types(found, "get_input_types"), _types(found, "get_output_types")))
+
+
+def _types(found: PythonModel, method: str) -> list[Any]:
+    """Return what a class says of its tensors: those that have a name, a datatype and a shape."""
+    call = getattr(found.model, method, None)
+    said = found.loop.wait(call()) if callable(call) else None
+    fields = ("name", "datatype", "shape")
+    tensors_said = said if isinstance(said, list) else []
+    return [
+        {name: each[name] for name in fields}
+        for each in tensors_said
+        if isinstance(each, dict) and all(name in each for name in fields)
+    ]
 
 
 def _made(kind: type, place: str) -> Any:

@@ -3,19 +3,21 @@
 They hold what a model's class imports - base classes, requests and answers, errors - and nothing that serves.
 """
 
+import argparse
 import importlib.util
+import logging
 import sys
 from types import ModuleType
 from typing import Any
 
-from zeroflow.models.python import tensors
+from zeroflow.models.python import payloads, tensors
 
 
 class Model:
     """KServe's base class of models."""
 
-    def __init__(self, name: str, *_: Any, **__: Any) -> None:
-        self.name = name
+    def __init__(self, name: str, return_response_headers: bool = False, **_: Any) -> None:
+        self.name, self.required_response_headers = name, return_response_headers
         self.ready = False
 
     def load(self) -> bool:
@@ -86,13 +88,25 @@ def _module(name: str, **members: Any) -> ModuleType:
 
 
 def _kserve() -> list[ModuleType]:
-    requests = {name: getattr(tensors, name) for name in ("InferInput", "InferOutput", "InferRequest", "InferResponse")}
+    names = ("InferInput", "InferOutput", "InferRequest", "InferResponse", "RequestedOutput")
+    requests = {name: getattr(tensors, name) for name in names}
     errors = _module("kserve.errors", InvalidInput=InvalidInput, InferenceError=InferenceError)
     infer_type = _module("kserve.protocol.infer_type", **requests)
     protocol = _module("kserve.protocol", infer_type=infer_type)
     model = _module("kserve.model", Model=Model)
+    inner = {name: getattr(payloads, name) for name in ("get_predict_input", "get_predict_response", "generate_uuid")}
+    utils_utils = _module("kserve.utils.utils", **inner)
+    codec = _module("kserve.utils.numpy_codec", from_np_dtype=payloads.from_np_dtype, to_np_dtype=payloads.to_np_dtype)
+    utils = _module("kserve.utils", utils=utils_utils, numpy_codec=codec)
+    logger = logging.getLogger("kserve")
+    log = _module("kserve.logging", logger=logger, trace_logger=logging.getLogger("kserve.trace"))
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--model_name", default="model")
+    server = _module("kserve.model_server", ModelServer=ModelServer, parser=parser)
     top = {"Model": Model, "ModelServer": ModelServer, "errors": errors, "protocol": protocol, "model": model}
-    return [_module("kserve", **requests, **top), errors, infer_type, protocol, model]
+    more = {"utils": utils, "logging": log, "model_server": server}
+    whole = _module("kserve", **requests, **top, **more)
+    return [whole, errors, infer_type, protocol, model, utils, utils_utils, codec, log, server]
 
 
 def _mlserver() -> list[ModuleType]:

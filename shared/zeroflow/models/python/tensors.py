@@ -6,12 +6,48 @@ protocol/infer_type.py; MLServer 1.7, types and codecs.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from zeroflow.models.estimator import datatype_of
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+KINDS = {
+    **{f"{sign.upper()}INT{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "BOOL": "bool",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BYTES": "object",
+}
+"""numpy's names of the protocol's datatypes."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a V2 request says besides its tensors, for the classes that look at it."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    of_inputs: Sequence[Mapping[str, Any]] = ()
+    """The parameters of each input."""
+    outputs: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    """Name and parameters of each output that it asks for."""
+    version: str | None = None
+    from_grpc: bool = False
+    answer_headers: dict[str, str] = field(default_factory=dict)
+    """Where a class puts headers for the answer."""
+
+
+class Outputs(dict[str, "np.ndarray[Any, Any]"]):
+    """A class's answer to a V2 request: arrays by name, and what else it says."""
+
+    identifier: str | None = None
+    parameters: Mapping[str, Any] = MappingProxyType({})
+    of_outputs: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
 class InferInput:
@@ -31,9 +67,9 @@ class InferInput:
         self._data = data
 
     @classmethod
-    def of(cls, name: str, array: "np.ndarray[Any, Any]") -> "InferInput":
+    def of(cls, name: str, array: "np.ndarray[Any, Any]", parameters: Mapping[str, Any] | None = None) -> "InferInput":
         """Wrap an array."""
-        made = cls(name, array.shape, datatype_of(array.dtype))
+        made = cls(name, array.shape, datatype_of(array.dtype), parameters=parameters)
         made._array = array
         return made
 
@@ -42,18 +78,31 @@ class InferInput:
         """The values as a flat list."""
         return self._array.ravel().tolist() if self._array is not None else self._data
 
+    @data.setter
+    def data(self, data: Any) -> None:
+        self._array, self._data = None, data
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether its first value is text and no bytes."""
+        values = self.data
+        return values is not None and len(values) > 0 and isinstance(values[0], str)
+
     def as_numpy(self) -> "np.ndarray[Any, Any]":
         """Return the values as an array."""
         import numpy as np
 
         if self._array is not None:
             return self._array
-        kinds = {"BOOL": "bool", "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "object"}
-        return np.array(self._data, dtype=kinds.get(self.datatype, self.datatype.lower())).reshape(self.shape)
+        kind = KINDS.get(self.datatype.upper())
+        if kind is None:
+            raise ValueError(f"tensor {self.name!r} is of datatype {self.datatype!r}, which is none")
+        return np.array(self._data, dtype=kind).reshape(self.shape)
 
     def as_string(self) -> list[str]:
         """Return the values as strings."""
-        return [str(value) for value in self.as_numpy().ravel()]
+        values = self.as_numpy().ravel()
+        return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
     def set_data_from_numpy(self, array: "np.ndarray[Any, Any]", binary_data: bool = True) -> None:
         """Take the values of an array."""
@@ -65,6 +114,18 @@ class InferOutput(InferInput):
     """A tensor of an answer."""
 
 
+class RequestedOutput:
+    """An output that a request asks for."""
+
+    def __init__(self, name: str, parameters: Mapping[str, Any] | None = None) -> None:
+        self.name, self.parameters = name, dict(parameters or {})
+
+    @property
+    def binary_data(self) -> bool | None:
+        """Whether it is to be sent as raw bytes; None when the request does not say."""
+        return self.parameters.get("binary_data")
+
+
 class InferRequest:
     """A request."""
 
@@ -74,10 +135,20 @@ class InferRequest:
         infer_inputs: Sequence[InferInput] = (),
         request_id: str | None = None,
         parameters: Mapping[str, Any] | None = None,
+        request_outputs: Sequence[RequestedOutput] | None = None,
+        model_version: str | None = None,
+        from_grpc: bool = False,
         **_: Any,
     ) -> None:
         self.model_name, self.inputs, self.id = model_name, list(infer_inputs), request_id
         self.parameters = dict(parameters or {})
+        self.request_outputs = list(request_outputs) if request_outputs else None
+        self.model_version, self.from_grpc = model_version, from_grpc
+
+    @property
+    def use_binary_outputs(self) -> bool:
+        """Whether the caller asks for raw bytes; the server sees to it, whatever a class answers."""
+        return bool(self.parameters.get("binary_data_output", False))
 
     def get_input_by_name(self, name: str) -> InferInput | None:
         """Return the input of a name; None when there is none."""
