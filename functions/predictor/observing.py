@@ -6,22 +6,17 @@ exactly one observation; an observation that could not be sent is sent again und
 end of the process (zeroflow.predictions.observation has the event).
 """
 
-import logging
-import secrets
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
 
-import orjson
-
-from zeroflow.functions.predictor.sending import Sender, rfc3339
+from zeroflow.functions.predictor.beat import Beat
+from zeroflow.functions.predictor.sending import Sender
 from zeroflow.functions.predictor.served import Served
 from zeroflow.functions.predictor.settings import Identity
+from zeroflow.functions.predictor.telling import Teller
 from zeroflow.predictions.latency import Latency, bucket
-from zeroflow.predictions.observation import CLIENT, MODEL, OBSERVED, OVERLOAD, SERVER, Observation
-
-logger = logging.getLogger(__name__)
+from zeroflow.predictions.observation import CLIENT, MODEL, OVERLOAD, SERVER, Observation
 
 EVERY_S, LATER_EVERY_S, YOUNG_S = 1.0, 15.0, 600.0
 KEPT = 256
@@ -45,16 +40,14 @@ class Observer:
     """Counts; `sender` None counts nothing."""
 
     def __init__(self, identity: Identity, sender: Sender | None) -> None:
-        self._identity, self._sender = identity, sender
-        self._process, self._sequence = "", 0
+        self._identity, self._teller = identity, Teller(sender, KEPT)
         self._windows: dict[int, _Window] = {}
-        self._unsent: deque[Observation] = deque(maxlen=KEPT)
-        self._lock, self._closing = threading.Lock(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._beat = Beat("observer", self._tell, EVERY_S, YOUNG_S, LATER_EVERY_S)
 
     def record(self, served: Served, seconds: float, status: int, failed_model: bool, caller: str) -> None:
         """Count one answered request."""
-        if self._sender is None:
+        if not self._teller.tells:
             return
         number = bucket(seconds)
         with self._lock:
@@ -78,38 +71,22 @@ class Observer:
         window = self._windows.get(id(served))
         if window is None:
             window = self._windows[id(served)] = _Window(served, time.time_ns() // 1_000_000)
-            if self._thread is None and not self._closing.is_set():
-                self._process = secrets.token_hex(4)  # now, since workers may have been forked from one parent
-                self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
-                self._thread.start()
+            self._teller.begin()
+            self._beat.start()
         return window
 
     def close(self) -> None:
         """Send what has been counted and end."""
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join(10.0)
-        self._tell()
-
-    def _run(self) -> None:
-        young_until = time.monotonic() + YOUNG_S
-        while not self._closing.wait(EVERY_S if time.monotonic() < young_until else LATER_EVERY_S):
-            self._tell()
+        self._beat.close()
 
     def _tell(self) -> None:
         with self._lock:
             windows, self._windows = self._windows, {}
         for window in windows.values():
-            if len(self._unsent) == KEPT:
-                logger.error("observation %s is lost: the broker has not answered", self._unsent[0].event_id)
-            self._unsent.append(self._observation(window))
-        while self._unsent and self._sender is not None:
-            if not self._sender.post(*_event(self._unsent[0])):
-                return
-            self._unsent.popleft()
+            self._teller.put(self._observation(window))
+        self._teller.send()
 
     def _observation(self, window: _Window) -> Observation:
-        self._sequence += 1
         served, own = window.served, self._identity
         return Observation(
             inferenceservice=own.inferenceservice,
@@ -117,8 +94,8 @@ class Observer:
             revision=own.revision,
             model=served.name,
             pod=own.pod,
-            process=self._process,
-            sequence=self._sequence,
+            process=self._teller.process,
+            sequence=self._teller.number(),
             start_ms=window.start_ms,
             end_ms=time.time_ns() // 1_000_000,
             requests=window.requests,
@@ -138,15 +115,3 @@ def _class_of(status: int, failed_model: bool) -> str:
     if status < 500:
         return CLIENT
     return MODEL if failed_model else SERVER
-
-
-def _event(seen: Observation) -> tuple[dict[str, str], str, bytes]:
-    attributes = {
-        "specversion": "1.0",
-        "id": seen.event_id,
-        "type": OBSERVED,
-        "source": seen.source,
-        "subject": seen.subject,
-        "time": rfc3339(seen.end_ms / 1000),
-    }
-    return attributes, "application/json", orjson.dumps(seen.to_data())

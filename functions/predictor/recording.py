@@ -6,19 +6,15 @@ what they say; what could not be sent is sent again under the same id, for a whi
 JSON (binary tensors, gRPC). The event is that of zeroflow.predictions.recorded.
 """
 
-import logging
-import secrets
 import threading
-import time
-from collections import deque
 
 import orjson
 
-from zeroflow.functions.predictor.sending import Sender, rfc3339
+from zeroflow.functions.predictor.beat import Beat
+from zeroflow.functions.predictor.sending import Sender
 from zeroflow.functions.predictor.settings import Identity
-from zeroflow.predictions.recorded import RECORDED, Recorded, rows_of
-
-logger = logging.getLogger(__name__)
+from zeroflow.functions.predictor.telling import Teller
+from zeroflow.predictions.recorded import Recorded, rows_of
 
 EVERY_S = 1.0
 MAX_ANSWERS = 1000
@@ -31,12 +27,10 @@ class Recorder:
     """Takes answers from requests, and tells of them from a thread of its own."""
 
     def __init__(self, identity: Identity, sender: Sender) -> None:
-        self._identity, self._sender = identity, sender
+        self._identity, self._teller = identity, Teller(sender, KEPT)
         self._answers: list[tuple[str, bytes]] = []
-        self._unsent: deque[Recorded] = deque(maxlen=KEPT)
-        self._process, self._sequence = "", 0
-        self._lock, self._closing = threading.Lock(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._beat = Beat("recorder", self._tell, EVERY_S)
 
     def add(self, request_id: str, answer: bytes) -> None:
         """Take an answered prediction; never waits."""
@@ -45,55 +39,31 @@ class Recorder:
         with self._lock:
             if len(self._answers) < MAX_ANSWERS:
                 self._answers.append((request_id, answer))
-            if self._thread is None and not self._closing.is_set():
-                self._process = secrets.token_hex(4)
-                self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-                self._thread.start()
+            self._teller.begin()
+            self._beat.start()
 
     def close(self) -> None:
         """Tell of what has been taken and end."""
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join(10.0)
-        self._tell()
-
-    def _run(self) -> None:
-        while not self._closing.wait(EVERY_S):
-            self._tell()
+        self._beat.close()
 
     def _tell(self) -> None:
         with self._lock:
             answers, self._answers = self._answers, []
         found = [(request_id, rows) for request_id, answer in answers if (rows := _read(answer)) is not None]
         if found:
-            self._sequence += 1
             own = self._identity
-            if len(self._unsent) == KEPT:
-                logger.error("predictions %s are lost: the broker has not answered", self._unsent[0].event_id)
-            self._unsent.append(
+            self._teller.put(
                 Recorded(
                     inferenceservice=own.inferenceservice,
                     namespace=own.namespace,
                     revision=own.revision,
                     pod=own.pod,
-                    process=self._process,
-                    sequence=self._sequence,
+                    process=self._teller.process,
+                    sequence=self._teller.number(),
                     predictions=tuple((request_id, tuple(rows)) for request_id, rows in found),
                 )
             )
-        while self._unsent:
-            said = self._unsent[0]
-            attributes = {
-                "specversion": "1.0",
-                "id": said.event_id,
-                "type": RECORDED,
-                "source": said.source,
-                "subject": said.subject,
-                "time": rfc3339(time.time()),
-            }
-            if not self._sender.post(attributes, "application/json", orjson.dumps(said.to_data())):
-                return
-            self._unsent.popleft()
+        self._teller.send()
 
 
 def _read(answer: bytes) -> list[object] | None:

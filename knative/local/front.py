@@ -31,6 +31,7 @@ from zeroflow.knative.local.serving.caller_http1 import PASSPORT
 from zeroflow.knative.local.serving.caller_http2 import Asked, Http2Caller
 from zeroflow.knative.local.serving.caller_plain import PlainCaller
 from zeroflow.knative.local.urls import Target, target_of
+from zeroflow.predictions import tokens
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ SYSTEM_HOSTS = {
 }
 CHANNEL_SUFFIX = "-kn-channel"
 """A channel on a cluster is the host `<channel>-kn-channel.<namespace>.svc.cluster.local`."""
+PREDICTOR = Caller("zeroflow:predictor", ())
+"""Whoever has a predictor's own token: beyond loopback it may send its events to a broker, and nothing else."""
 SERVICE_PROXY = re.compile(
     r"/api/v1/namespaces/(?P<namespace>[^/:]+)/services/(?:https?:)?(?P<name>[^/:]+)(?::[^/]*)?/proxy(?:/+(?P<rest>.*))?$"
 )
@@ -174,7 +177,14 @@ class Guard:
             return None if self.token_required else OWNER
         if self.is_platform(request):
             return OWNER
-        return self.authenticator.caller(authorization) if self.authenticator is not None else None
+        found = self.authenticator.caller(authorization) if self.authenticator is not None else None
+        return PREDICTOR if found is None and self.token_required and self._is_predictor(request) else found
+
+    def _is_predictor(self, request: Request) -> bool:
+        """Say whether a request is an event of a predictor, by its own token; the broker looks at it once more."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        event_type, source = request.headers.get("ce-type", ""), request.headers.get("ce-source", "")
+        return scheme.lower() == "bearer" and tokens.allows(self.token, given.strip(), event_type, source)
 
     def is_platform(self, request: Request) -> bool:
         """Say whether the request carries the platform's token."""
@@ -309,7 +319,8 @@ class Front:
         if f"/{first}" in RESOURCE_PATHS:
             request[CALLER] = caller
             return await self._resources(request)
-        if caller is not OWNER:
+        is_told = caller is PREDICTOR and first == "eventing" and rest[:1] not in ([], ["events"])
+        if caller is not OWNER and not is_told:
             self._gate.check_path(caller, request.method, path)
         if first == "eventing":
             if not rest or rest[0] == "events":

@@ -11,9 +11,13 @@ import kubernetes
 import pytest
 import urllib3
 
-from lifecycle.conftest import running
+from lifecycle.conftest import eventually, running
 from zeroflow.knative.local import tls
 from zeroflow.knative.local.acceptor import is_own
+from zeroflow.models.trust import TRUST_ANNOTATION
+from zeroflow.predictions import tokens
+from zeroflow.predictions.observation import source_prefix
+from zeroflow.predictions.outcome import FAILED
 
 
 def own_address():
@@ -118,3 +122,51 @@ def test_loopback_is_told_from_elsewhere():
         False,
         False,
     ]
+
+
+CLASS = """
+class Model:
+    def predict(self, payload, headers=None):
+        return {}
+"""
+
+
+def test_a_sleeping_predictor_is_woken_and_heard_where_every_request_needs_a_token(exposed):
+    def apply(api_version, kind, name, spec):
+        metadata = {"name": name, "annotations": {"autoscaling.knative.dev/window": "6s", TRUST_ANNOTATION: "true"}}
+        document = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
+        file = exposed.home / f"{name}.json"
+        file.write_text(json.dumps(document))
+        kubectl(exposed, "apply", "-f", str(file))
+
+    for name in ("first", "second"):
+        place = exposed.home / "store" / "models" / name
+        place.mkdir(parents=True)
+        (place / "model.py").write_text(CLASS)
+    apply("serving.kserve.io/v1beta1", "InferenceService", "shared", {"predictor": {"sklearn": {}}})
+    for name in ("first", "second"):
+        model = {"storageUri": f"store://models/{name}", "framework": "python", "memory": "1Mi"}
+        apply("serving.kserve.io/v1alpha1", "TrainedModel", name, {"inferenceService": "shared", "model": model})
+        eventually(lambda name=name: "True" in kubectl(exposed, "get", "tm", name), f"{name} to be ready")
+        eventually(lambda: "shared-predictor" not in kubectl(exposed, "get", "pods"), "the predictor to sleep")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "event_type", "of", "status"),
+    [
+        ("POST", "/eventing/zeroflow/default", FAILED, "shared", 202),
+        ("POST", "/eventing/zeroflow/default", FAILED, "other", 401),
+        ("POST", "/eventing/zeroflow/default", "dev.zeroflow.run.requested", "shared", 401),
+        ("POST", "/eventing/events", FAILED, "shared", 403),
+        ("GET", "/eventing/events", FAILED, "shared", 403),
+        ("GET", "/api/v1/namespaces", FAILED, "shared", 403),
+        ("POST", "/serving/default/shared/v1/models/first:predict", FAILED, "shared", 403),
+    ],
+)
+def test_predictors_own_token_is_good_for_its_events_alone(exposed, method, path, event_type, of, status):
+    token = (exposed.home / "secrets" / "platform.token").read_text().strip()
+    own = tokens.issue(token, "default", "shared")
+    headers = {"Authorization": f"Bearer {own}", "ce-specversion": "1.0", "ce-id": "1", "ce-type": event_type}
+    headers |= {"ce-source": f"{source_prefix('default', of)}pod", "content-type": "application/json"}
+    url = f"http://127.0.0.1:{exposed.port}{path}"
+    assert urllib3.request(method, url, body=b"{}", headers=headers, retries=False).status == status

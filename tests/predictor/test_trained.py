@@ -16,6 +16,9 @@ import pytest
 
 from predictor.receiver import Receiver
 from zeroflow.artifacts import content
+from zeroflow.functions.predictor.repository import Repository
+from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.wanted import Word
 from zeroflow.inference.modelconfig import ConfiguredModel, written
 from zeroflow.predictions import tokens
 from zeroflow.predictions.outcome import FAILED, LOADED, Outcome
@@ -388,3 +391,13 @@ def test_two_names_for_the_same_bytes_are_served_by_their_own_words(shelf: Shelf
     wait(predictor)
     assert asked(predictor, "one") == (200, [4.0])
     assert asked(predictor, "two")[0] == 503
+
+
+def test_word_about_another_state_of_a_model_is_not_followed() -> None:
+    """A replica whose file is behind is asked to unload what another one has already exchanged."""
+    repository = Repository(lambda name: Served(name, Any), lambda: ["m"], lambda name: "new")  # type: ignore[arg-type]
+    repository.load("m")
+    repository.follow({"m": Word(1, False, "old")})
+    assert repository.names == ["m"]
+    repository.follow({"m": Word(2, False, "new")})
+    assert repository.names == []
