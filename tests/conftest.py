@@ -18,7 +18,11 @@ from zeroflow.metadata.migrate import upgrade
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the processes of tests when the suite itself runs in a shell's background, which ignores it."""
+    """Keep tests, and what they start, away from the hub of models.
+
+    And let Ctrl-C reach the processes of tests when the suite itself runs in a shell's background, which ignores it.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -31,6 +31,16 @@ Object = dict[str, Any]
 
 THREADS = 8
 WORKER_OPTIONS = ("--worker-class=zeroflow.functions.predictor.worker.QuickWorker", f"--threads={THREADS}")
+GUARDED = (
+    "STORAGE_EMULATOR_HOST",
+    "ZEROFLOW_ALLOW_PRIVATE_HOSTS",
+    "ZEROFLOW_HF_MIRROR",
+    "ZEROFLOW_MODEL_CACHE",
+    "ZEROFLOW_MODEL_SHA256",
+    "ZEROFLOW_MODEL_VOUCHED_BY",
+    "ZEROFLOW_OCI_MIRROR",
+)
+"""What is the platform's to say of where models come from and whose bytes are trusted."""
 NOT_PASSED = ("name", "args", "env", "envFrom", "ports")
 """What is said of the container of a model and means nothing to our predictor, or is put into it in another way: its
 one port speaks HTTP and gRPC, whichever was declared."""
@@ -118,6 +128,7 @@ def own_predictor(
     }
     if sources := [*access.env_from, *model.container.get("envFrom", ())]:
         container["envFrom"] = sources
+        container["env"] = _guarded(container["env"])
     if mounts:
         container["volumeMounts"] = [*mounts, *container.get("volumeMounts", ())]
     return Pod(container, tuple(volumes), is_own=True)
@@ -180,7 +191,9 @@ def with_models(pod: Pod, found: Sequence[tuple[Stored, Location]], platform: Pl
             "env": [*own, *access.env],
             "volumeMounts": [place, *access.mounts],
         }
-        inits.append({**initializer, **({"envFrom": access.env_from} if access.env_from else {})})
+        if access.env_from:
+            initializer |= {"envFrom": access.env_from, "env": _guarded(initializer["env"])}
+        inits.append(initializer)
     volumes = {each["name"]: each for _, location in found for each in location.access.volumes}
     container = {**pod.container, "volumeMounts": [{**place, "readOnly": True}, *mounted]}
     if variables := container.get("env"):
@@ -206,6 +219,12 @@ def _told(args: list[str], model_name: str, predictor_host: str | None) -> list[
         if value is not None and not any(word == name or word.startswith(f"{name}=") for word in args):
             args += [name, value]
     return args
+
+
+def _guarded(env: list[Object]) -> list[Object]:
+    """Return variables that nothing a user brings by envFrom can say in the platform's place."""
+    named = {variable["name"] for variable in env}
+    return [*env, *({"name": name, "value": ""} for name in GUARDED if name not in named)]
 
 
 def _merged_env(of_runtime: list[Object], of_user: list[Object]) -> list[Object]:
@@ -257,7 +276,7 @@ def _storage(location: Location, platform: Platform) -> Mapping[str, str]:
     prefixes = {
         "s3": ("AWS_", "S3_"),
         "gs": ("STORAGE_EMULATOR_HOST", "ZEROFLOW_MODEL_"),
-        "hf": ("ZEROFLOW_HF_", "HF_HOME"),
+        "hf": ("ZEROFLOW_HF_", "HF_", "ZEROFLOW_ALLOW_"),
         "oci": ("ZEROFLOW_OCI_",),
         "http": ("ZEROFLOW_ALLOW_",),
         "https": ("ZEROFLOW_ALLOW_",),

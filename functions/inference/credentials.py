@@ -9,7 +9,7 @@ Source: KServe pkg/credentials (s3, gcs, hf, https, service_account_credentials;
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ _S3_ANNOTATIONS = {
     "s3-usevirtualbucket": "S3_USER_VIRTUAL_BUCKET",
     "s3-useaccelerate": "S3_USE_ACCELERATE",
 }
+HUB = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE")
 _PREFIX = "serving.kserve.io/"
 
 
@@ -69,6 +70,21 @@ def of_service_account(find: Find, namespace: str, name: str | None) -> Credenti
         shared = find("v1", "Secret", namespace, STORAGE_SECRET)
         found.env_from.append({"secretRef": {"name": STORAGE_SECRET, "optional": True}})
         found.values |= {key: value for key, value in _data(shared or {}).items() if key.startswith("AWS_")}
+    return found
+
+
+def of_hub(find: Find, namespace: str, env: Sequence[Object]) -> dict[str, str]:
+    """Return what a container's own variables say of the hub, for the function's own look."""
+    found = {}
+    for variable in env:
+        reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
+        if variable["name"] not in HUB:
+            continue
+        if reference:
+            data = _data(find("v1", "Secret", namespace, str(reference.get("name", ""))) or {})
+            found[variable["name"]] = data.get(str(reference.get("key", "")), "")
+        else:
+            found[variable["name"]] = str(variable.get("value") or "")
     return found
 
 

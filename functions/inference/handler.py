@@ -66,6 +66,9 @@ CHANGES = tuple(f"dev.knative.apiserver.resource.{verb}" for verb in ("add", "up
 STORAGE_VARIABLES = (
     "AWS_DEFAULT_REGION",
     "STORAGE_EMULATOR_HOST",
+    "HF_HOME",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
     "ZEROFLOW_HF_MIRROR",
     "ZEROFLOW_OCI_MIRROR",
     "ZEROFLOW_MODEL_CACHE",

@@ -34,7 +34,10 @@ def locate(model: Model, namespace: str, account: str | None, find: Find, databa
     if model.storage is not None:
         access, uri = credentials.of_storage_key(find, namespace, f"{model.place}.storage", model.storage)
         return Location(_checked(f"{model.place}.storageUri", model.storage_uri or uri), access)
-    return at(f"{model.place}.storageUri", model.storage_uri or "", namespace, account, find, database)
+    found = at(f"{model.place}.storageUri", model.storage_uri or "", namespace, account, find, database)
+    if found.uri.startswith("hf://"):  # its token is often the container's own
+        found.access.values.update(credentials.of_hub(find, namespace, model.container.get("env") or ()))
+    return found
 
 
 def at(place: str, uri: str, namespace: str, account: str | None, find: Find, database: Database) -> Location:

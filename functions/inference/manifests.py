@@ -93,7 +93,7 @@ def word_of(found: Object | None, isvc: Object, spec: Declared, uri: str) -> Wor
     }
     if env.get("STORAGE_URI") != uri:
         return None
-    return Word(env.get("ZEROFLOW_MODEL_SHA256"), env.get("ZEROFLOW_MODEL_VOUCHED_BY"))
+    return Word(env.get("ZEROFLOW_MODEL_SHA256") or None, env.get("ZEROFLOW_MODEL_VOUCHED_BY") or None)
 
 
 def _annotations(obj: Object) -> Mapping[str, str]:

@@ -38,7 +38,15 @@ CONTAINER_FIELDS = (
 )
 MODEL_FIELDS = ("modelFormat", "storageUri", "storage", "protocolVersion", "runtime", "runtimeVersion")
 STORAGE_FIELDS = ("key", "path", "parameters", "schemaPath")
-RESERVED_ENV = ("MODEL_NAME", "STORAGE_URI", "MODEL_FORMAT", "MODEL_VERSION", "PROTOCOL", "PORT")
+RESERVED_ENV = (
+    "MODEL_NAME",
+    "STORAGE_URI",
+    "MODEL_FORMAT",
+    "MODEL_VERSION",
+    "PROTOCOL",
+    "PORT",
+    "STORAGE_EMULATOR_HOST",  # a private address that is trusted: the operator's to say
+)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ MANIFESTS = Path(__file__).parent.parent / "manifests"
 ORDER = ("crds", "config", "eventing", "functions")
 MODELS = (
     "STORAGE_EMULATOR_HOST",
+    "HF_HOME",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
     "ZEROFLOW_HF_MIRROR",
     "ZEROFLOW_OCI_MIRROR",
     "ZEROFLOW_ALLOW_PRIVATE_HOSTS",

@@ -97,3 +97,37 @@ def google_storage(objects: dict[str, dict[str, bytes]]) -> Iterator[str]:
 
     with serving(answer) as address:
         yield f"http://{address}"
+
+
+@contextmanager
+def hub(models: dict[str, dict[str, dict[str, bytes]]], token: str = "") -> Iterator[Web]:
+    """Serve models as the Hugging Face hub does, {model: {commit: {file: bytes}}}: the last commit is `main`.
+
+    With a token, nothing is there for who has none, as for gated models. Large files lie elsewhere.
+    """
+    site = Web("")
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        site.asked.append(path)
+        site.headers = headers
+        if path.startswith("/blobs/"):
+            return 200, {}, bytes.fromhex(path.removeprefix("/blobs/"))
+        if token and headers.get("Authorization") != f"Bearer {token}":
+            return 401, {}, b'{"error": "Invalid username or password."}'
+        about, _, rest = path.removeprefix("/api/models/").partition("/revision/")
+        model, _, asked = path.removeprefix("/").partition("/resolve/")
+        commits = models.get(about if rest else model)
+        revision, _, name = (rest or asked).partition("/")
+        commit = revision if commits and revision != "main" else [*(commits or {"": {}})][-1]
+        files = (commits or {}).get(commit)
+        if files is None or (not rest and unquote(name) not in files):
+            return 404, {}, b'{"error": "Not found"}'
+        if rest:
+            described = {"id": about, "sha": commit, "siblings": [{"rfilename": each} for each in files]}
+            return 200, {"Content-Type": "application/json"}, json.dumps(described).encode()
+        found = files[unquote(name)]
+        return (200, {}, found) if len(found) < 8 else (302, {"Location": f"/blobs/{found.hex()}"}, b"")
+
+    with serving(answer) as address:
+        site.address = address
+        yield site

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from artifacts.servers import Web, google_storage, web
+from artifacts.servers import Web, google_storage, hub, web
 from zeroflow.artifacts import Stores
 from zeroflow.artifacts.archive import BadArchive, unpack
 from zeroflow.artifacts.guard import Guard, is_public
@@ -260,7 +260,7 @@ def test_a_hub_mirror_is_read_in_both_layouts(tmp_path):
     snapshot = cached / "snapshots" / "c0ffee"
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").symlink_to("../../blobs/b1")
-    reading = stores(tmp_path, ZEROFLOW_HF_MIRROR=str(mirror))
+    reading = stores(tmp_path, ZEROFLOW_HF_MIRROR=str(mirror), HF_HUB_OFFLINE="1")
     assert reading.local_path("hf://org/plain") == reading.local_path("hf://org/plain:main") == plain
     for revision in ("", ":main", ":c0ffee"):
         target = tmp_path / f"out{revision[1:]}"
@@ -271,6 +271,105 @@ def test_a_hub_mirror_is_read_in_both_layouts(tmp_path):
         reading.fetch("hf://org/cached", tmp_path / "evil")
     with pytest.raises(NotFound):
         reading.fetch("hf://org/cached:v2", tmp_path / "none")
+
+
+OLD, NEW = "a" * 40, "b" * 40
+WEIGHTS = b"weights of this commit"
+
+
+def open_hub(tmp_path: Path, served: Web, **environment: str) -> Stores:
+    return open_to(tmp_path, served, HF_ENDPOINT=served.url, **environment)
+
+
+def test_what_no_mirror_has_is_read_from_the_hub(tmp_path):
+    new = {
+        "config.json": b"{}",
+        "model.safetensors": WEIGHTS,
+        "pytorch_model.bin": WEIGHTS,
+        "tf_model.h5": b"",
+        "onnx/model.onnx": b"",
+        "1_Pooling/config.json": b"{}",
+    }
+    old = {"config.json": b"{1}", "pytorch_model.bin": b"old"}
+    (tmp_path / "mirror" / "org").mkdir(parents=True)
+    with hub({"org/bert": {OLD: old, NEW: new}, "gpt2": {OLD: old}}) as served:
+        reading = open_hub(tmp_path, served, ZEROFLOW_HF_MIRROR=str(tmp_path / "mirror"))
+        reading.fetch("hf://org/bert", tmp_path / "new")
+        assert files(tmp_path / "new") == {
+            "config.json": b"{}",
+            "model.safetensors": WEIGHTS,
+            "1_Pooling/config.json": b"{}",
+        }
+        reading.fetch(f"hf://org/bert:{OLD}", tmp_path / "old")
+        reading.fetch("hf://gpt2", tmp_path / "gpt2")
+        assert files(tmp_path / "old") == files(tmp_path / "gpt2") == old
+        assert reading.exists("hf://org/bert")
+        assert reading.local_path("hf://org/bert") is None
+        with pytest.raises(NotFound, match="no revision 'v9' of org/bert"):
+            reading.exists("hf://org/bert:v9")
+        with pytest.raises(NotFound):
+            reading.exists("hf://org")
+        with pytest.raises(InvalidInput, match="bytes"):
+            open_hub(tmp_path, served, ZEROFLOW_MAX_MODEL_BYTES="10").fetch("hf://org/bert", tmp_path / "large")
+
+
+def test_a_model_of_the_hub_is_fetched_again_when_it_has_a_new_commit(tmp_path):
+    commits = {OLD: {"model.safetensors": b"1"}}
+    with hub({"org/it": commits}) as served:
+        reading = open_hub(tmp_path, served, ZEROFLOW_MODEL_CACHE=str(tmp_path / "cache"))
+        for number in range(2):
+            reading.fetch("hf://org/it", tmp_path / f"{number}")
+        assert [path for path in served.asked if "resolve" in path] == [f"/org/it/resolve/{OLD}/model.safetensors"]
+        commits[NEW] = {"model.safetensors": b"2"}
+        reading.fetch("hf://org/it", tmp_path / "2")
+        assert files(tmp_path / "2") == {"model.safetensors": b"2"}
+        reading.fetch(f"hf://org/it:{OLD}", tmp_path / "3")
+        served.asked.clear()
+        reading.fetch(f"hf://org/it:{OLD}", tmp_path / "4")
+        assert (files(tmp_path / "4"), served.asked) == ({"model.safetensors": b"1"}, [])  # a commit stays what it is
+
+
+def test_the_hubs_token_goes_to_the_hub_alone(tmp_path):
+    with hub({"org/gated": {OLD: {"model.safetensors": b"1"}}}, token="hf_secret") as served, web() as elsewhere:
+        with pytest.raises(Forbidden, match="keeps it from others: the service account's Secret may have the HF_TOKEN"):
+            open_hub(tmp_path, served).fetch("hf://org/gated", tmp_path / "out")
+        open_hub(tmp_path, served, HF_TOKEN="hf_secret").fetch("hf://org/gated", tmp_path / "out")
+        assert files(tmp_path / "out") == {"model.safetensors": b"1"}
+        away = f"http://localhost:{elsewhere.address.rpartition(':')[2]}/blob"
+        elsewhere.files["/blob"] = b"12345678"
+        name = f"/org/gated/resolve/{OLD}/model.safetensors"
+        with web() as front:
+            front.files["/api/models/org/gated/revision/main"] = json.dumps(
+                {"sha": OLD, "siblings": [{"rfilename": "model.safetensors"}]}
+            ).encode()
+            front.redirects[name] = away
+            moved = stores(
+                tmp_path,
+                HF_ENDPOINT=front.url,
+                HF_TOKEN="hf_secret",
+                ZEROFLOW_ALLOW_PRIVATE_HOSTS=f"{front.address},localhost",
+            )
+            moved.fetch("hf://org/gated", tmp_path / "moved")
+        assert files(tmp_path / "moved") == {"model.safetensors": b"12345678"}
+        assert "Authorization" not in elsewhere.headers
+
+
+def test_the_hub_is_reached_as_any_other_host_or_not_at_all(tmp_path):
+    evil = {"../../escaped": b"1"}
+    with hub({"org/evil": {OLD: evil}}) as served:
+        with pytest.raises(Forbidden, match="not public"):
+            stores(tmp_path, HF_ENDPOINT=served.url).exists("hf://org/evil")
+        with pytest.raises(NotFound, match=r"no mirror on disk .* not asked"):
+            open_hub(tmp_path, served, HF_HUB_OFFLINE="1").exists("hf://org/evil")
+        with pytest.raises(InvalidInput, match="climbs out"):
+            open_hub(tmp_path, served).fetch("hf://org/evil", tmp_path / "in" / "evil")
+    assert not list(tmp_path.rglob("escaped"))
+    with web() as other:
+        other.files["/api/models/org/it/revision/main"] = b"[]"
+        with pytest.raises(Unavailable, match="does not speak the hub's API"):
+            open_hub(tmp_path, other).exists("hf://org/it")
+    with pytest.raises(Unavailable, match=r"hf://org/it cannot be read from the hub: .*; there is no mirror on disk"):
+        open_hub(tmp_path, other).exists("hf://org/it")
 
 
 def image_layout(root: Path, tag: str, *layers: bytes) -> None:
@@ -345,7 +444,7 @@ def test_what_was_fetched_is_kept_until_it_changes_there(tmp_path, site):
 
 
 @pytest.mark.parametrize(
-    "uri", ["hdfs://a/b", "http:///x", "http://user:pw@host/x", "oci://registry", "pvc://UPPER/x", "hf://org"]
+    "uri", ["hdfs://a/b", "http:///x", "http://user:pw@host/x", "oci://registry", "pvc://UPPER/x", "hf://org/a/b"]
 )
 def test_locations_that_cannot_be_meant_are_refused(tmp_path, uri):
     with pytest.raises(ZeroflowError) as refused:

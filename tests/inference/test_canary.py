@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,6 +149,33 @@ def test_steps_are_taken_one_by_one(outbox: Outbox) -> None:
     assert [each["percent"] for each in told(outbox)["decisions"]] == [5]
     observe(outbox, observation(TWO, 19), observation(TWO, 19), observation(TWO, 19))
     assert [each["percent"] for each in told(outbox)["decisions"]] == [5, 20]
+
+
+def test_what_happened_at_one_step_is_compared_with_nothing_of_another(outbox: Outbox) -> None:
+    """Every request failed while the canary had 5 %, none since: an equal canary, whatever the sums say."""
+    begin(outbox, {**AUTO, "zeroflow.dev/rollout-steps": "5,50,100"})
+    observe(outbox, observation(ONE, 1_900, failed=1_900), observation(TWO, 100, failed=100))
+    moved_ms = told(outbox)["decisions"][-1]["time_ms"]
+    assert [each["percent"] for each in told(outbox)["decisions"]] == [5, 50]
+
+    def window(revision: str, requests: int, failed: int, start_ms: int, end_ms: int) -> Observation:
+        return replace(observation(revision, requests, failed), start_ms=start_ms, end_ms=end_ms)
+
+    settled_ms = moved_ms + rollouts.SETTLING_MS
+    observe(outbox, *(window(revision, 1_000, 0, settled_ms, settled_ms + 1_000) for revision in (ONE, TWO)))
+    observe(outbox, window(ONE, 100, 100, moved_ms - 900, moved_ms))  # told of when the next step has begun
+    observe(outbox, window(ONE, 50, 50, moved_ms - 500, moved_ms + 500), window(ONE, 7, 7, moved_ms + 10, settled_ms))
+    found = told(outbox)
+    assert found["state"] == "running"
+    assert {row["arm"]: (row["bad"], row["total"]) for row in found["counts"]} == {
+        "canary": (100, 1_100),
+        "stable": (2_057, 3_057),
+    }
+    observe(outbox, window(TWO, 200, 60, settled_ms, settled_ms + 1_000))
+    last = told(outbox)["decisions"][-1]
+    assert last["action"] == "roll_back"
+    assert last["numbers"][ERRORS]["steps"] == [[[100, 100], [2_000, 2_000]], [[60, 1_200], [0, 1_000]]]
+    assert "at this step" in last["reason"]
 
 
 def test_a_second_canary_supersedes_the_first_and_others_do_not_count(outbox: Outbox) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from zeroflow.functions.inference.location import locate
+from zeroflow.functions.inference.modelspec import parse_model
 from zeroflow.functions.inference.refusals import REFUSED
 from zeroflow.metadata.events import EventRecord
 from zeroflow.predictions import refusal
@@ -102,6 +104,35 @@ def test_scheduling_and_gpus_reach_the_revision(cluster: Any, constant: Any) -> 
         "scheduled",
         "predictor",
     )
+
+
+def test_the_hubs_token_may_be_a_variable_of_the_model(cluster: Any) -> None:
+    metadata = {"name": "hf", "namespace": "default"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded({"token": "hf_mine"})}
+    cluster.resources.create(secret)
+    env = [
+        {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token"}}},
+        {"name": "HF_ENDPOINT", "value": "https://hub.example.com"},
+        {"name": "OTHER", "value": "1"},
+    ]
+    model = {"modelFormat": {"name": "huggingface"}, "args": ["--model_id=org/gated"], "env": env}
+    declared = parse_model({"model": model})
+    assert declared is not None
+    found = locate(declared, "default", None, cluster.resources.find, cluster.database)
+    assert found.uri == "hf://org/gated"
+    assert found.access.values == {"HF_TOKEN": "hf_mine", "HF_ENDPOINT": "https://hub.example.com"}
+    assert not found.access.env
+
+
+def test_what_is_the_platforms_to_say_does_not_come_by_env_from(cluster: Any, constant: Any) -> None:
+    uri = cluster.put("models/from/model.joblib", constant(1))
+    brought = [{"configMapRef": {"name": "mine"}}]
+    declare(cluster, "brought", {"storageUri": uri, "envFrom": brought})
+    (container,) = cluster.service("brought")["spec"]["template"]["spec"]["containers"]
+    assert container["envFrom"] == brought
+    said = {each["name"]: each.get("value") for each in container["env"]}  # a variable of env wins
+    assert said["ZEROFLOW_ALLOW_PRIVATE_HOSTS"] == said["STORAGE_EMULATOR_HOST"] == ""
+    assert said["ZEROFLOW_MODEL_VOUCHED_BY"]
 
 
 def test_account_credentials_are_references_to_its_secret(cluster: Any) -> None:

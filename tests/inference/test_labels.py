@@ -11,7 +11,7 @@ from zeroflow.events.outbox import Outbox
 from zeroflow.events.publisher import NoSink
 from zeroflow.functions.inference.canary import labels, rollouts, telling
 from zeroflow.metadata import Database
-from zeroflow.metadata.rollouts import PredictionRecord
+from zeroflow.metadata.rollouts import UNPLACED, PredictionRecord, RolloutCount
 from zeroflow.predictions.feedback import FEEDBACK, Feedback
 from zeroflow.predictions.latency import Latency
 from zeroflow.predictions.observation import OBSERVED, Observation
@@ -163,3 +163,16 @@ def test_predictors_of_one_service_have_no_say_in_anothers_rollout(cluster: Any,
         found = telling.rollouts_of(session, "default", victim)[0]
     assert (found["state"], found["counts"], found["labels"]) == ("running", [], 0)
     assert send(f"/zeroflow/predictors/default/{victim}/p") == 204
+
+
+def test_a_label_counts_for_the_step_at_which_its_request_was_answered(outbox: Outbox) -> None:
+    begin(outbox, steps="5,50,100")
+    record(outbox, TWO, {"early": [1]})
+    count_requests(outbox, ONE, 400)
+    count_requests(outbox, TWO, 20)  # on to the next step
+    record(outbox, TWO, {"meanwhile": [1]})
+    label(outbox, "early", 1)
+    label(outbox, "meanwhile", 1)
+    with outbox.database.reading() as session:
+        counted = select(RolloutCount.step, RolloutCount.total).where(RolloutCount.metric == "quality")
+        assert sorted(session.execute(counted).all()) == [(UNPLACED, 1), (0, 1)]

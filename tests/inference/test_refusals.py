@@ -107,6 +107,11 @@ def ready(isvc: dict[str, Any]) -> dict[str, Any]:
         ),
         ({"model": {**SKLEARN, "runtime": "my-runtime"}}, "RuntimeNotRecognized", "'my-runtime' is not known"),
         (
+            {"model": {**SKLEARN, "env": [{"name": "STORAGE_EMULATOR_HOST", "value": "http://10.0.0.1"}]}},
+            "InvalidField",
+            "sets STORAGE_EMULATOR_HOST, which the platform sets",
+        ),
+        (
             {"model": {**SKLEARN, "env": [{"name": "ZEROFLOW_MODEL_VOUCHED_BY", "value": "me"}]}},
             "InvalidField",
             "sets ZEROFLOW_MODEL_VOUCHED_BY, which the platform sets",

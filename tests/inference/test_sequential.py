@@ -147,3 +147,44 @@ def test_a_margin_promotes_what_is_not_worse_and_a_guard_rolls_back() -> None:
     both_bad = seen(Count(60, 1000), Count(240, 4000))
     found = decide(policy, 0, both_bad)
     assert (found.action, found.reason.split(":")[0]) == (ROLL_BACK, "guard error-rate")
+
+
+def drifting(draw: random.Random, early: float, late: float, worse: float, told_late: int = 0) -> str:
+    """Return how a canary ends when the traffic's own rate changes while its share grows.
+
+    With `told_late` what happened is known so many requests later, as labels are.
+    """
+    policy = Policy(steps=(5, 20, 50, 100), min_requests=100, max_requests=10**9)
+    counts = [[Count(), Count()] for _ in policy.steps]
+    waiting: list[tuple[int, int, Count, Count]] = []
+    step = began = of_canary = 0
+    for at in range(0, 12_000, 200):
+        rate = early if at < 2_500 else late
+        size = sum(draw.random() < policy.steps[step] / 100 for _ in range(200))
+        canary = Count(sum(draw.random() < rate + worse for _ in range(size)), size)
+        stable = Count(sum(draw.random() < rate for _ in range(200 - size)), 200 - size)
+        waiting.append((at, step, canary, stable))
+        of_canary += size
+        while waiting and waiting[0][0] <= at - told_late:
+            _, then, canary, stable = waiting.pop(0)
+            counts[then] = [counts[then][0] + canary, counts[then][1] + stable]
+        before = [({ERRORS: one}, {ERRORS: other}) for one, other in counts[:step]]
+        seen = Evidence({ERRORS: counts[step][0]}, {ERRORS: counts[step][1]}, of_canary, of_canary - began, before)
+        action = decide(policy, step, seen).action
+        if action == ADVANCE:
+            step, began = step + 1, of_canary
+        elif action != HOLD:
+            return action
+    return HOLD
+
+
+@pytest.mark.parametrize("told_late", [0, 3_000], ids=["at-once", "late"])
+@pytest.mark.parametrize(("early", "late"), [(0.30, 0.05), (0.02, 0.20)], ids=["falling", "rising"])
+@pytest.mark.parametrize(("worse", "end"), [(0.0, HOLD), (0.10, ROLL_BACK)], ids=["equal", "worse"])
+def test_traffic_whose_rate_changes_makes_no_canary_better_or_worse(
+    monkeypatch: pytest.MonkeyPatch, early: float, late: float, worse: float, end: str, told_late: int
+) -> None:
+    """Simpson's paradox: most of the stable revision's requests come early, most of the canary's late."""
+    told = "zeroflow.functions.inference.canary.decide.difference"
+    monkeypatch.setattr(told, lambda *_: (0.0, 0.0))  # is only told, and takes most of the time
+    assert [drifting(random.Random(seed), early, late, worse, told_late) for seed in range(4)] == [end] * 4

@@ -19,7 +19,7 @@ import yaml
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from artifacts.servers import google_storage
+from artifacts.servers import google_storage, hub
 from environments import python_of
 from lifecycle.conftest import Host, eventually, running
 
@@ -81,7 +81,8 @@ SHAPES: dict[str, tuple[str, str]] = {
     "listed": (READY, ""),
     "torchserve": ("mnist.mar is a torchserve model", "not heeded: --disable-token-auth, --enable-model-api"),
     "vllm": ("Unable to fetch image 'kserve/huggingfaceserver:latest'", ""),
-    "hub": ("ZEROFLOW_HF_MIRROR", ""),
+    "hub": ("has no revision 'main' of facebook/opt-125m", ""),
+    "of-hub": (READY, ""),
     "own-image": ("Unable to fetch image 'pytorch/torchserve:0.9.0-cpu'", ""),
     "transformed": ("image 'kserve/image-transformer:latest' is not here", ""),
     "multi-node": ("spec.predictor.workerSpec is not supported", ""),
@@ -122,7 +123,13 @@ def models() -> dict[str, dict[str, bytes]]:
 @pytest.fixture(scope="module")
 def examples_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as environment:
-        environment.setenv("STORAGE_EMULATOR_HOST", stack.enter_context(google_storage(models())))
+        bucket = models()
+        environment.setenv("STORAGE_EMULATOR_HOST", stack.enter_context(google_storage(bucket)))
+        graph = bucket["kfserving-examples"]["models/triton/simple/iris/1/model.onnx"]
+        served = stack.enter_context(hub({"kserve/iris": {"c" * 40: {"model.onnx": graph}}}))
+        environment.setenv("HF_ENDPOINT", served.url)
+        environment.setenv("ZEROFLOW_ALLOW_PRIVATE_HOSTS", served.address)
+        environment.delenv("HF_HUB_OFFLINE", raising=False)
         environment.setenv("ZEROFLOW_TRUSTED_MODELS", "gs://kfserving-examples/")
         environment.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
         yield stack.enter_context(running(tmp_path_factory.mktemp("home")))

@@ -15,6 +15,7 @@ from zeroflow.events.outbox import Transaction
 from zeroflow.functions.inference.canary import rollouts
 from zeroflow.functions.inference.canary.policy import QUALITY, Policy
 from zeroflow.functions.inference.canary.sequential import Count
+from zeroflow.metadata import now_ms
 from zeroflow.metadata.rollouts import PredictionFeedback, PredictionRecord, RolloutRecord
 from zeroflow.predictions.feedback import Feedback
 from zeroflow.predictions.recorded import Recorded
@@ -22,6 +23,8 @@ from zeroflow.predictions.recorded import Recorded
 MAX_RECORDS = 100_000
 """Of one rollout; older requests' labels come too late then."""
 AT_ONCE = 500
+TOLD_WITHIN_MS = 2_000
+"""Predictors tell every second what they predicted."""
 
 
 def judge(tx: Transaction, given: Feedback) -> None:
@@ -76,9 +79,11 @@ def _remember(
             )
         )
     )
+    now = now_ms()
+    step = rollouts.step_of(session, rollout, now - TOLD_WITHIN_MS, now)
     new = {
         request_id: PredictionRecord(
-            rollout_id=rollout.id, request_id=request_id, arm=arm, predictions=list(predicted), judged=False
+            rollout_id=rollout.id, request_id=request_id, arm=arm, predictions=list(predicted), judged=False, step=step
         )
         for request_id, predicted in rows.items()
         if request_id not in known
@@ -109,17 +114,17 @@ def _deciding(session: Session, namespace: str, name: str) -> tuple[RolloutRecor
 def _compare(
     tx: Transaction, rollout: RolloutRecord, policy: Policy, pairs: list[tuple[PredictionRecord, PredictionFeedback]]
 ) -> None:
-    counts = {rollouts.CANARY: Count(), rollouts.STABLE: Count()}
+    counts: dict[tuple[str, int], Count] = {}
     for record, given in pairs:
         may = not policy.labels_from or given.caller in policy.labels_from
         if record.judged or not may or len(given.labels) != len(record.predictions):
             continue
         record.judged = True
         wrong = sum(predicted != label for predicted, label in zip(record.predictions, given.labels, strict=True))
-        before = counts[record.arm]
-        counts[record.arm] = Count(before.bad + wrong, before.total + len(given.labels))
+        place = (record.arm, record.step)  # when it was predicted, whenever the label comes
+        counts[place] = counts.get(place, Count()) + Count(wrong, len(given.labels))
     if any(count.total for count in counts.values()):
-        rollouts.weigh(tx, rollout, policy, {arm: {QUALITY: count} for arm, count in counts.items()})
+        rollouts.weigh(tx, rollout, policy, {place: {QUALITY: count} for place, count in counts.items()})
 
 
 def _bound(session: Session, rollout: RolloutRecord) -> None:

@@ -35,7 +35,7 @@ from zeroflow.functions.inference.canary.policy import (
 )
 from zeroflow.functions.inference.canary.sequential import Count
 from zeroflow.metadata import now_ms
-from zeroflow.metadata.rollouts import PredictionRecord, RolloutCount, RolloutDecision, RolloutRecord
+from zeroflow.metadata.rollouts import UNPLACED, PredictionRecord, RolloutCount, RolloutDecision, RolloutRecord
 from zeroflow.predictions.latency import Latency
 from zeroflow.predictions.observation import Observation
 
@@ -47,6 +47,8 @@ CANARY, STABLE = "canary", "stable"
 COPIES = "copies-dropped"
 """Beside the metrics: copies of requests that were not compared, of all."""
 UNCOUNTED = "ZEROFLOW_OBSERVED"
+SETTLING_MS = 2_000
+"""After a decision the traffic follows it in less; what was answered meanwhile is compared with nothing."""
 THRESHOLD_REQUESTS = 500
 """From so many of the stable revision's requests its quantile is taken; those do not count in the test."""
 
@@ -148,7 +150,7 @@ def observe(tx: Transaction, seen: Observation) -> None:
 
 def _observe(tx: Transaction, record: RolloutRecord, policy: Policy, seen: Observation) -> None:
     if has_copies := bool(seen.shadow) and seen.revision == record.stable:
-        _count(tx.session, record, CANARY, _copies(seen.shadow, record.canary))
+        _count(tx.session, record, CANARY, _copies(seen.shadow, record.canary), record.step)
     if seen.requests == 0:
         if has_copies:
             _decide(tx, record, policy)
@@ -163,15 +165,36 @@ def _observe(tx: Transaction, record: RolloutRecord, policy: Policy, seen: Obser
             if guard.slower_than_s is not None:
                 counts[guard.name] = Count(seen.latency.above(guard.slower_than_s), seen.latency.total)
         record.requests += seen.requests
-    _count(tx.session, record, arm, counts)
+    _count(tx.session, record, arm, counts, step_of(tx.session, record, seen.start_ms, seen.end_ms))
     _decide(tx, record, policy)
 
 
-def weigh(tx: Transaction, record: RolloutRecord, policy: Policy, counts: Mapping[str, Mapping[str, Count]]) -> None:
-    """Count what was found out, by arm and metric, and decide; `record` is locked (`running`)."""
-    for arm, counted in counts.items():
-        _count(tx.session, record, arm, counted)
+def weigh(
+    tx: Transaction, record: RolloutRecord, policy: Policy, counts: Mapping[tuple[str, int], Mapping[str, Count]]
+) -> None:
+    """Count what was found out, by arm and step and by metric, and decide; `record` is locked (`running`)."""
+    for (arm, step), counted in counts.items():
+        _count(tx.session, record, arm, counted, step)
     _decide(tx, record, policy)
+
+
+def step_of(session: Session, record: RolloutRecord, start_ms: int, end_ms: int) -> int:
+    """Return the step during which all of a window of time lies, UNPLACED when there is none.
+
+    A window may be told of when the next step has begun; before the first one's begin there was no canary to compare.
+    """
+    if record.step == 0:
+        return 0
+    changes = select(RolloutDecision.time_ms).where(
+        RolloutDecision.rollout_id == record.id, RolloutDecision.action == ADVANCE
+    )
+    began = [0, *sorted(session.scalars(changes))]
+    for step, at_ms in enumerate(began):
+        ends_ms = began[step + 1] if step + 1 < len(began) else None
+        settled_ms = at_ms + SETTLING_MS if step else 0
+        if start_ms >= settled_ms and (ends_ms is None or end_ms <= ends_ms):
+            return step
+    return UNPLACED
 
 
 def policy_for(record: RolloutRecord) -> Policy | None:
@@ -209,10 +232,17 @@ def _is_transformer(name: str, revision: str) -> bool:
 def _decide(tx: Transaction, record: RolloutRecord, policy: Policy) -> None:
     tx.session.flush()
     rows = tx.session.scalars(select(RolloutCount).where(RolloutCount.rollout_id == record.id)).all()
-    arms: dict[str, dict[str, Count]] = {CANARY: {}, STABLE: {}}
+    found: dict[tuple[int, str], dict[str, Count]] = {}
     for row in rows:
-        arms[row.arm][row.metric] = Count(row.bad, row.total)
-    evidence = Evidence(arms[CANARY], arms[STABLE], record.requests, record.requests - record.step_began)
+        found.setdefault((row.step, row.arm), {})[row.metric] = Count(row.bad, row.total)
+    pairs = [(found.get((step, CANARY), {}), found.get((step, STABLE), {})) for step in range(record.step + 1)]
+    evidence = Evidence(
+        *pairs[-1],
+        requests=record.requests,
+        requests_at_step=record.requests - record.step_began,
+        before=pairs[:-1],
+        unplaced=found.get((UNPLACED, CANARY), {}),
+    )
     step = min(record.step, len(policy.steps) - 2)
     decision = decide(policy, step, evidence)
     if decision.action == HOLD:
@@ -258,13 +288,13 @@ def _forget(session: Session, rollout_id: int) -> None:
     session.execute(delete(PredictionRecord).where(PredictionRecord.rollout_id == rollout_id))
 
 
-def _count(session: Session, record: RolloutRecord, arm: str, counts: Mapping[str, Count]) -> None:
+def _count(session: Session, record: RolloutRecord, arm: str, counts: Mapping[str, Count], step: int) -> None:
     for metric, count in counts.items():
         if count.total == 0:
             continue
-        row = session.get(RolloutCount, (record.id, arm, metric))
+        row = session.get(RolloutCount, (record.id, arm, metric, step))
         if row is None:
-            row = RolloutCount(rollout_id=record.id, arm=arm, metric=metric, bad=0, total=0)
+            row = RolloutCount(rollout_id=record.id, arm=arm, metric=metric, step=step, bad=0, total=0)
             session.add(row)
         row.bad += count.bad
         row.total += count.total

@@ -1,5 +1,6 @@
 """Why a rollout is as it is: the answer of `zeroflow why rollout`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -44,10 +45,7 @@ def _told(session: Session, record: RolloutRecord) -> dict[str, Any]:
         "labels": _labels(session, record),
         "started_ms": record.started_ms,
         "ended_ms": record.ended_ms,
-        "counts": [
-            {"arm": row.arm, "metric": row.metric, "bad": row.bad, "total": row.total}
-            for row in sorted(counts, key=lambda row: (row.metric, row.arm))
-        ],
+        "counts": _summed(counts),
         "decisions": [
             {
                 "time_ms": row.time_ms,
@@ -59,6 +57,17 @@ def _told(session: Session, record: RolloutRecord) -> dict[str, Any]:
             for row in decisions
         ],
     }
+
+
+def _summed(counts: Sequence[RolloutCount]) -> list[dict[str, Any]]:
+    """Return the counts of all steps, by metric and arm."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in sorted(counts, key=lambda row: (row.metric, row.arm, row.step)):
+        new = {"arm": row.arm, "metric": row.metric, "bad": 0, "total": 0}
+        summed = found.setdefault((row.metric, row.arm), new)
+        summed["bad"] += row.bad
+        summed["total"] += row.total
+    return list(found.values())
 
 
 def _labels(session: Session, record: RolloutRecord) -> int:

@@ -50,6 +50,10 @@ class Access:
     """ZEROFLOW_ALLOW_PRIVATE_HOSTS: `host` or `host:port`, by commas; others are reached only at public addresses."""
     hub_mirror: Path | None = None
     """ZEROFLOW_HF_MIRROR: a directory with <organisation>/<model>, or the hub's own cache layout. Else HF_HOME/hub."""
+    hub_endpoint: str | None = "https://huggingface.co"
+    """HF_ENDPOINT; None when HF_HUB_OFFLINE says that the hub is not to be asked."""
+    hub_token: str | None = field(default=None, repr=False)
+    """HF_TOKEN, once HUGGING_FACE_HUB_TOKEN."""
     oci_mirror: Path | None = None
     """ZEROFLOW_OCI_MIRROR: a directory of OCI image layouts, <registry>/<repository>."""
     claim: Path | None = None
@@ -75,6 +79,10 @@ class Access:
             http_headers=_headers(env),
             private_hosts=hosts - {""},
             hub_mirror=_directory(env.get("ZEROFLOW_HF_MIRROR") or _below(env.get("HF_HOME"), "hub")),
+            hub_endpoint=None
+            if _yes(env.get("HF_HUB_OFFLINE"), False)
+            else _url(env.get("HF_ENDPOINT") or "https://huggingface.co"),
+            hub_token=env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN") or None,
             oci_mirror=_directory(env.get("ZEROFLOW_OCI_MIRROR")),
             claim=_directory(env.get("ZEROFLOW_CLAIM")),
             cache=_directory(env.get("ZEROFLOW_MODEL_CACHE")),

@@ -146,10 +146,6 @@ def _open(scheme: str, access: Access) -> Source:
         from zeroflow.artifacts.volumes import MountedVolume
 
         return MountedVolume(access.claim)
-    if scheme == "hf":
-        from zeroflow.artifacts.hub import Hub
-
-        return Hub(access.hub_mirror)
     if scheme == "oci":
         from zeroflow.artifacts.oci import Images
 
@@ -158,6 +154,10 @@ def _open(scheme: str, access: Access) -> Source:
 
     from zeroflow.artifacts.guard import Guard
 
+    if scheme == "hf":
+        from zeroflow.artifacts.hub import Hub
+
+        return Hub(access, Guard(access.private_hosts))
     if scheme == "gs":
         from zeroflow.artifacts.gcs import GoogleStore
 

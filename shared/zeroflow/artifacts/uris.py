@@ -28,7 +28,7 @@ _AUTHORITIES = {
     "s3": (_BUCKET, "bucket name (3-63 of a-z, 0-9, '.', '-')"),
     "gs": (_GOOGLE_BUCKET, "bucket name (3-222 of a-z, 0-9, '.', '-', '_')"),
     "pvc": (_CLAIM, "name of a persistentvolumeclaim"),
-    "hf": (_ORGANISATION, "organisation of the hub"),
+    "hf": (_ORGANISATION, "organisation or model of the hub"),
     "oci": (_REGISTRY, "registry host"),
 }
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -80,7 +80,7 @@ def parse(uri: str) -> URI:
     pattern, what = _AUTHORITIES[parts.scheme]
     if not pattern.fullmatch(parts.netloc):
         raise InvalidInput(f"cannot read {_shown(uri)}: {parts.netloc!r} is no {what}")
-    if parts.scheme in ("hf", "oci") and not key:
+    if parts.scheme == "oci" and not key:
         raise InvalidInput(f"cannot read {_shown(uri)}: it names no model after {parts.netloc!r}")
     return URI(parts.scheme, parts.netloc, key)
 

@@ -43,8 +43,12 @@ class RolloutRecord(Base):
     ended_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
+UNPLACED = -1
+"""The step of what happened while the shares of the traffic changed."""
+
+
 class RolloutCount(Base):
-    """How many events of one arm were bad by one metric."""
+    """How many events of one arm were bad by one metric, while the canary had one share of the traffic."""
 
     __tablename__ = "rollout_counts"
 
@@ -52,6 +56,8 @@ class RolloutCount(Base):
     arm: Mapped[str] = mapped_column(primary_key=True)
     """canary or stable."""
     metric: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, default=0)
+    """Index into the policy's steps, or UNPLACED."""
     bad: Mapped[int] = mapped_column(BigInteger, default=0)
     total: Mapped[int] = mapped_column(BigInteger, default=0)
 
@@ -86,6 +92,8 @@ class PredictionRecord(Base):
     """canary or stable."""
     predictions: Mapped[list[Any]]
     """One for each row of the request."""
+    step: Mapped[int] = mapped_column(default=0, server_default="0")
+    """The rollout's when it was predicted, or UNPLACED."""
     judged: Mapped[bool] = mapped_column(default=False)
     """Whether labels have been compared with it: only the first ones count."""
 
