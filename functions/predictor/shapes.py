@@ -4,6 +4,7 @@ A shape is a few bytes, whatever it claims: dimensions are counted before they a
 thousand of them takes minutes), and faults show the beginning of a long one. Source: numpy's limit of dimensions.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +21,14 @@ def checked(shape: Sequence[int], place: str) -> tuple[int, ...]:
     """Return the sizes of the dimensions; raise BadRequest unless they are at most MAX_DIMENSIONS, none negative."""
     if len(shape) > MAX_DIMENSIONS:
         raise BadRequest(f"{place}: shape has {len(shape)} dimensions, at most {MAX_DIMENSIONS} are possible")
-    if any(size < 0 for size in shape):
+    if shape and min(shape) < 0:
         raise BadRequest(f"{place}: shape must be a list of non-negative integers, got {shown(shape)}")
     return tuple(shape)
 
 
 def count(shape: Sequence[int]) -> int:
     """Return how many values a tensor of the shape holds."""
-    product = 1
-    for size in shape:
-        product *= size
-    return product
+    return math.prod(shape)
 
 
 def reshaped(flat: "np.ndarray[Any, Any]", shape: tuple[int, ...], place: str) -> "np.ndarray[Any, Any]":

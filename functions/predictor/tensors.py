@@ -184,13 +184,13 @@ def _typed(found: "np.ndarray[Any, Any]", datatype: str, place: str) -> "np.ndar
     if found.size == 0:
         return found.astype(wanted)
     if (
-        found.dtype == object
-        and wanted.kind == "f"
+        wanted.kind == "f"
+        and found.dtype.kind == "O"
         and all(value is None or isinstance(value, int | float) for value in found.flat)
     ):
         return found.astype(wanted)  # null is a missing value
-    if found.dtype == object and wanted == np.uint64 and all(type(value) is int for value in found.flat):
-        if any(not 0 <= value < 1 << 64 for value in found.flat):
+    if wanted.kind == "u" and found.dtype.kind == "O" and all(type(value) is int for value in found.flat):
+        if any(not 0 <= value < 1 << 8 * wanted.itemsize for value in found.flat):
             raise BadRequest(f"{place}: data holds values outside the range of {datatype}")
         return found.astype(wanted)
     allowed = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}[wanted.kind]
