@@ -22,7 +22,7 @@ from zeroflow.functions.inference.rollout import SHADOW
 from zeroflow.functions.inference.runtimes import Runtime
 from zeroflow.functions.inference.spec import Declared
 from zeroflow.functions.inference.stored import MODEL_MOUNT, STORAGE_URI, Stored, root_of
-from zeroflow.inference import modelconfig
+from zeroflow.inference import modelconfig, naming
 from zeroflow.models.formats import TRITON, WITH_TORCH
 from zeroflow.models.trust import Word
 from zeroflow.predictions import tokens
@@ -101,8 +101,12 @@ def own_predictor(
     word: Word,
     platform: Platform,
     explainer_host: str | None = None,
+    reference_name: str | None = None,
 ) -> Pod:
-    """Return our predictor; `explainer_host` is where it sends what it is to explain."""
+    """Return our predictor; `explainer_host` is where it sends what it is to explain.
+
+    `reference_name`: the name by which the model answers that a canary's copies are compared with.
+    """
     access = location.access
     mounts, volumes = [*access.mounts], [*access.volumes]
     if model.is_of_many:
@@ -120,7 +124,7 @@ def own_predictor(
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready"}},
         **{name: value for name, value in model.container.items() if name not in NOT_PASSED},
         "name": names.CONTAINER,
-        "env": _own_env(isvc, spec, model, location, word, platform, explainer_host),
+        "env": _own_env(isvc, spec, model, location, word, platform, explainer_host, reference_name),
     }
     if sources := [*access.env_from, *model.container.get("envFrom", ())]:
         container["envFrom"] = sources
@@ -236,9 +240,10 @@ def _own_env(
     word: Word,
     platform: Platform,
     explainer_host: str | None,
+    reference_name: str | None,
 ) -> list[Object]:
     own = {
-        "MODEL_NAME": model.arguments.names.get("model_name") or isvc["metadata"]["name"],
+        "MODEL_NAME": naming.predictor_name(isvc),
         "STORAGE_URI": location.uri,
         "MODEL_FORMAT": None if model.is_of_many else model.format,
         "ZEROFLOW_TRAINED_MODELS": f"{modelconfig.DIRECTORY}/{modelconfig.FILE}" if model.is_of_many else None,
@@ -255,7 +260,7 @@ def _own_env(
         if model.arguments.options
         else None,
         "ZEROFLOW_BATCHER": json.dumps(dict(spec.predictor.batcher)) if spec.predictor.batcher else None,
-        "ZEROFLOW_OBSERVED": _observed(isvc, platform),
+        "ZEROFLOW_OBSERVED": _observed(isvc, platform, reference_name),
         "EXPLAINER_HOST": explainer_host,
         **platform.telemetry,
         **(platform.storage if model.is_of_many else _storage(location, platform)),
@@ -297,7 +302,7 @@ def _logger(isvc: Object, component: Component) -> str | None:
     )
 
 
-def _observed(isvc: Object, platform: Platform) -> str | None:
+def _observed(isvc: Object, platform: Platform, reference_name: str | None) -> str | None:
     """Return where, and with which token of its own, the predictor tells how it answers."""
     if platform.sink is None or platform.token is None:
         return None
@@ -312,5 +317,5 @@ def _observed(isvc: Object, platform: Platform) -> str | None:
         said["shadow"] = platform.services.format(namespace=namespace, service=service)
         if policy is not None and policy.reference is not None:
             place = platform.services.format(namespace=namespace, service=names.service_name(policy.reference))
-            said["reference"] = {"url": place, "model": policy.reference}
+            said["reference"] = {"url": place, "model": reference_name or policy.reference}
     return json.dumps(said, sort_keys=True)

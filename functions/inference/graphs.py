@@ -15,7 +15,7 @@ from zeroflow.errors import InvalidInput, NotFound
 from zeroflow.functions.inference import manifests, names
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.spec import parse_spec
-from zeroflow.inference import graphs
+from zeroflow.inference import graphs, naming
 from zeroflow.resources import conditions
 from zeroflow.resources.client import Resources
 from zeroflow.resources.conditions import condition
@@ -171,8 +171,7 @@ class Graphs:
             raise NotYet(f"InferenceService {name!r} is not ready: {why}")
         model = parse_spec(isvc).model
         protocol = model.protocol if model is not None else "v1"
-        path = f"/v2/models/{name}/infer" if protocol.endswith("v2") else f"/v1/models/{name}:predict"
-        return f"{str(address).rstrip('/')}{path}"
+        return f"{str(address).rstrip('/')}{naming.predict_path(naming.model_name(isvc), protocol)}"
 
     def _reachable(self, place: str, url: str) -> str:
         """Return a URL as the router can call it: names of the cluster become the address that the host gives them."""

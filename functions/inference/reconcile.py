@@ -15,6 +15,7 @@ from zeroflow.errors import InvalidInput, NotFound, Unavailable
 from zeroflow.functions.inference import containers, inspection, location, manifests, names, rollout, runtimes, status
 from zeroflow.functions.inference.canary.following import Canaries
 from zeroflow.functions.inference.canary.named import with_policy
+from zeroflow.functions.inference.canary.policy import policy_of
 from zeroflow.functions.inference.component import DECIDED, Component
 from zeroflow.functions.inference.containers import Platform, Pod
 from zeroflow.functions.inference.modelspec import Model
@@ -26,6 +27,7 @@ from zeroflow.functions.inference.status import Served
 from zeroflow.functions.inference.stored import Stored
 from zeroflow.functions.inference.trained import configuration
 from zeroflow.functions.inference.versions import newest_version, rolled_out
+from zeroflow.inference import naming
 from zeroflow.inference.services import COMPONENTS
 from zeroflow.metadata import Database
 from zeroflow.models.formats import TRITON
@@ -154,7 +156,16 @@ class Reconciler:
             model, place, owner if spec.trusts_pickle else None, self.platform, self.database, spec.multi_model
         )
         host = _explainer_host(spec, found["explainer"])
-        return runtime, containers.own_predictor(isvc, spec, model, place, word, self.platform, host)
+        reference = self._name_of_reference(isvc)
+        return runtime, containers.own_predictor(isvc, spec, model, place, word, self.platform, host, reference)
+
+    def _name_of_reference(self, isvc: Object) -> str | None:
+        """Return the name by which the model answers that canaries are compared with; None without one."""
+        policy = policy_of(isvc["metadata"].get("annotations") or {})
+        if policy is None or policy.reference is None:
+            return None
+        found = self.resources().find(names.API_VERSION, names.KIND, isvc["metadata"]["namespace"], policy.reference)
+        return policy.reference if found is None else naming.predictor_name(found)
 
     def _predictor_of_many(
         self, isvc: Object, spec: Declared, model: Model, explainer: Object | None
@@ -268,7 +279,7 @@ class Reconciler:
 
 def _beside(isvc: Object, spec: Declared, component: Component, host: str) -> Pod:
     """Return the pod of a transformer or explainer."""
-    name = str(isvc["metadata"]["name"])
+    name = naming.predictor_name(isvc)
     if component.kind == "explainer" and spec.art is not None:
         return containers.art(component, spec.art, name, host)
     return containers.custom(component, name, host)

@@ -202,7 +202,7 @@ def test_graph_waits_for_its_services_and_answers(running: Any, constant: Any) -
     assert (ready(get())["status"], ready(get())["reason"]) == ("Unknown", "WaitingForService")
     assert "InferenceService 'link' does not exist" in ready(get())["message"]
     uri = running.put("models/link/model.joblib", constant(7))
-    running.apply("link", {"sklearn": {"storageUri": uri}})
+    running.apply("link", {"sklearn": {"storageUri": uri, "args": ["--model_name", "by-argument"]}})
     running.settle("link", lambda found: found["status"]["conditions"][-1]["status"] == "True")
     service = lambda: running.resources.get("serving.knative.dev/v1", "Service", "default", "chain")  # noqa: E731
     deadline = threading.Event()

@@ -75,6 +75,7 @@ class Served:
         self._annotations = {**POLICY, **annotations}
         self.predictor: dict[str, Any] = {}
         self.beside: dict[str, Any] = {}
+        self.args: list[str] = []
 
     def apply(self, number: int, answer: int, *, breaks: bool) -> None:
         self.put(number, model(answer, breaks=breaks))
@@ -84,7 +85,7 @@ class Served:
         path.parent.mkdir(parents=True)
         joblib.dump(classifier, path)
         uri = f"store://models/{self.name}/{number}/model.joblib"
-        self.declare({"model": {"modelFormat": {"name": "sklearn"}, "storageUri": uri}})
+        self.declare({"model": {"modelFormat": {"name": "sklearn"}, "storageUri": uri, "args": self.args}})
 
     def declare(self, predictor: dict[str, Any]) -> None:
         document = {
@@ -336,6 +337,7 @@ def test_a_shadow_answers_nobody_until_it_agrees(host: Any, wait_until: Any) -> 
 
 def test_a_shadow_may_have_to_agree_with_another_service(host: Any, wait_until: Any) -> None:
     teacher = Served(host, wait_until, "teacher")
+    teacher.args = ["--model_name=tutor"]
     teacher.apply(1, 2, breaks=False)
     teacher.ready()
     served = Served(host, wait_until, "pupil", **SHADOWED, **{"zeroflow.dev/rollout-reference": "teacher"})

@@ -106,6 +106,18 @@ def ask(host: Host, name: str, body: Any = V1, namespace: str = "default") -> An
     return answer.json()
 
 
+def predicted(host: Host, name: str) -> str:
+    """Return what `zeroflow predict` prints."""
+    said = subprocess.run(
+        [sys.executable, "-m", "zeroflow", "predict", name, "-d", json.dumps(V1)],
+        env={"ZEROFLOW_HOME": str(host.home), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stderr
+    return said.stdout
+
+
 def pods(host: Host, isvc: str) -> list[str]:
     return [name for name in host.running_pods() if name.startswith(f"{isvc}-predictor")]
 
@@ -148,13 +160,19 @@ def test_sleeping_predictor_is_woken_by_a_model_and_by_a_request(host: Host) -> 
     eventually(lambda: not pods(host, "sleeper"), "the predictor to sleep again")
     assert ask(host, "dream") == {"predictions": [3, 3]}
     assert ask(host, "nightmare") == {"predictions": [4, 4]}
-    said = subprocess.run(
-        [sys.executable, "-m", "zeroflow", "predict", "dream", "-d", json.dumps(V1)],
-        env={"ZEROFLOW_HOME": str(host.home), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-    )
-    assert said.stdout == '{"predictions":[3,3]}\n', said.stderr
+    assert predicted(host, "dream") == '{"predictions":[3,3]}\n'
+
+
+def test_commands_ask_a_model_by_the_name_that_an_argument_gives_it(host: Host) -> None:
+    document = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "renamed", "annotations": {"zeroflow.dev/trust-pickle": "true"}},
+        "spec": {"predictor": {"sklearn": {"storageUri": put(host, "renamed", 6), "args": ["--model_name=other"]}}},
+    }
+    host.kubectl("apply", "-f", "-", stdin=json.dumps(document))
+    host.kubectl("wait", "--for=condition=Ready", "isvc/renamed", "--timeout=60s")
+    assert predicted(host, "renamed") == '{"predictions":[6,6]}\n'
 
 
 def test_refused_model_says_why_and_the_others_are_served(host: Host) -> None:

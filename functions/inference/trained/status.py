@@ -13,6 +13,7 @@ from typing import Any
 from zeroflow.functions.inference.modelspec import Model
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.trained.memory import Share
+from zeroflow.inference import naming
 from zeroflow.inference.modelconfig import ConfiguredModel
 from zeroflow.predictions.outcome import Outcome
 from zeroflow.resources import conditions
@@ -147,7 +148,7 @@ def _begun(obj: Object, isvc: Object | None, model: Model | None) -> Object:
     if isvc is None or model is None:
         return status
     name, known = obj["metadata"]["name"], isvc.get("status") or {}
-    path = f"/v2/models/{name}/infer" if model.protocol.endswith("v2") else f"/v1/models/{name}:predict"
+    path = naming.predict_path(name, model.protocol)
     if url := known.get("url"):
         status["url"] = f"{str(url).rstrip('/')}{path}"
     if address := (known.get("address") or {}).get("url"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from zeroflow.cli.host import Host, Refused, host_url
 from zeroflow.errors import InvalidInput, NotFound, Unavailable
+from zeroflow.inference.naming import model_name, predict_path
 
 SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces"
 MODELS = "/apis/serving.kserve.io/v1alpha1/namespaces"
@@ -47,7 +48,7 @@ def endpoint(name: str, namespace: str, body: bytes) -> Endpoint:
         why = ready.get("message") or "it is being deployed"
         raise Unavailable(f"{kind} {name!r} does not answer yet: {why}")
     protocol = _protocol(body)
-    path = f"/v2/models/{name}/infer" if protocol == "v2" else f"/v1/models/{name}:predict"
+    path = predict_path(model_name(isvc) if isvc is not None else name, protocol)
     return Endpoint(f"{str(url).rstrip('/')}{path}", protocol)
 
 
