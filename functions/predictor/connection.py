@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 << 10
 REQUEST_TIMEOUT_S = 60.0
-"""A request that has not arrived in full by then never will."""
+"""A request of which nothing has come for so long never arrives in full; nor does one that comes more slowly than that,
+and SLOWEST_BYTES_S beyond it: a byte now and then would keep a place for ever."""
+SLOWEST_BYTES_S = 32 << 10
 DISCARD_S = 2.0
 NO_BODY = ("204", "304")
 STREAM = "text/event-stream"
@@ -43,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[tuple[dict[str, Any], bool]] = deque()
         self._busy = self._ended = self._unread = False
         self._first, self._first_bytes = True, b""
-        self._since = time.monotonic()
+        self._since = self._begun = time.monotonic()
         self._begin()
 
     def connection_made(self, transport: Any) -> None:
@@ -104,14 +106,23 @@ class Connection(asyncio.Protocol):
             self._refuse(_Refused(HTTPStatus.BAD_REQUEST, f"this is no HTTP request: {_fault(error)}"))
 
     def close_if_stale(self, now: float, keepalive_s: float) -> None:
-        """Close when nothing has come for too long and nothing is being answered."""
-        limit_s = REQUEST_TIMEOUT_S if self._head_bytes else keepalive_s
-        if not self._busy and now - self._since > limit_s:
-            self._transport.close()
+        """Close when nothing is being answered and nothing has come for too long, or too little."""
+        if self._busy:
+            return
+        if not self._head_bytes:
+            if now - self._since > keepalive_s:
+                self._transport.close()
+        elif not self._ended and (
+            now - self._since > REQUEST_TIMEOUT_S
+            or now - self._begun > REQUEST_TIMEOUT_S + self._size / SLOWEST_BYTES_S
+        ):
+            self._refuse(_Refused(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time"))
 
     # What the parser calls, in this order.
 
     def on_url(self, url: bytes) -> None:
+        if not self._head_bytes:
+            self._begun = self._since
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
             raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)

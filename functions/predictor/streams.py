@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from zeroflow.functions.predictor.connection import REQUEST_TIMEOUT_S, SLOWEST_BYTES_S
 from zeroflow.functions.predictor.witness import ARRIVED
 from zeroflow.http2.stream import NO_ERROR, Headers, Stream, StreamReset
 
@@ -24,12 +25,16 @@ TOO_LARGE = b"8"  # gRPC's RESOURCE_EXHAUSTED
 async def serve(worker: "QuickWorker", stream: Stream) -> None:
     """Read one request, have it answered as any other, and send the answer."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in await stream.head()}
-    body = bytearray()
-    while chunk := await stream.read():
-        body += chunk
-        if len(body) > worker.max_body_bytes:
-            await _refuse(worker, stream, headers)
-            return
+    body, begun = bytearray(), time.monotonic()
+    try:
+        while chunk := await _read(stream, begun, len(body)):
+            body += chunk
+            if len(body) > worker.max_body_bytes:
+                await _refuse(worker, stream, headers)
+                return
+    except TimeoutError:
+        stream.reset()
+        return
     environ = _environ(headers, bytes(body))
     head: list[Any] = []
 
@@ -48,6 +53,14 @@ async def serve(worker: "QuickWorker", stream: Stream) -> None:
         raise
     except Exception:
         logger.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
+
+
+async def _read(stream: Stream, begun: float, size: int) -> bytes:
+    """Return the next part of a body; raise TimeoutError when it comes no sooner than in HTTP/1.1 (connection.py)."""
+    if stream.got_all:
+        return await stream.read()
+    left_s = begun + REQUEST_TIMEOUT_S + size / SLOWEST_BYTES_S - time.monotonic()
+    return await asyncio.wait_for(stream.read(), min(left_s, REQUEST_TIMEOUT_S))
 
 
 async def _send(worker: "QuickWorker", stream: Stream, head: list[Any], parts: Iterable[bytes], empty: bool) -> None:

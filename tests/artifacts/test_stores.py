@@ -1,6 +1,7 @@
 """One contract for every store; and what only the local one must refuse."""
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from zeroflow.artifacts import Stores, content
-from zeroflow.errors import InvalidInput, NotFound
+from zeroflow.errors import Forbidden, InvalidInput, NotFound
 
 
 @pytest.fixture(scope="session")
@@ -214,3 +215,27 @@ def test_nothing_is_put_below_a_file(folder, tmp_path):
     for below in ("store://data/file/x", "store://data/file/deep/x"):
         with pytest.raises(InvalidInput, match="below something that is a file"):
             stores.put(folder / "a.txt", below)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "0251.0376.0251.0376",
+        "[::ffff:169.254.169.254]",
+        "[fd00:ec2::254]",
+    ],
+)
+def test_an_s3_endpoint_where_a_cloud_keeps_credentials_is_refused_however_it_is_written(host):
+    s3 = pytest.importorskip("zeroflow.artifacts.s3", reason="boto3 is not installed")
+    with pytest.raises(Forbidden, match="where a cloud keeps machines' credentials"):
+        s3.S3Store(f"http://{host}:80")
+
+
+def test_an_s3_endpoint_by_a_name_of_such_an_address_is_refused(monkeypatch):
+    s3 = pytest.importorskip("zeroflow.artifacts.s3", reason="boto3 is not installed")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("169.254.169.254", 0))])
+    with pytest.raises(Forbidden):
+        s3.S3Store("https://innocent.example")

@@ -1,5 +1,6 @@
 """The worker under clients that mean harm, and under models that end what they run in."""
 
+import asyncio
 import socket
 import time
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+
+from zeroflow.functions.predictor import connection as connection_module
+from zeroflow.functions.predictor import streams
 
 BODY = b'{"instances": [[5.1, 3.5, 1.4, 0.2]]}'
 PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00zeroflow"
@@ -166,3 +170,81 @@ def test_a_model_that_exits_while_it_is_loaded_is_told(launcher: Any) -> None:
     gone = launcher.start(python_class(launcher.root, "gone", source))
     assert gone.process.wait(60) == 3
     assert "ModelLoadFailed: model.py cannot be loaded: SystemExit" in gone.log.read_text()
+
+
+class Wire:
+    """A transport that keeps what is written, and a worker that has no connection but this one."""
+
+    def __init__(self) -> None:
+        self.written, self.closed = b"", False
+        self.connections: set[Any] = set()
+        self.max_body_bytes = 1 << 20
+        self.loop = self
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def get_extra_info(self, name: str) -> None: ...
+
+    def can_write_eof(self) -> bool:
+        return False
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "silent_s", "open_s", "answer"),
+    [
+        (HEAD + b"1", 61, 61, b"408"),
+        (HEAD + b"1", 1, 61, b"408"),
+        (HEAD + b"1", 1, 30, b""),
+        (HEAD + b"1" * 900_000, 1, 80, b""),
+        (HEAD + b"1" * 900_000, 1, 90, b"408"),
+    ],
+    ids=["silent", "drip", "early", "slow", "too-slow"],
+)
+def test_a_request_that_comes_byte_by_byte_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes, silent_s: float, open_s: float, answer: bytes
+) -> None:
+    wire = Wire()
+    clock = 1_000.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    connection = connection_module.Connection(wire)  # type: ignore[arg-type]
+    connection.connection_made(wire)
+    connection.data_received(sent)
+    clock += open_s - silent_s
+    connection.data_received(b"1")
+    connection.close_if_stale(clock + silent_s, 5.0)
+    assert wire.written[9:12] == answer
+    assert wire.closed == bool(answer)
+
+
+class Slow:
+    """A stream of which a byte comes now and then."""
+
+    got_all = False
+
+    def __init__(self, every_s: float) -> None:
+        self.every_s, self.given_up = every_s, False
+
+    async def head(self) -> list[tuple[bytes, bytes]]:
+        return [(b":method", b"POST"), (b":path", b"/")]
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(self.every_s)
+        return b"1"
+
+    def reset(self) -> None:
+        self.given_up = True
+
+
+@pytest.mark.parametrize("every_s", [0.01, 60.0], ids=["drip", "silent"])
+def test_a_stream_that_comes_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch, every_s: float) -> None:
+    monkeypatch.setattr(streams, "REQUEST_TIMEOUT_S", 0.1)
+    slow = Slow(every_s)
+    asyncio.run(asyncio.wait_for(streams.serve(Wire(), slow), 10.0))  # type: ignore[arg-type]
+    assert slow.given_up

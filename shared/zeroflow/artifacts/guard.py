@@ -10,7 +10,7 @@ Source: OWASP Server-Side Request Forgery Prevention; IANA special-purpose addre
 
 import ipaddress
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
@@ -24,6 +24,13 @@ CHUNK_BYTES = 1 << 20
 TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LEADS_INSIDE = tuple(
+    ipaddress.ip_network(network)
+    for network in ("168.63.129.16/32", "192.0.0.0/24", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", "fec0::/10")
+)
+"""Not public, though `ipaddress` takes them for global: clouds' own services (Azure, Oracle), and IPv6 addresses that
+stand for others (NAT64 of a site, IPv4-compatible and -translated ones) or for a site."""
+_METADATA = tuple(map(ipaddress.ip_address, ("168.63.129.16", "192.0.0.192", "100.100.100.200", "fd00:ec2::254")))
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,25 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-    return found.is_global and not found.is_multicast
+    return found.is_global and not found.is_multicast and not _within(found, _LEADS_INSIDE)
+
+
+def gives_credentials(host: str) -> bool:
+    """Say whether a host, however it is written, has an address where a cloud keeps its machines' credentials."""
+    try:
+        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):  # no such host: there is nothing to be had from it
+        return False
+    addresses = [ipaddress.ip_address(each) for each in found]
+    plain = [getattr(each, "ipv4_mapped", None) or each for each in addresses]
+    return any(each.is_link_local or each in _METADATA for each in plain)
+
+
+def _within(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network],
+) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
 
 
 def _check_status(url: str, status: int) -> None:

@@ -3,7 +3,6 @@
 Credentials are those of `Access`, or come from where boto3 finds them (profile, web identity); none is stored by us.
 """
 
-import ipaddress
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from zeroflow.artifacts.access import S3Access
+from zeroflow.artifacts.guard import gives_credentials
 from zeroflow.artifacts.uris import URI
 from zeroflow.errors import Forbidden, NotFound, Unavailable, ZeroflowError
 
@@ -28,8 +28,10 @@ class S3Store:
     def __init__(self, endpoint: str | None = None, access: S3Access | None = None) -> None:
         access = access or S3Access()
         endpoint = access.endpoint or endpoint
-        if endpoint is not None and _is_link_local(endpoint):
-            raise Forbidden(f"S3 endpoint {endpoint} is a link-local address")
+        if endpoint is not None and gives_credentials(urlsplit(endpoint).hostname or ""):
+            raise Forbidden(
+                f"S3 endpoint {endpoint} is a link-local address, where a cloud keeps machines' credentials"
+            )
         config = Config(
             connect_timeout=TIMEOUT_S,
             read_timeout=TIMEOUT_S,
@@ -124,11 +126,3 @@ def _translated(error: Exception, uri: URI) -> ZeroflowError:
     if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
         return Forbidden(f"S3 refuses {uri}: {code}; check the credentials of this function")
     return Unavailable(f"S3 does not give {uri}: {type(error).__name__} {code}".rstrip())
-
-
-def _is_link_local(endpoint: str) -> bool:
-    """Say whether an endpoint is where a cloud keeps its machines' credentials."""
-    try:
-        return ipaddress.ip_address(urlsplit(endpoint).hostname or "").is_link_local
-    except ValueError:
-        return False
