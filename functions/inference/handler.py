@@ -112,7 +112,7 @@ def create_app(settings: Settings | None = None, resources: Callable[[], Resourc
         kind, namespace, name = _concerned(delivery.data())
         if kind == names.KIND:
             reconciler.reconcile(namespace, name)
-            trained_models.reconcile(namespace, name)
+            trained_models.follow(namespace, name)
             for graph in graphs.concerned(namespace, name):
                 graphs.reconcile(namespace, graph)
         elif kind == GRAPH_KIND:

@@ -13,13 +13,12 @@ import yaml
 
 from zeroflow.errors import InvalidInput
 from zeroflow.functions.pipeline.fields import MAX_DEPTH, TooDeep, check_depth
+from zeroflow.safe_yaml import LOADER
 
 MAX_BYTES = 32 << 20
 """Of a definition; KFP's API server takes as much."""
 MAX_NODES = 5_000_000
 """Values in a definition, aliases expanded."""
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read(text: bytes) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def _parts(text: bytes) -> list[Any]:
 
 
 def _yaml(text: bytes) -> Iterator[Any]:
-    loader = _Loader(text)
+    loader = LOADER(text)
     try:
         while loader.check_node():
             node = loader.get_node()

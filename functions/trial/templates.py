@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import yaml
 
+from zeroflow import safe_yaml
 from zeroflow.errors import Forbidden, NotFound, ZeroflowError
 from zeroflow.resources.client import Resources
 from zeroflow.tuning.defaults import default_template
@@ -43,7 +44,7 @@ def parsed(config_map: Object, path: str) -> Object:
     if path not in data:
         raise TemplateMissing(f"{where} has no {path!r}; it has: {', '.join(sorted(data)) or 'nothing'}")
     try:
-        found = yaml.safe_load(data[path])
+        found = safe_yaml.load(data[path])
     except yaml.YAMLError as error:
         raise TemplateMissing(f"{path!r} of {where} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):

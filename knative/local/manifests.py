@@ -13,6 +13,7 @@ import yaml
 
 from zeroflow.knative.local.home import Home
 from zeroflow.knative.local.urls import DOMAIN, Urls
+from zeroflow.safe_yaml import LOADER
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"
 ORDER = ("crds", "config", "eventing", "functions")
@@ -30,7 +31,6 @@ MODELS = (
 OWN = ("AWS_", "PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "OTEL_", *MODELS)
 """Variables of the host that functions have as well: how stores, package indexes and collectors are reached."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with it
 PLATFORM = {"namespace": "zeroflow", "name": "zeroflow"}
 
 
@@ -40,7 +40,7 @@ def folders() -> Iterator[list[dict[str, Any]]]:
         found: list[dict[str, Any]] = []
         for path in sorted((MANIFESTS / folder).glob("*.yaml")):
             with path.open() as file:
-                found += [document for document in yaml.load_all(file, _Loader) if document]
+                found += [document for document in yaml.load_all(file, LOADER) if document]
         yield found
 
 

@@ -26,7 +26,7 @@ def run(worlds, tmp_path):
     def runner(scenario, **settings):
         async def main():
             async with worlds.world(tmp_path / "home", **settings) as world:
-                return await asyncio.wait_for(scenario(world), 90)
+                return await asyncio.wait_for(scenario(world), 150)
 
         return asyncio.run(main())
 

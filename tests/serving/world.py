@@ -88,7 +88,7 @@ class World:
     def pods(self, namespace="default"):
         return self.store.list("Pod", namespace)
 
-    async def until(self, true, timeout_s=20.0):
+    async def until(self, true, timeout_s=60.0):
         deadline = time.monotonic() + timeout_s
         while not true():
             assert time.monotonic() < deadline, f"not reached in {timeout_s} s"

@@ -59,6 +59,11 @@ class TrainedModels:
         """Reconcile those of one InferenceService. Raises Conflict when others keep writing."""
         starting_over(lambda: self._once(namespace, inferenceservice))
 
+    def follow(self, namespace: str, inferenceservice: str) -> None:
+        """Do so after a change of the InferenceService: of most there are none, which costs one question."""
+        if any(inferenceservice in parents(obj) for obj in self.resources().list(API_VERSION, KIND, namespace)):
+            self.reconcile(namespace, inferenceservice)
+
     def told(self, outcome: Outcome) -> None:
         """Note what a predictor says of a model; of a state that is no longer wanted it says nothing."""
         starting_over(lambda: self._note(outcome))

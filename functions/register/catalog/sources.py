@@ -285,8 +285,10 @@ def parse_yaml(text: str) -> Document:
     """Parse a YAML mapping; raise InvalidInput for anything else."""
     import yaml
 
+    from zeroflow.safe_yaml import LOADER
+
     try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
+        document = yaml.load(text, LOADER)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidInput(f"it is not YAML: {' '.join(str(error).split())[:300]}") from error
     if document is None:

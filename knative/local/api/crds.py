@@ -113,12 +113,13 @@ def bundled() -> list[Object]:
     """Return the definitions in `knative/manifests/crds`, parsed."""
     import yaml
 
+    from zeroflow.safe_yaml import LOADER
+
     folder = Path(__file__).resolve().parents[2] / "manifests" / "crds"
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return [
         document
         for path in sorted(folder.glob("*.yaml"))
-        for document in yaml.load_all(path.read_text(), loader)
+        for document in yaml.load_all(path.read_text(), LOADER)
         if document
     ]
 

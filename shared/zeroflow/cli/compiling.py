@@ -19,11 +19,13 @@ def definition_of(file: Path, name: str = "") -> list[dict[str, Any]]:
     """Return the documents of a pipeline: of a YAML or JSON file, or compiled from a Python file."""
     import yaml
 
+    from zeroflow.safe_yaml import LOADER
+
     if not file.is_file():
         raise InvalidInput(f"{file} is no file")
     text = _compiled(file, name) if file.suffix == ".py" else file.read_bytes()
     try:
-        documents = [part for part in yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if part]
+        documents = [part for part in yaml.load_all(text, LOADER) if part]
     except yaml.YAMLError as error:
         raise InvalidInput(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     if not documents or len(documents) > 2 or not all(isinstance(part, dict) for part in documents):

@@ -86,8 +86,10 @@ def _invoke_of(path: Path) -> str | None:
         return None
     import yaml
 
+    from zeroflow import safe_yaml
+
     try:
-        document = yaml.safe_load(path.read_text())
+        document = safe_yaml.load(path.read_text())
     except yaml.YAMLError as error:
         raise InvalidInput(f"{path} is not YAML: {error}") from error
     if not isinstance(document, dict):

@@ -18,8 +18,6 @@ from zeroflow.models.texts import inside, text_of
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_ALIASES = 8
-"""Of a YAML document: each may double what it stands for."""
 TEXT_TYPES = ("string",)
 NUMPY_TYPES = {"boolean": "bool", "integer": "int32", "long": "int64", "float": "float32", "double": "float64"}
 
@@ -106,12 +104,12 @@ def _columns(path: Path) -> dict[str, str]:
 def _document(path: Path) -> dict[str, Any]:
     import yaml
 
+    from zeroflow import safe_yaml
+
     text = text_of(path)
     try:
-        if sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)) > MAX_ALIASES:
-            raise CorruptModel(f"MLmodel has more than {MAX_ALIASES} aliases")
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        found = safe_yaml.load(text)
+    except (yaml.YAMLError, ValueError) as error:
         raise CorruptModel(f"MLmodel is not YAML: {error}") from error
     if not isinstance(found, dict) or not isinstance(found.get("flavors"), dict):
         raise CorruptModel("MLmodel has no flavors")

@@ -62,10 +62,12 @@ def of(model: Path) -> dict[str, list[Tensor]] | None:
 def _of_mlmodel(file: Path) -> dict[str, list[Tensor]] | None:
     import yaml
 
+    from zeroflow import safe_yaml
+
     if file.stat().st_size > MAX_FILE_BYTES:
         return None
     try:
-        signature = yaml.safe_load(file.read_text()).get("signature")
+        signature = safe_yaml.load(file.read_text()).get("signature")
     except yaml.YAMLError:
         return None
     if not signature:

@@ -104,8 +104,10 @@ def read(folder: Path, namespace: str | None = None, environment: Mapping[str, s
 def _document(path: Path) -> Object:
     import yaml
 
+    from zeroflow import safe_yaml
+
     try:
-        document = yaml.safe_load(path.read_text())
+        document = safe_yaml.load(path.read_text())
     except FileNotFoundError as error:
         raise InvalidInput(
             f"{path.parent} is no function project: it has no {NAME} (`func create -l python` makes one)"

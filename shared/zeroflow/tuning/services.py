@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from zeroflow import safe_yaml
 from zeroflow.tuning.spec import Object
 
 FindConfigMap = Callable[[str, str], Object | None]
@@ -29,7 +30,7 @@ def address_of(algorithm: str, find: FindConfigMap) -> str | None:
     """Return host:port of the service that suggests by an algorithm, None when KatibConfig names none."""
     text = ((find(NAMESPACE, NAME) or {}).get("data") or {}).get(KEY)
     try:
-        runtime = yaml.safe_load(text or "")["runtime"]
+        runtime = safe_yaml.load(text or "")["runtime"]
         named = [each["address"] for each in runtime["suggestions"] if each["algorithmName"] == algorithm]
     except (yaml.YAMLError, LookupError, TypeError, AttributeError):
         return None

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from zeroflow import safe_yaml
 from zeroflow.tuning.gjson import is_path
 from zeroflow.tuning.services import FindConfigMap
 from zeroflow.tuning.spec import Object
@@ -63,7 +64,7 @@ def _from_config_map(source: Any, find: FindConfigMap | None) -> tuple[Object | 
         return None, (where, f"Invalid value: there is no ConfigMap {named}")
     text = (found.get("data") or {}).get(source["templatePath"])
     try:
-        template = yaml.safe_load(text) if isinstance(text, str) else None
+        template = safe_yaml.load(text) if isinstance(text, str) else None
     except yaml.YAMLError as error:
         return None, (where, f"Invalid value: {source['templatePath']} is not YAML: {' '.join(str(error).split())}")
     if not isinstance(template, dict):

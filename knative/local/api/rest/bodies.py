@@ -123,17 +123,18 @@ def drop_unknown(kind: Kind, obj: Object) -> None:
 def _yaml(body: bytes) -> Decoded:
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    from zeroflow.safe_yaml import LOADER
+
     try:
         # The server-side apply of kubectl sends JSON, which is YAML too and is read much faster as what it is.
         return Decoded(orjson.loads(body))
     except orjson.JSONDecodeError:
         pass
     try:
-        events = yaml.parse(body, loader)
+        events = yaml.parse(body, LOADER)
         if any(isinstance(event, yaml.AliasEvent) for event in events):
             raise BadRequest("the YAML document uses aliases, which are not accepted here")
-        value = yaml.load(body, loader)  # noqa: S506 - one of the two safe loaders
+        value = yaml.load(body, LOADER)  # noqa: S506 - one of the two safe loaders
         return Decoded(orjson.loads(orjson.dumps(value)))
     except yaml.YAMLError as error:
         raise BadRequest(f"the body is no YAML document: {' '.join(str(error).split())}") from error
