@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from zeroflow.functions.predictor import binary, documents, v1, v2
 from zeroflow.functions.predictor.errors import ModelFailed
-from zeroflow.functions.predictor.metrics import Record
-from zeroflow.functions.predictor.pace import Pace
-from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.http.pace import Pace
+from zeroflow.functions.predictor.models.served import Served
+from zeroflow.functions.predictor.protocols import binary, documents, v1, v2
+from zeroflow.functions.predictor.telling.metrics import Record
 from zeroflow.models.python import PythonModel
 from zeroflow.models.tensormodel import TensorModel
 

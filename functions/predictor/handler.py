@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
 from zeroflow.errors import ZeroflowError
-from zeroflow.functions.predictor.fast import FastPath
+from zeroflow.functions.predictor.http.fast import FastPath
 from zeroflow.functions.predictor.predictor import Predictor
 from zeroflow.functions.predictor.settings import PredictorSettings
 
@@ -59,7 +59,7 @@ class Application:
 
     @cached_property
     def _behind(self) -> "WSGIApplication":
-        from zeroflow.functions.predictor.behind import application
+        from zeroflow.functions.predictor.http.behind import application
 
         return application(self._predictor).wsgi_app
 

@@ -5,24 +5,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from zeroflow.errors import ZeroflowError
-from zeroflow.functions.predictor import refusals, served
 from zeroflow.functions.predictor.answers import Answers
 from zeroflow.functions.predictor.errors import STATUS, AnotherProcess, ModelNotReady, SomeDoNotFollow
-from zeroflow.functions.predictor.metrics import Metrics
-from zeroflow.functions.predictor.repository import Repository
-from zeroflow.functions.predictor.sending import Sender
-from zeroflow.functions.predictor.served import Source
+from zeroflow.functions.predictor.models import served
+from zeroflow.functions.predictor.models.repository import Repository
+from zeroflow.functions.predictor.models.served import Source
+from zeroflow.functions.predictor.models.siblings import Siblings, directory_of_revision
+from zeroflow.functions.predictor.models.wanted import Wanted
 from zeroflow.functions.predictor.settings import PredictorSettings
-from zeroflow.functions.predictor.siblings import Siblings, directory_of_revision
-from zeroflow.functions.predictor.telling import Teller
-from zeroflow.functions.predictor.wanted import Wanted
-from zeroflow.functions.predictor.witness import Witness
+from zeroflow.functions.predictor.telling import refusals
+from zeroflow.functions.predictor.telling.metrics import Metrics
+from zeroflow.functions.predictor.telling.sending import Sender
+from zeroflow.functions.predictor.telling.teller import Teller
+from zeroflow.functions.predictor.telling.witness import Witness
 from zeroflow.models.formats import TRITON
 from zeroflow.models.tensormodel import TensorModel
 from zeroflow.models.trust import Word
 
 if TYPE_CHECKING:
-    from zeroflow.functions.predictor.trained import TrainedModels
+    from zeroflow.functions.predictor.models.trained import TrainedModels
     from zeroflow.inference.modelconfig import ConfiguredModel
 
 
@@ -163,7 +164,7 @@ def _load(settings: PredictorSettings, name: str, source: Source) -> served.Serv
 def _trained(settings: PredictorSettings) -> "TrainedModels | None":
     if settings.trained_models is None:
         return None
-    from zeroflow.functions.predictor import trained  # a predictor of one model has no use for it
+    from zeroflow.functions.predictor.models import trained  # a predictor of one model has no use for it
 
     told = settings.observed
     teller = Teller(Sender(told.sink, told.token) if told is not None else None, trained.KEPT)

@@ -18,7 +18,7 @@ MODULES = (
     "zeroflow.artifacts.local",
     "zeroflow.functions.predictor.grpc.edge",
     "zeroflow.functions.predictor.handler",
-    "zeroflow.functions.predictor.streams",
+    "zeroflow.functions.predictor.http.streams",
     "zeroflow.functions.predictor.worker",
     "zeroflow.models.compiled.linear",
     "zeroflow.models.compiled.plan",
@@ -26,7 +26,7 @@ MODULES = (
     "zeroflow.models.compiled.trees",
     "zeroflow.http2.connection",
     "zeroflow.models.loading",
-    "zeroflow.functions.predictor.behind",
+    "zeroflow.functions.predictor.http.behind",
 )
 
 for _name in MODULES:

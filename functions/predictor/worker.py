@@ -25,7 +25,7 @@ from typing import Any
 
 from gunicorn.workers.base import Worker
 
-from zeroflow.functions.predictor.connection import Connection
+from zeroflow.functions.predictor.http.connection import Connection
 
 HEARTBEAT_S = 1.0
 LINGER_S = 2.0
@@ -116,7 +116,7 @@ class QuickWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def speak_http2(self, transport: asyncio.Transport, data: bytes) -> None:
         """Go on with a connection as HTTP/2, with what has arrived on it."""
-        from zeroflow.functions.predictor import streams
+        from zeroflow.functions.predictor.http import streams
         from zeroflow.http2.connection import Connection as Http2
 
         made = Http2(partial(streams.serve, self), self._gone)

@@ -8,7 +8,7 @@ from zeroflow.events.publisher import NoSink
 from zeroflow.functions.inference.canary.policy import policy_of
 from zeroflow.functions.inference.refusal import Refused
 from zeroflow.functions.inference.rollout import Rollout, traffic
-from zeroflow.functions.predictor.shadow import agree
+from zeroflow.functions.predictor.telling.shadow import agree
 from zeroflow.metadata import Database
 from zeroflow.predictions.observation import Observation
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zeroflow.functions.predictor.batching import Batcher
+from zeroflow.functions.predictor.models.batching import Batcher
 
 
 class Model:

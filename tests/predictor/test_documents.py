@@ -7,8 +7,8 @@ import numpy as np
 import orjson
 import pytest
 
-from zeroflow.functions.predictor import documents
 from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.functions.predictor.protocols import documents
 
 pytest.importorskip("simdjson", reason="pysimdjson is not installed")
 

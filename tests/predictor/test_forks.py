@@ -9,12 +9,12 @@ import pytest
 from zeroflow.functions.predictor.answers import Answers
 from zeroflow.functions.predictor.errors import AnotherProcess, NoRoom
 from zeroflow.functions.predictor.handler import EXIT_NO_MODEL, Application
-from zeroflow.functions.predictor.metrics import Metrics
+from zeroflow.functions.predictor.models.repository import Repository
+from zeroflow.functions.predictor.models.served import Served
 from zeroflow.functions.predictor.predictor import Predictor
-from zeroflow.functions.predictor.repository import Repository
-from zeroflow.functions.predictor.served import Served
 from zeroflow.functions.predictor.settings import PredictorSettings
-from zeroflow.functions.predictor.witness import Witness
+from zeroflow.functions.predictor.telling.metrics import Metrics
+from zeroflow.functions.predictor.telling.witness import Witness
 from zeroflow.models.estimator import Tensor
 from zeroflow.models.tensormodel import TensorModel
 

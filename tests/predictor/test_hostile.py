@@ -10,8 +10,8 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 
-from zeroflow.functions.predictor import connection as connection_module
-from zeroflow.functions.predictor import streams
+from zeroflow.functions.predictor.http import connection as connection_module
+from zeroflow.functions.predictor.http import streams
 
 BODY = b'{"instances": [[5.1, 3.5, 1.4, 0.2]]}'
 PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00zeroflow"

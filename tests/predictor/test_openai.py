@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zeroflow.functions.predictor import toolcalls
+from zeroflow.functions.predictor.openai import toolcalls
 
 CLIENTS = Path(__file__).parent / "clients"
 has_text = all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))

@@ -1,6 +1,6 @@
 """What is answered on the event loop, and what never is."""
 
-from zeroflow.functions.predictor.pace import LOOKED_AT, QUICK_S, SLOW_S, Pace
+from zeroflow.functions.predictor.http.pace import LOOKED_AT, QUICK_S, SLOW_S, Pace
 
 QUICK, SLOW = QUICK_S / 10, QUICK_S * 20
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from zeroflow.functions.predictor import shadow
 from zeroflow.functions.predictor.settings import Reference
-from zeroflow.functions.predictor.shadow import Shadow
+from zeroflow.functions.predictor.telling import shadow
+from zeroflow.functions.predictor.telling.shadow import Shadow
 
 PATH, ANSWER = "/v1/models/m:predict", b'{"predictions":[1]}'
 

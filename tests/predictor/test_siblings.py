@@ -13,7 +13,7 @@ import joblib
 import numpy as np
 import pytest
 
-from zeroflow.functions.predictor.wanted import FILE, Wanted
+from zeroflow.functions.predictor.models.wanted import FILE, Wanted
 
 ROW = [[5.1, 3.5, 1.4, 0.2]]
 DEADLINE_S = 30.0

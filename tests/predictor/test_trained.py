@@ -16,9 +16,9 @@ import pytest
 
 from predictor.receiver import Receiver
 from zeroflow.artifacts import content
-from zeroflow.functions.predictor.repository import Repository
-from zeroflow.functions.predictor.served import Served
-from zeroflow.functions.predictor.wanted import Word
+from zeroflow.functions.predictor.models.repository import Repository
+from zeroflow.functions.predictor.models.served import Served
+from zeroflow.functions.predictor.models.wanted import Word
 from zeroflow.inference.modelconfig import ConfiguredModel, written
 from zeroflow.predictions import tokens
 from zeroflow.predictions.outcome import FAILED, LOADED, Outcome

@@ -17,11 +17,11 @@ from google.protobuf.message import DecodeError
 from zeroflow.errors import ZeroflowError, unexpected
 from zeroflow.functions.predictor.answers import Answers
 from zeroflow.functions.predictor.errors import BadRequest, UnsupportedEncoding
-from zeroflow.functions.predictor.fast import headers_of
 from zeroflow.functions.predictor.grpc.service import Service
+from zeroflow.functions.predictor.http.fast import headers_of
 from zeroflow.functions.predictor.predictor import Predictor, status_of
 from zeroflow.functions.predictor.routes.edge import WINDOW_BITS, unpacked
-from zeroflow.functions.predictor.witness import request_id
+from zeroflow.functions.predictor.telling.witness import request_id
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -6,14 +6,14 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
-from zeroflow.functions.predictor import v2
 from zeroflow.functions.predictor.answers import Answers
 from zeroflow.functions.predictor.errors import BadRequest
 from zeroflow.functions.predictor.grpc import tensors
 from zeroflow.functions.predictor.grpc.messages import classes
+from zeroflow.functions.predictor.models.repository import READY
+from zeroflow.functions.predictor.models.served import Served
 from zeroflow.functions.predictor.predictor import Predictor
-from zeroflow.functions.predictor.repository import READY
-from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.protocols import v2
 from zeroflow.models.python import PythonModel
 from zeroflow.models.python.tensors import Outputs, Said
 

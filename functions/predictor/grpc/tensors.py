@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor import binary, shapes
 from zeroflow.functions.predictor.errors import BadRequest
-from zeroflow.functions.predictor.tensors import NUMPY_TYPES
+from zeroflow.functions.predictor.protocols import binary, shapes
+from zeroflow.functions.predictor.protocols.tensors import NUMPY_TYPES
 from zeroflow.models.estimator import datatype_of
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from zeroflow.errors import ZeroflowError, unexpected
 from zeroflow.functions.predictor.answers import Answers, encoded
 from zeroflow.functions.predictor.errors import BadRequest, TooLarge, UnsupportedEncoding
-from zeroflow.functions.predictor.fast import JSON, REQUEST_ID, RETRY_AFTER, REVISION
+from zeroflow.functions.predictor.http.fast import JSON, REQUEST_ID, RETRY_AFTER, REVISION
 from zeroflow.functions.predictor.predictor import Predictor, status_of
-from zeroflow.functions.predictor.witness import request_id
+from zeroflow.functions.predictor.telling.witness import request_id
 
 logger = logging.getLogger(__name__)
 

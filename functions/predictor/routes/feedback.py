@@ -8,12 +8,12 @@ import time
 import orjson
 from flask import Flask, Response, request
 
-from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import ModelNotReady, NotImplementedHere
 from zeroflow.functions.predictor.predictor import Predictor
+from zeroflow.functions.predictor.protocols.documents import parsed
 from zeroflow.functions.predictor.routes.edge import body, json_answer
-from zeroflow.functions.predictor.sending import Sender, rfc3339
-from zeroflow.functions.predictor.witness import CALLER
+from zeroflow.functions.predictor.telling.sending import Sender, rfc3339
+from zeroflow.functions.predictor.telling.witness import CALLER
 from zeroflow.predictions import feedback
 from zeroflow.predictions.observation import source_prefix
 

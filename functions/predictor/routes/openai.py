@@ -15,11 +15,11 @@ from typing import Any
 from flask import Flask, Response, g
 
 from zeroflow.errors import ZeroflowError
-from zeroflow.functions.predictor import toolcalls, wishes
-from zeroflow.functions.predictor.completions import Said
-from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import BadRequest, NotImplementedHere
+from zeroflow.functions.predictor.openai import toolcalls, wishes
+from zeroflow.functions.predictor.openai.completions import Said
 from zeroflow.functions.predictor.predictor import Predictor, status_of
+from zeroflow.functions.predictor.protocols.documents import parsed
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer
 from zeroflow.models.tensormodel import COMPLETES, EMBEDS, RANKS, Language, TensorModel
 

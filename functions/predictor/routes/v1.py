@@ -3,12 +3,12 @@
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from zeroflow.functions.predictor import cloudevents
 from zeroflow.functions.predictor.answers import written
-from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import ModelNotReady, NotImplementedHere
-from zeroflow.functions.predictor.fast import JSON, sendable
+from zeroflow.functions.predictor.http.fast import JSON, sendable
 from zeroflow.functions.predictor.predictor import Predictor
+from zeroflow.functions.predictor.protocols import cloudevents
+from zeroflow.functions.predictor.protocols.documents import parsed
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer
 from zeroflow.models.python import PythonModel
 

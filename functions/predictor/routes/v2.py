@@ -2,11 +2,11 @@
 
 from flask import Flask, Response, request
 
-from zeroflow.functions.predictor import v2
-from zeroflow.functions.predictor.documents import parsed
 from zeroflow.functions.predictor.errors import BadRequest
-from zeroflow.functions.predictor.fast import BINARY, HEAD_LENGTH, JSON, sendable
+from zeroflow.functions.predictor.http.fast import BINARY, HEAD_LENGTH, JSON, sendable
 from zeroflow.functions.predictor.predictor import Predictor
+from zeroflow.functions.predictor.protocols import v2
+from zeroflow.functions.predictor.protocols.documents import parsed
 from zeroflow.functions.predictor.routes.edge import about, body, json_answer
 
 

@@ -7,8 +7,8 @@ integer.
 
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor import binary, numbers, shapes
 from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.functions.predictor.protocols import binary, numbers, shapes
 from zeroflow.models.estimator import Tensor, datatype_of
 from zeroflow.models.tensormodel import TensorModel
 

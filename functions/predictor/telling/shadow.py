@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.models.served import Served
 from zeroflow.functions.predictor.settings import Reference
 
 MARK, MARK_VARIABLE = "zeroflow-shadow", "HTTP_ZEROFLOW_SHADOW"

@@ -6,8 +6,8 @@ value, for models that bear one. Numbers must be finite; booleans count as 0 and
 
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor import numbers
 from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.functions.predictor.protocols import numbers
 from zeroflow.models.estimator import Estimator
 
 if TYPE_CHECKING:

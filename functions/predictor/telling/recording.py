@@ -10,10 +10,10 @@ import threading
 
 import orjson
 
-from zeroflow.functions.predictor.beat import Beat
-from zeroflow.functions.predictor.sending import Sender
 from zeroflow.functions.predictor.settings import Identity
-from zeroflow.functions.predictor.telling import Teller
+from zeroflow.functions.predictor.telling.beat import Beat
+from zeroflow.functions.predictor.telling.sending import Sender
+from zeroflow.functions.predictor.telling.teller import Teller
 from zeroflow.predictions.recorded import Recorded, rows_of
 
 EVERY_S = 1.0

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from zeroflow.functions.predictor.witness import ARRIVED
+from zeroflow.functions.predictor.telling.witness import ARRIVED
 from zeroflow.http2.frames import PREFACE
 
 if TYPE_CHECKING:

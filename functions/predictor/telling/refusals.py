@@ -9,8 +9,8 @@ import time
 import orjson
 
 from zeroflow.errors import ZeroflowError
-from zeroflow.functions.predictor.sending import Sender, rfc3339
 from zeroflow.functions.predictor.settings import PredictorSettings
+from zeroflow.functions.predictor.telling.sending import Sender, rfc3339
 from zeroflow.predictions.observation import source_prefix
 from zeroflow.predictions.refusal import REASONS, REFUSED
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 
-from zeroflow.functions.predictor.sending import Sender, rfc3339
 from zeroflow.functions.predictor.settings import Identity, LoggerSettings
+from zeroflow.functions.predictor.telling.sending import Sender, rfc3339
 from zeroflow.predictions.observation import source_prefix
 
 logger = logging.getLogger(__name__)

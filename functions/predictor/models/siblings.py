@@ -20,8 +20,8 @@ from pathlib import Path
 
 import orjson
 
+from zeroflow.functions.predictor.models.wanted import Wanted
 from zeroflow.functions.predictor.settings import PredictorSettings
-from zeroflow.functions.predictor.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor import rows
 from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.functions.predictor.protocols import rows
 from zeroflow.models.estimator import Estimator
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ it; one with several takes objects that name them. Sources: TensorFlow Serving R
 from collections.abc import Mapping
 from typing import Any
 
-from zeroflow.functions.predictor import rows, tensors
 from zeroflow.functions.predictor.errors import BadRequest
-from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.models.served import Served
+from zeroflow.functions.predictor.protocols import rows, tensors
 from zeroflow.models.python import PythonModel
 from zeroflow.models.tensormodel import TensorModel
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from zeroflow.functions.predictor import binary, columns, tensors
 from zeroflow.functions.predictor.errors import BadRequest
-from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.models.served import Served
+from zeroflow.functions.predictor.protocols import binary, columns, tensors
 from zeroflow.models.estimator import Estimator, Tensor
 from zeroflow.models.python import PythonModel
 from zeroflow.models.python.tensors import Outputs, Said

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from zeroflow import __version__
-from zeroflow.functions.predictor.observing import Observer
-from zeroflow.functions.predictor.payloads import PayloadLog
-from zeroflow.functions.predictor.recording import Recorder
-from zeroflow.functions.predictor.sending import Sender
-from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.models.served import Served
 from zeroflow.functions.predictor.settings import PredictorSettings
-from zeroflow.functions.predictor.shadow import Shadow
-from zeroflow.functions.predictor.tracing import Tracer
+from zeroflow.functions.predictor.telling.observing import Observer
+from zeroflow.functions.predictor.telling.payloads import PayloadLog
+from zeroflow.functions.predictor.telling.recording import Recorder
+from zeroflow.functions.predictor.telling.sending import Sender
+from zeroflow.functions.predictor.telling.shadow import Shadow
+from zeroflow.functions.predictor.telling.tracing import Tracer
 
 ARRIVED = "zeroflow.arrived"
 """When a request had arrived in full: `time.perf_counter()`, set by the worker."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from zeroflow.functions.predictor import toolcalls
+from zeroflow.functions.predictor.openai import toolcalls
 from zeroflow.models.tensormodel import Chosen, Piece
 
 

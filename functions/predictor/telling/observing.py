@@ -10,11 +10,11 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from zeroflow.functions.predictor.beat import Beat
-from zeroflow.functions.predictor.sending import Sender
-from zeroflow.functions.predictor.served import Served
+from zeroflow.functions.predictor.models.served import Served
 from zeroflow.functions.predictor.settings import Identity
-from zeroflow.functions.predictor.telling import Teller
+from zeroflow.functions.predictor.telling.beat import Beat
+from zeroflow.functions.predictor.telling.sending import Sender
+from zeroflow.functions.predictor.telling.teller import Teller
 from zeroflow.predictions.latency import Latency, bucket
 from zeroflow.predictions.observation import CLIENT, MODEL, OVERLOAD, SERVER, Observation
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from zeroflow.errors import ZeroflowError
 from zeroflow.functions.predictor.errors import ModelNotReady, UnknownModel
-from zeroflow.functions.predictor.served import Served
-from zeroflow.functions.predictor.wanted import Word
+from zeroflow.functions.predictor.models.served import Served
+from zeroflow.functions.predictor.models.wanted import Word
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from zeroflow.errors import unexpected
 from zeroflow.functions.predictor.answers import Answers, encoded
 from zeroflow.functions.predictor.predictor import Predictor, status_of
-from zeroflow.functions.predictor.witness import request_id
+from zeroflow.functions.predictor.telling.witness import request_id
 from zeroflow.models.python import PythonModel
 
 if TYPE_CHECKING:

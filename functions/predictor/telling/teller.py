@@ -11,7 +11,7 @@ from collections import deque
 
 import orjson
 
-from zeroflow.functions.predictor.sending import Sender, rfc3339
+from zeroflow.functions.predictor.telling.sending import Sender, rfc3339
 from zeroflow.predictions.observation import Told
 
 logger = logging.getLogger(__name__)

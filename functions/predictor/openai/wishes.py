@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from zeroflow.functions.predictor import toolcalls
 from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.functions.predictor.openai import toolcalls
 from zeroflow.models.tensormodel import Form, Wish
 
 DEFAULT_TOKENS, CHAT_TOKENS = 16, 128

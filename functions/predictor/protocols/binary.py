@@ -8,8 +8,8 @@ bytes. Numbers are read where they lie, without a copy. Source: Open Inference P
 import struct
 from typing import TYPE_CHECKING, Any
 
-from zeroflow.functions.predictor import shapes
 from zeroflow.functions.predictor.errors import BadRequest
+from zeroflow.functions.predictor.protocols import shapes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from zeroflow.functions.predictor.connection import REQUEST_TIMEOUT_S, SLOWEST_BYTES_S
-from zeroflow.functions.predictor.witness import ARRIVED
+from zeroflow.functions.predictor.http.connection import REQUEST_TIMEOUT_S, SLOWEST_BYTES_S
+from zeroflow.functions.predictor.telling.witness import ARRIVED
 from zeroflow.http2.stream import NO_ERROR, Headers, Stream, StreamReset
 
 if TYPE_CHECKING:

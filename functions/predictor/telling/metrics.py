@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any
 
 from zeroflow.functions.predictor.errors import NotImplementedHere
-from zeroflow.functions.predictor.payloads import PayloadLog
+from zeroflow.functions.predictor.telling.payloads import PayloadLog
 
 PHASES = ("preprocess", "predict", "postprocess", "explain")
 

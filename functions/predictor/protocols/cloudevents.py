@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from zeroflow.functions.predictor.errors import BadRequest
-from zeroflow.functions.predictor.sending import rfc3339
+from zeroflow.functions.predictor.telling.sending import rfc3339
 
 STRUCTURED = "application/cloudevents+json"
 RESPONSE_TYPE = "io.kserve.inference.response"

@@ -25,9 +25,9 @@ from pathlib import Path
 
 from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.functions.predictor.errors import UnknownModel
-from zeroflow.functions.predictor.repository import Repository
+from zeroflow.functions.predictor.models.repository import Repository
 from zeroflow.functions.predictor.settings import Identity
-from zeroflow.functions.predictor.telling import Teller
+from zeroflow.functions.predictor.telling.teller import Teller
 from zeroflow.inference import modelconfig
 from zeroflow.inference.modelconfig import ConfiguredModel
 from zeroflow.predictions.outcome import Outcome

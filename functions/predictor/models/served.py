@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zeroflow.artifacts import Stores
-from zeroflow.functions.predictor.batching import Batcher
 from zeroflow.functions.predictor.errors import BadRequest, ModelFailed, NoRoom
+from zeroflow.functions.predictor.models.batching import Batcher
 from zeroflow.functions.predictor.settings import PredictorSettings
 from zeroflow.models.estimator import Estimator
 from zeroflow.models.loading import Model, directories, load_versioned

@@ -1,0 +1,1 @@
+"""What a predictor tells others: counts, payloads, predictions, copies, spans, refusals."""
