@@ -75,7 +75,8 @@ class LoneServer(ForkServer):
             self._proceed()
         elif self._orders:  # without orders the next start will see whether it happens again
             self._fail(f"a process ended with code {code} while it was loading its modules")
-            self._proceed()
+            if self._orders:
+                self._proceed()
 
     def _proceed(self) -> None:
         """Give out the orders that a spare can take now, and have one load where there is use for it."""
