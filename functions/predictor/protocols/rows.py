@@ -1,6 +1,8 @@
 """From JSON values to the rows that a model takes, with every fault named by its place.
 
-A row is a list of values in column order, an object by column name, or a string for a text model. `null` is a missing
+A row is a list of values in column order, an object by column name, or a string for a text model. Several rows may come
+as one table, as pandas reads it and KServe's servers take it: an object of columns, each a list of values or an object
+of values by row, or a list of row objects; a column that a table lacks is missing in all its rows. `null` is a missing
 value, for models that bear one. Numbers must be finite; booleans count as 0 and 1; strings are never read as numbers.
 """
 
@@ -28,6 +30,10 @@ def from_json(instances: Any, model: Estimator, field: str = "instances") -> "np
         raise BadRequest(f'"{field}" is empty; expected at least one row')
     if model.takes_text:
         return _texts(instances, field)
+    if _is_table(instances[0]):
+        instances = [row for at, table in enumerate(instances) for row in _rows_of(table, model, f"{field}[{at}]")]
+        if not instances:
+            raise BadRequest(f'"{field}" holds tables without rows; expected at least one row')
     if isinstance(instances[0], dict):
         instances = _by_name(instances, model, field)
     if not model.text_columns and (matrix := _numbers(instances)) is not None and _fits(matrix, model):
@@ -81,6 +87,35 @@ def _texts(instances: list[Any], field: str) -> "np.ndarray[Any, Any]":
         if not isinstance(text, str):
             raise BadRequest(f"{field}[{at}] is {_kind(text)}, expected a string: this model takes text")
     return np.array(instances, dtype=object)
+
+
+def _is_table(given: Any) -> bool:
+    if isinstance(given, dict):
+        return any(isinstance(value, list | dict) for value in given.values())
+    return isinstance(given, list) and bool(given) and isinstance(given[0], dict)
+
+
+def _rows_of(table: Any, model: Estimator, place: str) -> list[dict[str, Any]]:
+    """Return the rows of a table, each by column name; raise BadRequest where columns do not fit together."""
+    if isinstance(table, dict):
+        keys = None
+        for name, column in table.items():
+            if not isinstance(column, list | dict):
+                raise BadRequest(f"{place}[{name!r}] is {_kind(column)}, but other columns hold values of several rows")
+            found = list(column) if isinstance(column, dict) else list(range(len(column)))
+            if keys is None:
+                keys = found
+            if sorted(map(str, found)) != sorted(map(str, keys)):
+                raise BadRequest(f"{place}[{name!r}] has other rows than the columns before it")
+        rows = [{name: column[key] for name, column in table.items()} for key in keys or ()]
+    elif isinstance(table, list) and all(isinstance(row, dict) for row in table):
+        rows = table
+    else:
+        raise BadRequest(f"{place} is {_kind(table)}, expected a table, as the first one is")
+    if not model.takes_missing or model.columns is None:
+        return rows
+    absent = dict.fromkeys(model.columns)
+    return [{**absent, **row} for row in rows]
 
 
 def _by_name(instances: list[Any], model: Estimator, field: str) -> list[list[Any]]:
