@@ -1,5 +1,6 @@
 """Rows in tables, as KServe's servers take them through pandas: LightGBM's official example sends one."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,12 @@ def model(takes_missing: bool) -> Estimator:
 )
 def test_tables_are_rows(instances: Any, expected: Any) -> None:
     assert np.array_equal(rows.from_json(instances, model(True)), np.array(expected), equal_nan=True)
+
+
+def test_a_model_without_names_takes_a_tables_columns_in_their_order() -> None:
+    nameless = dataclasses.replace(model(True), columns=None)
+    found = rows.from_json([{"sepal": {"0": 2.5, "1": 4}, "petal": {"0": 1.5, "1": 3}}], nameless)
+    assert np.array_equal(found, [[2.5, 1.5], [4, 3]])
 
 
 @pytest.mark.parametrize(

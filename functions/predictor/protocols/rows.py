@@ -95,8 +95,8 @@ def _is_table(given: Any) -> bool:
     return isinstance(given, list) and bool(given) and isinstance(given[0], dict)
 
 
-def _rows_of(table: Any, model: Estimator, place: str) -> list[dict[str, Any]]:
-    """Return the rows of a table, each by column name; raise BadRequest where columns do not fit together."""
+def _rows_of(table: Any, model: Estimator, place: str) -> list[Any]:
+    """Return the rows of a table, by column name where the model has names; BadRequest where columns do not fit."""
     if isinstance(table, dict):
         keys = None
         for name, column in table.items():
@@ -112,7 +112,9 @@ def _rows_of(table: Any, model: Estimator, place: str) -> list[dict[str, Any]]:
         rows = table
     else:
         raise BadRequest(f"{place} is {_kind(table)}, expected a table, as the first one is")
-    if not model.takes_missing or model.columns is None:
+    if model.columns is None:  # by the order of the table's columns, as pandas has them
+        return [list(row.values()) for row in rows]
+    if not model.takes_missing:
         return rows
     absent = dict.fromkeys(model.columns)
     return [{**absent, **row} for row in rows]
