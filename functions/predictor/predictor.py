@@ -167,8 +167,8 @@ def _trained(settings: PredictorSettings) -> "TrainedModels | None":
     from zeroflow.functions.predictor.models import trained  # a predictor of one model has no use for it
 
     told = settings.observed
-    teller = Teller(Sender(told.sink, told.token) if told is not None else None, trained.KEPT)
-    return trained.TrainedModels(settings.trained_models, settings.identity, teller)
+    sender = Sender(told.sink, told.token) if told is not None else None
+    return trained.TrainedModels(settings.trained_models, Teller(settings.identity, sender, trained.KEPT))
 
 
 def _source(model: "ConfiguredModel") -> Source:

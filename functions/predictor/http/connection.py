@@ -36,6 +36,18 @@ _keys: dict[bytes, str] = {}
 """WSGI's names of the headers that were seen, as they were spelled."""
 
 
+WSGI = {
+    "wsgi.version": (1, 0),
+    "wsgi.url_scheme": "http",
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": False,
+    "wsgi.run_once": False,
+    "wsgi.input_terminated": True,
+    "SCRIPT_NAME": "",
+}
+"""What every request's environment says, by HTTP/1.1 and HTTP/2."""
+
+
 class Connection(asyncio.Protocol):
     """Callbacks of the event loop and of the parser; `environ` is the request that is being read."""
 
@@ -55,14 +67,8 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("", 0)
         server = transport.get_extra_info("sockname") or ("", 0)
         self._base = {
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
+            **WSGI,
             "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-            "wsgi.input_terminated": True,
-            "SCRIPT_NAME": "",
             "SERVER_PROTOCOL": "HTTP/1.1",
             "SERVER_NAME": str(server[0]),
             "SERVER_PORT": str(server[1]),

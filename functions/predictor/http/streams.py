@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from zeroflow.functions.predictor.http.connection import REQUEST_TIMEOUT_S, SLOWEST_BYTES_S
+from zeroflow.functions.predictor.http.connection import REQUEST_TIMEOUT_S, SLOWEST_BYTES_S, WSGI
 from zeroflow.functions.predictor.telling.witness import ARRIVED
 from zeroflow.http2.stream import NO_ERROR, Headers, Stream, StreamReset
 
@@ -97,16 +97,10 @@ async def _refuse(worker: "QuickWorker", stream: Stream, headers: dict[str, str]
 def _environ(headers: dict[str, str], body: bytes) -> dict[str, Any]:
     path, _, query = headers.get(":path", "/").partition("?")
     environ: dict[str, Any] = {
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        **WSGI,
         "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-        "wsgi.input_terminated": True,
         "wsgi.input": io.BytesIO(body),
         "REQUEST_METHOD": headers.get(":method", "GET"),
-        "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
         "QUERY_STRING": query,
         "SERVER_PROTOCOL": "HTTP/2",

@@ -26,7 +26,6 @@ from pathlib import Path
 from zeroflow.errors import InvalidInput, ZeroflowError
 from zeroflow.functions.predictor.errors import UnknownModel
 from zeroflow.functions.predictor.models.repository import Repository
-from zeroflow.functions.predictor.settings import Identity
 from zeroflow.functions.predictor.telling.teller import Teller
 from zeroflow.inference import modelconfig
 from zeroflow.inference.modelconfig import ConfiguredModel
@@ -81,8 +80,8 @@ class Notes:
 class TrainedModels:
     """The file's models. `read` once before anything else, `begin` in the process that serves."""
 
-    def __init__(self, path: Path, identity: Identity, teller: Teller) -> None:
-        self._path, self._identity, self._teller = path, identity, teller
+    def __init__(self, path: Path, teller: Teller) -> None:
+        self._path, self._teller = path, teller
         self._seen: tuple[int, ...] | None = None
         self._models: Mapping[str, ConfiguredModel] = {}
         self._done: dict[str, str] = {}
@@ -234,15 +233,9 @@ class TrainedModels:
         self._said[model.name] = said
         if reason is not None and self._notes is not None:
             self._notes.drop(model.name)
-        own = self._identity
         self._teller.put(
             Outcome(
-                inferenceservice=own.inferenceservice,
-                namespace=own.namespace,
-                revision=own.revision,
-                pod=own.pod,
-                process=self._teller.process,
-                sequence=self._teller.number(),
+                **self._teller.signature(),
                 model=model.name,
                 version=model.version,
                 reason=reason,

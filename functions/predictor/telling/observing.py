@@ -40,7 +40,7 @@ class Observer:
     """Counts; `sender` None counts nothing."""
 
     def __init__(self, identity: Identity, sender: Sender | None) -> None:
-        self._identity, self._teller = identity, Teller(sender, KEPT)
+        self._teller = Teller(identity, sender, KEPT)
         self._windows: dict[int, _Window] = {}
         self._lock = threading.Lock()
         self._beat = Beat("observer", self._tell, EVERY_S, YOUNG_S, LATER_EVERY_S)
@@ -87,15 +87,10 @@ class Observer:
         self._teller.send()
 
     def _observation(self, window: _Window) -> Observation:
-        served, own = window.served, self._identity
+        served = window.served
         return Observation(
-            inferenceservice=own.inferenceservice,
-            namespace=own.namespace,
-            revision=own.revision,
+            **self._teller.signature(),
             model=served.name,
-            pod=own.pod,
-            process=self._teller.process,
-            sequence=self._teller.number(),
             start_ms=window.start_ms,
             end_ms=time.time_ns() // 1_000_000,
             requests=window.requests,

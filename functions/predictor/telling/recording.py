@@ -27,7 +27,7 @@ class Recorder:
     """Takes answers from requests, and tells of them from a thread of its own."""
 
     def __init__(self, identity: Identity, sender: Sender) -> None:
-        self._identity, self._teller = identity, Teller(sender, KEPT)
+        self._teller = Teller(identity, sender, KEPT)
         self._answers: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
         self._beat = Beat("recorder", self._tell, EVERY_S)
@@ -51,18 +51,8 @@ class Recorder:
             answers, self._answers = self._answers, []
         found = [(request_id, rows) for request_id, answer in answers if (rows := _read(answer)) is not None]
         if found:
-            own = self._identity
-            self._teller.put(
-                Recorded(
-                    inferenceservice=own.inferenceservice,
-                    namespace=own.namespace,
-                    revision=own.revision,
-                    pod=own.pod,
-                    process=self._teller.process,
-                    sequence=self._teller.number(),
-                    predictions=tuple((request_id, tuple(rows)) for request_id, rows in found),
-                )
-            )
+            predictions = tuple((request_id, tuple(rows)) for request_id, rows in found)
+            self._teller.put(Recorded(**self._teller.signature(), predictions=predictions))
         self._teller.send()
 
 

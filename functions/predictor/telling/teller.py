@@ -8,9 +8,11 @@ import logging
 import secrets
 import time
 from collections import deque
+from typing import Any
 
 import orjson
 
+from zeroflow.functions.predictor.settings import Identity
 from zeroflow.functions.predictor.telling.sending import Sender, rfc3339
 from zeroflow.predictions.observation import Told
 
@@ -18,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 class Teller:
-    """Tells one kind of events, or several; `sender` None tells nobody."""
+    """Tells one kind of events, or several, as one predictor; `sender` None tells nobody."""
 
-    def __init__(self, sender: Sender | None, kept: int) -> None:
-        self._sender = sender
+    def __init__(self, identity: Identity, sender: Sender | None, kept: int) -> None:
+        self._identity, self._sender = identity, sender
         self._unsent: deque[Told] = deque(maxlen=kept)
         self._sequence = 0
-        self.process = ""
+        self._process = ""
 
     @property
     def tells(self) -> bool:
@@ -33,12 +35,20 @@ class Teller:
 
     def begin(self) -> None:
         """Take the process's name: when it has begun, since workers may have been forked from one parent."""
-        self.process = self.process or secrets.token_hex(4)
+        self._process = self._process or secrets.token_hex(4)
 
-    def number(self) -> int:
-        """Return the next event's number, from 1."""
+    def signature(self) -> dict[str, Any]:
+        """Return what the next event says of who tells it: the fields that all of them have (`Told`)."""
         self._sequence += 1
-        return self._sequence
+        own = self._identity
+        return {
+            "inferenceservice": own.inferenceservice,
+            "namespace": own.namespace,
+            "revision": own.revision,
+            "pod": own.pod,
+            "process": self._process,
+            "sequence": self._sequence,
+        }
 
     def put(self, said: Told) -> None:
         """Take an event; it is sent by `send`."""

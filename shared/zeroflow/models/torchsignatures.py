@@ -11,6 +11,7 @@ Sources: TorchScript IR (`inlined_graph`), torch.export.ExportedProgram (`graph_
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,19 +20,23 @@ from zeroflow.models.estimator import Tensor, datatype_of
 
 INDICES = {"embedding": 1, "embedding_bag": 1, "index_select": 2, "gather": 2, "one_hot": 0}
 """Operations one of whose arguments, the one at this place, must be whole numbers."""
-SAME_VALUES = {
-    "view",
-    "reshape",
-    "flatten",
-    "slice",
-    "select",
-    "squeeze",
-    "unsqueeze",
-    "expand",
-    "transpose",
-    "permute",
-}
-SAME_VALUES |= {"contiguous", "clone", "detach"}
+SAME_VALUES = frozenset(
+    [
+        "view",
+        "reshape",
+        "flatten",
+        "slice",
+        "select",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "transpose",
+        "permute",
+        "contiguous",
+        "clone",
+        "detach",
+    ]
+)
 """Operations whose answer has the values, and the type, of their first argument."""
 
 
@@ -63,10 +68,8 @@ def of_module(torch: Any, module: Any) -> Signature:
     looks_up = any(isinstance(each, torch.nn.Embedding | torch.nn.EmbeddingBag) for each in module.modules())
     found: frozenset[str] = frozenset()
     if looks_up:
-        try:
+        with suppress(Exception):  # most of Python is no TorchScript: nothing is known of such a module's inputs
             found = _indices(torch.jit.script(module))
-        except Exception:  # most of Python is no TorchScript: nothing is known of such a module's inputs
-            found = frozenset()
     return _guessed(torch, module, names, 1, found)
 
 
